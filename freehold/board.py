@@ -1,0 +1,89 @@
+"""A live board: one line for each of many hosts, machines or layers that progress at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console as Terminal
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from freehold.console import Console
+
+STYLES = {"✓": "green", "✗": "red"}
+
+
+class Board:
+    """Made by `Console.board`. `update`, `done` and `fail` may be called from any thread.
+
+    On a terminal the lines are drawn in place; elsewhere each change is one plain line.
+    """
+
+    def __init__(self, console: Console, title: str, names: Sequence[str], *, live: bool) -> None:
+        self._console = console
+        self._title = title
+        self._rows: dict[str, tuple[str, str]] = dict.fromkeys(names, ("waiting", ""))
+        self._width = max([len(name) for name in names], default=0)
+        self._started = time.monotonic()
+        self._lock = threading.RLock()
+        self._spinner = Spinner("dots", style="cyan")
+        self._live: Live | None = None
+        if live:
+            terminal = Terminal(file=console.err, highlight=False, no_color=not console.color)
+            self._live = Live(console=terminal, get_renderable=self._table, refresh_per_second=8)
+
+    def update(self, name: str, text: str) -> None:
+        """What `name` is doing now."""
+        self._set(name, text, "")
+
+    def done(self, name: str, text: str = "done") -> None:
+        """`name` has finished."""
+        self._set(name, text, "✓")
+
+    def fail(self, name: str, text: str) -> None:
+        """`name` has failed."""
+        self._set(name, text, "✗")
+
+    def _set(self, name: str, text: str, mark: str) -> None:
+        with self._lock:
+            if self._rows.get(name) == (text, mark):
+                return
+            self._rows[name] = (text, mark)
+            self._width = max(self._width, len(name))
+        if self._live is None:
+            sign = self._console.paint(mark or "·", STYLES.get(mark, "cyan"))
+            took = self._console.paint(f"({time.monotonic() - self._started:.1f} s)", "dim")
+            self._console.info(f"  {sign} {name:<{self._width}}  {text} {took}")
+
+    def begin(self) -> None:
+        """Show the title and, on a terminal, begin to draw."""
+        self._console.info(f"{self._console.paint('▸', 'blue')} {self._title}")
+        if self._live is not None:
+            self._live.start()
+
+    def end(self) -> None:
+        """Leave the last state on the screen."""
+        if self._live is not None:
+            self._live.stop()
+
+    def print_above(self, text: str) -> bool:
+        """Print a line above the live lines; False where nothing is drawn live."""
+        if self._live is None or not self._live.is_started:
+            return False
+        self._live.console.print(Text.from_ansi(text))
+        return True
+
+    def _table(self) -> Table:
+        with self._lock:
+            rows = list(self._rows.items())
+        table = Table.grid(padding=(0, 1))
+        for name, (text, mark) in rows:
+            sign = Text(mark, style=STYLES[mark]) if mark else self._spinner
+            table.add_row(" ", sign, Text(name), Text(text, no_wrap=True, overflow="ellipsis"))
+        return table

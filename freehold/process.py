@@ -1,0 +1,408 @@
+"""The one door for local processes.
+
+argv lists only, never a shell; a clean environment; standard input closed unless asked for; output
+streamed line by line; a deadline; and the whole process group ended when the deadline passes or
+Ctrl-C arrives, so that nothing is left running behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, BinaryIO, Protocol
+
+from freehold.errors import ProcessError, ProcessTimeout, ProgramMissing
+from freehold.secret import Secret
+
+Argument = str | Path | Secret
+
+# What a child may see of our own environment; everything else is given on purpose.
+KEPT = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "TERM",
+    "SSH_AUTH_SOCK",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SOURCE_DATE_EPOCH",
+)
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GRACE = 5.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A process that ended: output as UTF-8 text (undecodable bytes replaced), duration in seconds."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class Started(Protocol):
+    """A process that goes on in the background; leaving the `with` block stops it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def stop(self, grace: float = GRACE) -> int: ...
+    def __enter__(self) -> Started: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Runner(Protocol):
+    """Something that runs local processes. Effects receive one; they never make one."""
+
+    def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        stdin: bytes | str | BinaryIO | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+        stdout_to: BinaryIO | None = None,
+        foreground: bool = False,
+    ) -> Completed: ...
+
+    def start(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        stdin: bytes | None = None,
+        stdout: Path | None = None,
+        detach: bool = False,
+    ) -> Started: ...
+
+
+def which(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The program `name` on PATH or in the system's own directories (sbin is not on every user's PATH)."""
+    env = os.environ if environ is None else environ
+    found = shutil.which(name, path=f"{env.get('PATH', '')}:{SYSTEM_PATH}")
+    return Path(found) if found else None
+
+
+def clean_environment(
+    environ: Mapping[str, str], extra: Mapping[str, str | Secret] | None = None
+) -> dict[str, str]:
+    """A child's environment: the names in `KEPT`, a fixed locale, system directories on PATH, `extra`."""
+    env = {name: environ[name] for name in KEPT if name in environ}
+    path = env.get("PATH", "")
+    missing = [part for part in SYSTEM_PATH.split(":") if part not in path.split(":")]
+    env["PATH"] = ":".join([*([path] if path else []), *missing])
+    env["LANG"] = env["LC_ALL"] = "C.UTF-8"
+    for name, value in (extra or {}).items():
+        env[name] = value.reveal() if isinstance(value, Secret) else value
+    return env
+
+
+def paste(argv: Sequence[Argument], env: Mapping[str, str | Secret] | None = None) -> str:
+    """The command as a line that can be pasted into a shell; secrets stay redacted."""
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in (env or {}).items()]
+    return " ".join([*words, *(shlex.quote(str(word)) for word in argv)])
+
+
+class LocalRunner:
+    """Runs processes on this machine. `debug` receives each command as a line that can be pasted."""
+
+    def __init__(self, *, debug: Callable[[str], None] | None = None) -> None:
+        self._debug = debug
+
+    def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        stdin: bytes | str | BinaryIO | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+        stdout_to: BinaryIO | None = None,
+        foreground: bool = False,
+    ) -> Completed:
+        """Run to the end; `timeout` in seconds.
+
+        `foreground` leaves the child in the terminal's foreground, for programs that ask for a
+        password on the terminal (a child in a group of its own would be stopped when it reads there).
+
+        `on_line` sees each line of both streams as it comes. `stdout_to` takes standard output as
+        bytes instead of keeping it. Raises ProgramMissing, ProcessTimeout, and with `check`
+        ProcessError with the last lines it printed.
+        """
+        words = _reveal(argv)
+        shown = tuple(str(word) for word in argv)
+        data = stdin.encode() if isinstance(stdin, str) else stdin if isinstance(stdin, bytes) else None
+        source: int | BinaryIO = subprocess.DEVNULL
+        if data is not None:
+            source = subprocess.PIPE
+        elif stdin is not None and not isinstance(stdin, bytes | str):
+            source = stdin
+        started = time.monotonic()
+        process = self._popen(
+            argv,
+            words,
+            cwd,
+            env,
+            stdin=source,
+            stdout=stdout_to if stdout_to is not None else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            foreground=foreground,
+        )
+        out, err = _Collector(on_line), _Collector(on_line)
+        threads = [
+            threading.Thread(target=collector.drain, args=(stream,), daemon=True)
+            for stream, collector in ((process.stdout, out), (process.stderr, err))
+            if stream is not None
+        ]
+        if data is not None:
+            threads.append(threading.Thread(target=_feed, args=(process.stdin, data), daemon=True))
+        for thread in threads:
+            thread.start()
+        expired = False
+        try:
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                expired = True
+                _end(process, GRACE)
+            for thread in threads:
+                # A grandchild that kept the pipe must not hold us for ever.
+                thread.join(GRACE if expired else 30.0)
+        except BaseException:
+            _end(process, GRACE)
+            raise
+        finally:
+            for stream in (process.stdout, process.stderr):
+                if stream is not None and not any(thread.is_alive() for thread in threads):
+                    stream.close()
+        if out.failure or err.failure:
+            raise out.failure or err.failure or AssertionError
+        done = Completed(shown, process.returncode, out.text(), err.text(), time.monotonic() - started)
+        tail = (done.stderr or done.stdout).splitlines()[-20:]
+        if expired:
+            raise ProcessTimeout(
+                f"{shown[0]} was ended after {timeout:g} s without finishing",
+                argv=shown,
+                returncode=done.returncode,
+                stdout=done.stdout,
+                stderr=done.stderr,
+                details=tail,
+            )
+        if check and done.returncode != 0:
+            raise ProcessError(
+                f"{shown[0]} {_ending(done.returncode)}",
+                argv=shown,
+                returncode=done.returncode,
+                stdout=done.stdout,
+                stderr=done.stderr,
+                details=tail,
+            )
+        return done
+
+    def start(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        stdin: bytes | None = None,
+        stdout: Path | None = None,
+        detach: bool = False,
+    ) -> LocalProcess:
+        """Start in the background with both streams appended to the file `stdout` (default: nowhere).
+
+        `detach` makes a session of its own that Ctrl-C in this terminal does not reach.
+        """
+        words = _reveal(argv)
+        target = stdout.open("ab") if stdout is not None else None
+        try:
+            process = self._popen(
+                argv,
+                words,
+                cwd,
+                env,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=target if target is not None else subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                session=detach,
+            )
+        finally:
+            if target is not None:
+                target.close()
+        if stdin is not None:
+            _feed(process.stdin, stdin)
+        return LocalProcess(process, tuple(str(word) for word in argv))
+
+    def _popen(
+        self,
+        argv: Sequence[Argument],
+        words: list[str],
+        cwd: Path | None,
+        env: Mapping[str, str | Secret] | None,
+        *,
+        stdin: int | BinaryIO,
+        stdout: int | BinaryIO,
+        stderr: int,
+        session: bool = False,
+        foreground: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        if self._debug is not None:
+            self._debug(paste(argv, env))
+        environment = clean_environment(os.environ, env)
+        try:
+            return subprocess.Popen(
+                words,
+                cwd=cwd,
+                env=environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=session,
+                # A group of its own lets the whole tree be ended; Ctrl-C reaches us and we end it.
+                process_group=None if session or foreground else 0,
+            )
+        except FileNotFoundError as exc:
+            if cwd is not None and not cwd.is_dir():
+                raise ProcessError(f"{cwd} is not a directory", argv=words[:1]) from exc
+            raise ProgramMissing(
+                f"the program {words[0]!r} is not installed",
+                argv=[str(word) for word in argv],
+                hint="`make setup` installs what Freehold needs",
+            ) from exc
+        except PermissionError as exc:
+            raise ProcessError(f"{words[0]} may not be run: {exc.strerror}", argv=words[:1]) from exc
+
+
+class LocalProcess:
+    """A background process of this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
+        self._process = process
+        self.argv = argv
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; ProcessTimeout after `timeout` seconds (the process goes on)."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as exc:
+            raise ProcessTimeout(f"{self.argv[0]} still runs after {timeout:g} s", argv=self.argv) from exc
+
+    def stop(self, grace: float = GRACE) -> int:
+        """SIGTERM to the whole group, SIGKILL after `grace` seconds; returns the exit code."""
+        _end(self._process, grace)
+        return self._process.returncode
+
+    def __enter__(self) -> LocalProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Collector:
+    """Reads one stream to its end, keeps it, and hands each line on as it comes."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line = on_line
+        self._parts: list[bytes] = []
+        self.failure: BaseException | None = None
+
+    def drain(self, stream: IO[bytes]) -> None:
+        try:
+            for raw in stream:
+                self._parts.append(raw)
+                if self._on_line is not None and self.failure is None:
+                    try:
+                        self._on_line(raw.decode(errors="replace").rstrip("\r\n"))
+                    except BaseException as exc:
+                        # Raised again in the caller's thread; the pipe is still emptied here.
+                        self.failure = exc
+        except ValueError:
+            return
+
+    def text(self) -> str:
+        return b"".join(self._parts).decode(errors="replace")
+
+
+def _reveal(argv: Sequence[Argument]) -> list[str]:
+    for word in argv:
+        if isinstance(word, Secret):
+            raise TypeError("a Secret may not stand in argv; give it by env or stdin")
+    return [str(word) for word in argv]
+
+
+def _feed(stream: IO[bytes] | None, data: bytes) -> None:
+    if stream is None:
+        return
+    try:
+        stream.write(data)
+        stream.close()
+    except (BrokenPipeError, ConnectionResetError):
+        # The child ended without reading everything; its exit code tells the story.
+        pass
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    if process.poll() is not None:
+        return
+    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, sign)
+        except (ProcessLookupError, PermissionError):
+            process.send_signal(sign)
+        try:
+            process.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _ending(returncode: int) -> str:
+    if returncode < 0:
+        try:
+            return f"was ended by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"was ended by signal {-returncode}"
+    return f"failed with exit code {returncode}"
