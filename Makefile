@@ -1,0 +1,41 @@
+# Everything begins with `setup`, which leaves .venv/bin/freehold.
+PYTEST = .venv/bin/python -m pytest
+SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+.PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e lint lock
+
+help:
+	@echo "make demo       build an image, bring up a lab of two VMs, deploy to it under load, roll back"
+	@echo "make demo-down  take the demo down; leaves nothing"
+	@echo "make test       every test: unit, integration (hosts in namespaces), end to end (VMs)"
+	@echo "make test-fast  the tests that need no VM"
+	@echo "make setup      install what is needed; leaves .venv/bin/freehold"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@scripts/demo up
+
+demo-down: setup
+	@scripts/demo down
+
+test-unit: setup
+	$(PYTEST) tests/unit
+
+# A test that cannot run for want of root or a program fails here instead of being skipped.
+test-integration: setup
+	$(SUDO) env FREEHOLD_REQUIRE=integration $(PYTEST) tests/integration
+
+test-e2e: setup
+	env FREEHOLD_REQUIRE=e2e $(PYTEST) tests/e2e
+
+test-fast: test-unit test-integration
+
+test: test-fast test-e2e
+
+lint: setup
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+lock:
+	scripts/lock

@@ -1,0 +1,26 @@
+"""`freehold`: the root of the command line. Commands are imported when they are called for."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from freehold import __version__
+from freehold.command import Context, LazyGroup, common_options, run
+
+COMMANDS = {
+    "completion": ("deployer.cli.completion:completion", "Print the completion script for a shell."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="freehold", message="%(prog)s %(version)s")
+@common_options
+def cli() -> None:
+    """Own your infrastructure: provision hosts, rehearse in a lab of VMs, deploy with zero downtime."""
+
+
+def main() -> int:
+    """The console script: run, and return the exit code."""
+    return run(cli, sys.argv[1:], Context())
