@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -18,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
+from freehold.child import GRACE, Collector, LocalProcess, end, ending, feed
 from freehold.errors import ProcessError, ProcessTimeout, ProgramMissing
 from freehold.secret import Secret
 
@@ -49,7 +49,6 @@ KEPT = (
     "SOURCE_DATE_EPOCH",
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-GRACE = 5.0
 
 
 @dataclass(frozen=True)
@@ -180,14 +179,14 @@ class LocalRunner:
             stderr=subprocess.PIPE,
             foreground=foreground,
         )
-        out, err = _Collector(on_line), _Collector(on_line)
+        out, err = Collector(on_line), Collector(on_line)
         threads = [
             threading.Thread(target=collector.drain, args=(stream,), daemon=True)
             for stream, collector in ((process.stdout, out), (process.stderr, err))
             if stream is not None
         ]
         if data is not None:
-            threads.append(threading.Thread(target=_feed, args=(process.stdin, data), daemon=True))
+            threads.append(threading.Thread(target=feed, args=(process.stdin, data), daemon=True))
         for thread in threads:
             thread.start()
         expired = False
@@ -196,12 +195,12 @@ class LocalRunner:
                 process.wait(timeout)
             except subprocess.TimeoutExpired:
                 expired = True
-                _end(process, GRACE)
+                end(process, GRACE)
             for thread in threads:
                 # A grandchild that kept the pipe must not hold us for ever.
                 thread.join(GRACE if expired else 30.0)
         except BaseException:
-            _end(process, GRACE)
+            end(process, GRACE)
             raise
         finally:
             for stream in (process.stdout, process.stderr):
@@ -222,7 +221,7 @@ class LocalRunner:
             )
         if check and done.returncode != 0:
             raise ProcessError(
-                f"{shown[0]} {_ending(done.returncode)}",
+                f"{shown[0]} {ending(done.returncode)}",
                 argv=shown,
                 returncode=done.returncode,
                 stdout=done.stdout,
@@ -262,7 +261,7 @@ class LocalRunner:
             if target is not None:
                 target.close()
         if stdin is not None:
-            _feed(process.stdin, stdin)
+            feed(process.stdin, stdin)
         return LocalProcess(process, tuple(str(word) for word in argv))
 
     def _popen(
@@ -305,104 +304,8 @@ class LocalRunner:
             raise ProcessError(f"{words[0]} may not be run: {exc.strerror}", argv=words[:1]) from exc
 
 
-class LocalProcess:
-    """A background process of this machine."""
-
-    def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
-        self._process = process
-        self.argv = argv
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return self._process.poll()
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; ProcessTimeout after `timeout` seconds (the process goes on)."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired as exc:
-            raise ProcessTimeout(f"{self.argv[0]} still runs after {timeout:g} s", argv=self.argv) from exc
-
-    def stop(self, grace: float = GRACE) -> int:
-        """SIGTERM to the whole group, SIGKILL after `grace` seconds; returns the exit code."""
-        _end(self._process, grace)
-        return self._process.returncode
-
-    def __enter__(self) -> LocalProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-class _Collector:
-    """Reads one stream to its end, keeps it, and hands each line on as it comes."""
-
-    def __init__(self, on_line: Callable[[str], None] | None) -> None:
-        self._on_line = on_line
-        self._parts: list[bytes] = []
-        self.failure: BaseException | None = None
-
-    def drain(self, stream: IO[bytes]) -> None:
-        try:
-            for raw in stream:
-                self._parts.append(raw)
-                if self._on_line is not None and self.failure is None:
-                    try:
-                        self._on_line(raw.decode(errors="replace").rstrip("\r\n"))
-                    except BaseException as exc:
-                        # Raised again in the caller's thread; the pipe is still emptied here.
-                        self.failure = exc
-        except ValueError:
-            return
-
-    def text(self) -> str:
-        return b"".join(self._parts).decode(errors="replace")
-
-
 def _reveal(argv: Sequence[Argument]) -> list[str]:
     for word in argv:
         if isinstance(word, Secret):
             raise TypeError("a Secret may not stand in argv; give it by env or stdin")
     return [str(word) for word in argv]
-
-
-def _feed(stream: IO[bytes] | None, data: bytes) -> None:
-    if stream is None:
-        return
-    try:
-        stream.write(data)
-        stream.close()
-    except (BrokenPipeError, ConnectionResetError):
-        # The child ended without reading everything; its exit code tells the story.
-        pass
-
-
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    if process.poll() is not None:
-        return
-    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
-        try:
-            os.killpg(process.pid, sign)
-        except (ProcessLookupError, PermissionError):
-            process.send_signal(sign)
-        try:
-            process.wait(patience)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _ending(returncode: int) -> str:
-    if returncode < 0:
-        try:
-            return f"was ended by {signal.Signals(-returncode).name}"
-        except ValueError:
-            return f"was ended by signal {-returncode}"
-    return f"failed with exit code {returncode}"

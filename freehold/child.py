@@ -1,0 +1,110 @@
+"""A process that was started: reading its streams, feeding it, ending it with all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO
+
+from freehold.errors import ProcessTimeout
+
+GRACE = 5.0
+
+
+class LocalProcess:
+    """A background process of this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
+        self._process = process
+        self.argv = argv
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; ProcessTimeout after `timeout` seconds (the process goes on)."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as exc:
+            raise ProcessTimeout(f"{self.argv[0]} still runs after {timeout:g} s", argv=self.argv) from exc
+
+    def stop(self, grace: float = GRACE) -> int:
+        """SIGTERM to the whole group, SIGKILL after `grace` seconds; returns the exit code."""
+        end(self._process, grace)
+        return self._process.returncode
+
+    def __enter__(self) -> LocalProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Collector:
+    """Reads one stream to its end, keeps it, and hands each line on as it comes."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line = on_line
+        self._parts: list[bytes] = []
+        self.failure: BaseException | None = None
+
+    def drain(self, stream: IO[bytes]) -> None:
+        try:
+            for raw in stream:
+                self._parts.append(raw)
+                if self._on_line is not None and self.failure is None:
+                    try:
+                        self._on_line(raw.decode(errors="replace").rstrip("\r\n"))
+                    except BaseException as exc:
+                        # Raised again in the caller's thread; the pipe is still emptied here.
+                        self.failure = exc
+        except ValueError:
+            return
+
+    def text(self) -> str:
+        return b"".join(self._parts).decode(errors="replace")
+
+
+def feed(stream: IO[bytes] | None, data: bytes) -> None:
+    if stream is None:
+        return
+    try:
+        stream.write(data)
+        stream.close()
+    except (BrokenPipeError, ConnectionResetError):
+        # The child ended without reading everything; its exit code tells the story.
+        pass
+
+
+def end(process: subprocess.Popen[bytes], grace: float) -> None:
+    if process.poll() is not None:
+        return
+    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, sign)
+        except (ProcessLookupError, PermissionError):
+            process.send_signal(sign)
+        try:
+            process.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def ending(returncode: int) -> str:
+    if returncode < 0:
+        try:
+            return f"was ended by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"was ended by signal {-returncode}"
+    return f"failed with exit code {returncode}"
