@@ -10,6 +10,9 @@ from freehold import __version__
 from freehold.command import Context, LazyGroup, common_options, run
 
 COMMANDS = {
+    "deploy": ("deployer.cli.deploy:deploy", "Build the application and bring it to the hosts."),
+    "redeploy": ("deployer.cli.deploy:redeploy", "Deploy again, on hosts that are known to be prepared."),
+    "rollback": ("deployer.cli.deploy:rollback", "Go back to the version before, or to a given one."),
     "completion": ("deployer.cli.completion:completion", "Print the completion script for a shell."),
 }
 

@@ -1,0 +1,1 @@
+"""Golden disk images, root trees and container base images: built without privileges, cached by content."""

@@ -1,0 +1,153 @@
+"""The disk layer: from layers of files to a partitioned disk image. No loop device, no mount outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from builder import boot
+from builder.configured import Configured
+from builder.disk import SECTOR, Layout, mke2fs, mkfs_vfat, sfdisk_script
+from builder.sandbox import Sandbox
+from builder.spec import Arch
+from builder.store import disk_free
+from freehold.errors import BuildError, ProcessError
+from freehold.process import Runner, which
+
+# mke2fs takes creation times from here; what it copies keeps the tree's own.
+ROOT_SCRIPT = """\
+lower=$1 upper=$2 root=$3
+shift 3
+both "$lower" "$upper" "$root"
+E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH MKE2FS_CONFIG=/dev/null "$@"
+umount "$root"
+rmdir "$root"
+"""
+
+PROGRAMS = {
+    "mmdebstrap": "mmdebstrap",
+    "unshare": "util-linux",
+    "mke2fs": "e2fsprogs",
+    "sfdisk": "fdisk",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+    "qemu-img": "qemu-utils",
+}
+
+
+def check_programs(
+    programs: Iterable[str] = tuple(PROGRAMS), find: Callable[[str], Path | None] = which
+) -> None:
+    """BuildError that names every package whose program is missing, before any work starts."""
+    missing = sorted({PROGRAMS[program] for program in programs if find(program) is None})
+    if missing:
+        raise BuildError(
+            f"building images needs {', '.join(missing)}", hint=f"apt-get install {' '.join(missing)}"
+        )
+
+
+def check_space(path: Path, needed: int) -> None:
+    """BuildError when fewer than `needed` bytes are free where `path` is."""
+    free = disk_free(path)
+    if free < needed:
+        raise BuildError(
+            f"{path} has {free / 1e9:.1f} GB free, and the build needs {needed / 1e9:.1f} GB",
+            hint="free some disk space, or set FREEHOLD_CACHE to a place that has it",
+        )
+
+
+def make_raw(
+    raw: Path, disk: Layout, configured: Configured, arch: Arch, *, sandbox: Sandbox, runner: Runner
+) -> None:
+    """Write the whole disk into the sparse file `raw`: table, boot code, ESP, root."""
+    with raw.open("wb") as stream:
+        stream.truncate(disk.size)
+    _run(runner, ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", raw), stdin=sfdisk_script(disk))
+    if disk.bios is not None:
+        _write_bios(raw, disk.bios.start, configured.export)
+    _write_esp(raw, disk, configured, arch, runner)
+    root = raw.parent / "root"
+    sandbox.run(
+        ROOT_SCRIPT,
+        configured.packages.tree,
+        configured.upper,
+        root,
+        *mke2fs(disk, str(raw), str(root)),
+        epoch=configured.packages.epoch,
+        what="writing the root file system",
+    )
+
+
+def _write_bios(raw: Path, start: int, export: Path) -> None:
+    sector = start // SECTOR
+    with raw.open("r+b") as stream:
+        stream.write(boot.bios_boot_code((export / "boot.img").read_bytes(), sector))
+        stream.seek(start)
+        stream.write(boot.bios_core((export / "core.img").read_bytes(), sector))
+
+
+def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runner: Runner) -> None:
+    epoch = configured.packages.epoch
+    _run(runner, mkfs_vfat(disk, str(raw)))
+    stage = raw.parent / "esp"
+    upper = arch.efi.upper()
+    # The removable path is what a firmware without boot entries starts; the signed GRUB looks for its
+    # configuration below EFI/debian.
+    copies = {
+        f"EFI/BOOT/BOOT{upper}.EFI": f"BOOT{upper}.EFI",
+        f"EFI/BOOT/grub{arch.efi}.efi": f"grub{arch.efi}.efi",
+        f"EFI/BOOT/mm{arch.efi}.efi": f"mm{arch.efi}.efi",
+        f"EFI/debian/shim{arch.efi}.efi": f"BOOT{upper}.EFI",
+        f"EFI/debian/grub{arch.efi}.efi": f"grub{arch.efi}.efi",
+        f"EFI/debian/mm{arch.efi}.efi": f"mm{arch.efi}.efi",
+    }
+    for target, source in copies.items():
+        path = stage / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(configured.export / source, path)
+    (stage / "EFI/debian/grub.cfg").write_text(boot.esp_grub_cfg(disk.identity))
+    for path in (stage, *stage.rglob("*")):
+        os.utime(path, (epoch, epoch))
+    _run(
+        runner,
+        ("mcopy", "-s", "-m", "-Q", "-i", f"{raw}@@{disk.esp.start}", stage / "EFI", "::"),
+        env={"TZ": "UTC", "MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(epoch)},
+    )
+    shutil.rmtree(stage)
+
+
+def make_qcow2(raw: Path, target: Path, runner: Runner) -> None:
+    """`raw` as a compressed qcow2. zstd: a fifth of zlib's time, and less to read at each boot."""
+    _run(
+        runner,
+        (
+            "qemu-img",
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "-c",
+            "-o",
+            "compression_type=zstd,lazy_refcounts=off",
+            "-m",
+            "8",
+            raw,
+            target,
+        ),
+    )
+
+
+def _run(
+    runner: Runner,
+    argv: tuple[str | Path, ...],
+    *,
+    stdin: str | None = None,
+    env: dict[str, str] | None = None,
+) -> None:
+    try:
+        runner.run(argv, stdin=stdin, env=env, timeout=900)
+    except ProcessError as exc:
+        raise BuildError(str(exc), hint=exc.hint, details=exc.details) from exc

@@ -1,0 +1,239 @@
+"""Golden images and root trees: the layers put together, each from the cache where it is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import boot
+from builder.assemble import check_programs, check_space, make_qcow2, make_raw
+from builder.configured import Configured, make_configured
+from builder.disk import layout
+from builder.manifest import Manifest, manifest, sums
+from builder.packages import image_packages
+from builder.payload import Payload, payload
+from builder.rootfs import installed, make_packages
+from builder.sandbox import Sandbox
+from builder.sbom import sbom
+from builder.spec import ARCHES, SUITES, GiB, ImageSpec
+from builder.store import Store, digest
+from freehold.console import Console
+from freehold.console import size as human
+from freehold.errors import BuildError
+from freehold.files import replace_atomically
+from freehold.paths import cache_dir
+from freehold.process import Runner
+
+KIND = "images"
+TREES = "trees"
+# Root tree, archives, raw disk and compressed image at once.
+NEEDED = 3 * GiB
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished golden image. `cmdline` is complete for direct boot; `virtual_size` in bytes."""
+
+    directory: Path
+    key: str
+    suite: str
+    arch: str
+    qcow2: Path
+    kernel: Path
+    initrd: Path
+    cmdline: str
+    manifest: Path
+    virtual_size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that the compressed image takes."""
+        return self.qcow2.stat().st_size
+
+
+def images_dir(cache: Path | None = None) -> Path:
+    """Where layers and images are kept."""
+    return (cache or cache_dir()) / "images"
+
+
+def _store(sandbox: Sandbox, cache: Path | None) -> Store:
+    return Store(images_dir(cache), sandbox.remove)
+
+
+def _configure(
+    spec: ImageSpec,
+    contribution: Payload,
+    sandbox: Sandbox,
+    store: Store,
+    console: Console,
+    mirror: str,
+    refresh: bool,
+) -> Configured:
+    check_programs()
+    names = image_packages(spec, contribution.packages)
+    if refresh or not store.all("packages"):
+        check_space(store.root, NEEDED)
+    packages = make_packages(
+        spec.suite,
+        spec.arch,
+        names,
+        sandbox=sandbox,
+        store=store,
+        console=console,
+        mirror=mirror,
+        refresh=refresh,
+    )
+    return make_configured(
+        spec, contribution, packages, sandbox=sandbox, store=store, console=console, refresh=refresh
+    )
+
+
+def build_image(
+    spec: ImageSpec,
+    *,
+    runner: Runner,
+    console: Console,
+    cache: Path | None = None,
+    mirror: str = "",
+    refresh: bool = False,
+) -> Image:
+    """The golden image for `spec`, from the cache or made now; `refresh` makes every layer anew.
+
+    `cache` replaces `freehold.paths.cache_dir()`. Nothing half-made is ever visible. Raises BuildError.
+    """
+    sandbox = Sandbox.here(runner)
+    store = _store(sandbox, cache)
+    contribution = payload(spec.profile, spec.suite)
+    configured = _configure(spec, contribution, sandbox, store, console, mirror, refresh)
+    key = digest(configured.key, spec.size, "qcow2")
+    if refresh or store.find(KIND, key) is None:
+        with store.make(KIND, key, refresh=refresh) as work:
+            if not work.done:
+                with console.step(f"writing the disk image ({spec.suite}, {spec.arch})"):
+                    _write(work.path, key, spec, contribution, configured, sandbox, runner)
+    path = store.find(KIND, key)
+    assert path is not None
+    image = load_image(path)
+    console.info(f"image {image.qcow2} ({human(image.size)})")
+    return image
+
+
+def _write(
+    work: Path,
+    key: str,
+    spec: ImageSpec,
+    contribution: Payload,
+    configured: Configured,
+    sandbox: Sandbox,
+    runner: Runner,
+) -> None:
+    arch = ARCHES[spec.arch]
+    disk = layout(spec.size, arch, configured.identity)
+    raw, qcow2 = work / "disk.raw", work / "disk.qcow2"
+    make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
+    make_qcow2(raw, qcow2, runner)
+    raw.unlink()
+    shutil.copyfile(configured.kernel, work / "vmlinuz")
+    shutil.copyfile(configured.initrd, work / "initrd.img")
+    described = Manifest(
+        key=key,
+        suite=spec.suite,
+        arch=spec.arch,
+        kernel=configured.version,
+        cmdline=boot.cmdline(configured.identity),
+        virtual_size=spec.size,
+        created=configured.packages.epoch,
+        root_uuid=str(configured.identity.filesystem),
+        packages=installed(configured.packages.status.read_text(errors="replace")),
+    )
+    (work / "manifest.json").write_text(manifest(described))
+    (work / "sbom.spdx.json").write_text(
+        sbom(
+            f"freehold-{spec.suite}-{spec.arch}",
+            key,
+            described.created,
+            described.packages,
+            contribution.binary_digests(),
+            system=SUITES[spec.suite].system,
+            codename=spec.suite,
+        )
+    )
+    names = ("disk.qcow2", "vmlinuz", "initrd.img", "manifest.json", "sbom.spdx.json")
+    (work / "SHA256SUMS").write_text(sums(work, names))
+    for name in (*names, "SHA256SUMS"):
+        (work / name).chmod(0o444)
+
+
+def load_image(path: Path) -> Image:
+    """A finished image from its directory; BuildError where it is none."""
+    try:
+        found = json.loads((path / "manifest.json").read_text())
+        return Image(
+            directory=path,
+            key=found["key"],
+            suite=found["suite"],
+            arch=found["arch"],
+            qcow2=path / "disk.qcow2",
+            kernel=path / "vmlinuz",
+            initrd=path / "initrd.img",
+            cmdline=found["cmdline"],
+            manifest=path / "manifest.json",
+            virtual_size=int(found["virtual_size"]),
+        )
+    except (OSError, ValueError, KeyError) as exc:
+        raise BuildError(
+            f"{path} is not a golden image: {exc}", hint="`freehold image build` makes one"
+        ) from exc
+
+
+def copy_image(image: Image, target: Path) -> None:
+    """Copy the qcow2 to `target`, whole or not at all."""
+    with replace_atomically(target) as temporary:
+        shutil.copyfile(image.qcow2, temporary)
+
+
+def list_images(cache: Path | None = None) -> tuple[Image, ...]:
+    """The finished images in the cache, the newest first."""
+    return tuple(load_image(path) for path in Store(images_dir(cache), shutil.rmtree).all(KIND))
+
+
+def build_tree(
+    spec: ImageSpec,
+    *,
+    runner: Runner,
+    console: Console,
+    cache: Path | None = None,
+    mirror: str = "",
+    refresh: bool = False,
+) -> Path:
+    """The golden image's root as a directory, from the same layers. Not to be written into."""
+    sandbox = Sandbox.here(runner)
+    store = _store(sandbox, cache)
+    contribution = payload(spec.profile, spec.suite)
+    configured = _configure(spec, contribution, sandbox, store, console, mirror, refresh)
+    key = configured.key
+    if refresh or store.find(TREES, key) is None:
+        with store.make(TREES, key, refresh=refresh) as work:
+            if not work.done:
+                with console.step(f"laying out the root tree ({spec.suite}, {spec.arch})"):
+                    sandbox.run(
+                        TREE_SCRIPT,
+                        configured.packages.tree,
+                        configured.upper,
+                        work.path,
+                        epoch=configured.packages.epoch,
+                        what="laying out the root tree",
+                    )
+    path = store.find(TREES, key)
+    assert path is not None
+    return path / "root"
+
+
+TREE_SCRIPT = """\
+both "$1" "$2" "$3/both"
+cp --archive --reflink=auto "$3/both" "$3/root"
+umount "$3/both"
+rmdir "$3/both"
+"""

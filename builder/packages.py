@@ -1,0 +1,73 @@
+"""Which Debian packages an image is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder.spec import ARCHES, SUITES, BaseSpec, ImageSpec
+
+# What every host has, whatever its profile asks for. Recommended packages are not installed.
+SYSTEM = (
+    "ca-certificates",
+    "cloud-init",
+    "curl",
+    "dbus",
+    "e2fsprogs",
+    "fdisk",
+    "init",
+    "initramfs-tools",
+    "iproute2",
+    "kmod",
+    "less",
+    "libpam-systemd",
+    "netbase",
+    "openssh-server",
+    "procps",
+    "sudo",
+    "systemd-resolved",
+    "systemd-sysv",
+    "systemd-timesyncd",
+    "udev",
+    "zstd",
+)
+
+
+def image_packages(spec: ImageSpec, recipe: Iterable[str]) -> tuple[str, ...]:
+    """Sorted names for a golden image: system, boot chain, kernel, Docker, the recipe's, the spec's."""
+    suite, arch = SUITES[spec.suite], ARCHES[spec.arch]
+    kernel = f"linux-image-cloud-{arch.name}" if spec.kernel == "cloud" else f"linux-image-{arch.name}"
+    return tuple(
+        sorted(
+            {
+                *SYSTEM,
+                *suite.boot,
+                *suite.docker,
+                *arch.boot,
+                kernel,
+                "dosfstools",
+                *recipe,
+                *spec.packages,
+            }
+        )
+    )
+
+
+def base_packages(spec: BaseSpec) -> tuple[str, ...]:
+    """Sorted names for an application base image, on top of Debian's essential set."""
+    return tuple(sorted({"ca-certificates", "netbase", "tzdata", *spec.packages}))
+
+
+def pruned() -> tuple[str, ...]:
+    """dpkg options that leave out what no server reads: manuals, translations, documentation.
+
+    Licences stay: Debian's packages may be given on only with their copyright file.
+    """
+    return (
+        "path-exclude=/usr/share/man/*",
+        "path-exclude=/usr/share/doc/*",
+        "path-include=/usr/share/doc/*/copyright",
+        "path-exclude=/usr/share/info/*",
+        "path-exclude=/usr/share/lintian/*",
+        "path-exclude=/usr/share/locale/*",
+        "path-include=/usr/share/locale/locale.alias",
+    )

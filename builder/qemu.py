@@ -1,0 +1,166 @@
+"""The QEMU command that boots an image on trial. Rendering only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder.spec import ARCHES
+from freehold.errors import BuildError, UsageError
+
+Mode = Literal["direct", "bios", "uefi", "secure"]
+MODES: tuple[Mode, ...] = ("direct", "bios", "uefi", "secure")
+
+FIRMWARE = Path("/usr/share/OVMF")
+FIRMWARE_ARM = Path("/usr/share/AAVMF")
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """Read-only code and the variables' template that a machine gets its own copy of."""
+
+    code: Path
+    variables: Path
+    package: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine on trial. `port` on 127.0.0.1 leads to its SSH; `memory` in MiB."""
+
+    arch: str
+    mode: Mode
+    disk: Path
+    seed: Path
+    serial: Path
+    monitor: Path
+    port: int
+    variables: Path | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    cmdline: str = ""
+    memory: int = 1024
+    kvm: bool = False
+
+
+def firmware(arch: str, mode: Mode) -> Firmware | None:
+    """What a mode needs besides QEMU itself; `secure` comes with Microsoft's keys, which sign the shim."""
+    if mode in ("direct", "bios"):
+        return None
+    if arch == "amd64":
+        if mode == "secure":
+            return Firmware(FIRMWARE / "OVMF_CODE_4M.secboot.fd", FIRMWARE / "OVMF_VARS_4M.ms.fd", "ovmf")
+        return Firmware(FIRMWARE / "OVMF_CODE_4M.fd", FIRMWARE / "OVMF_VARS_4M.fd", "ovmf")
+    if mode == "secure":
+        return Firmware(
+            FIRMWARE_ARM / "AAVMF_CODE.ms.fd", FIRMWARE_ARM / "AAVMF_VARS.ms.fd", "qemu-efi-aarch64"
+        )
+    return Firmware(FIRMWARE_ARM / "AAVMF_CODE.fd", FIRMWARE_ARM / "AAVMF_VARS.fd", "qemu-efi-aarch64")
+
+
+def check_mode(arch: str, mode: Mode) -> None:
+    """UsageError for a machine type that cannot boot this way; BuildError for a missing firmware."""
+    if mode == "bios" and not ARCHES[arch].bios:
+        raise UsageError(f"{arch} has no BIOS", hint="choose uefi, secure or direct")
+    needed = firmware(arch, mode)
+    if needed is not None and not (needed.code.exists() and needed.variables.exists()):
+        raise BuildError(
+            f"the UEFI firmware {needed.code} is missing", hint=f"apt-get install {needed.package}"
+        )
+
+
+def qemu(machine: Machine) -> tuple[str, ...]:
+    """The command line. The guest's network reaches nothing, and is reached by SSH from 127.0.0.1 alone."""
+    arch = ARCHES[machine.arch]
+    board = "virt,gic-version=max" if machine.arch == "arm64" else "q35"
+    secure = machine.mode == "secure" and machine.arch == "amd64"
+    words = [
+        f"qemu-system-{arch.qemu}",
+        "-no-user-config",
+        "-nodefaults",
+        "-machine",
+        f"{board},smm=on" if secure else board,
+        "-accel",
+        "kvm" if machine.kvm else "tcg",
+        "-cpu",
+        "host" if machine.kvm else "max",
+        "-m",
+        str(machine.memory),
+        "-display",
+        "none",
+        "-vga",
+        "std" if machine.arch == "amd64" else "none",
+        "-serial",
+        f"file:{machine.serial}",
+        "-qmp",
+        f"unix:{machine.monitor},server=on,wait=off",
+        "-device",
+        "virtio-rng-pci",
+        "-netdev",
+        f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{machine.port}-:22",
+        "-device",
+        "virtio-net-pci,netdev=net0",
+        "-drive",
+        f"if=none,id=disk0,file={machine.disk},format=qcow2,cache=unsafe",
+        "-device",
+        "virtio-blk-pci,drive=disk0,bootindex=1",
+        "-drive",
+        f"if=none,id=seed0,file={machine.seed},format=raw,readonly=on",
+        "-device",
+        "virtio-blk-pci,drive=seed0",
+    ]
+    found = firmware(machine.arch, machine.mode)
+    if found is not None:
+        if secure:
+            # Only code in system management mode may write the variables that Secure Boot trusts.
+            words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        words += [
+            "-drive",
+            f"if=pflash,unit=0,format=raw,readonly=on,file={found.code}",
+            "-drive",
+            f"if=pflash,unit=1,format=raw,file={machine.variables}",
+        ]
+    if machine.mode == "direct":
+        words += [
+            "-kernel",
+            str(machine.kernel),
+            "-initrd",
+            str(machine.initrd),
+            "-append",
+            machine.cmdline,
+        ]
+    return tuple(words)
+
+
+# What a kernel without a root file system says at the end of its start.
+PROBE_WORDS = "Unable to mount root fs"
+
+
+def probe(arch: str, kernel: Path) -> tuple[str, ...]:
+    """A machine that starts `kernel` under KVM, fails to find a root, and ends.
+
+    /dev/kvm may exist and open, and still fail as soon as a guest runs: only a guest that ran tells.
+    """
+    return (
+        f"qemu-system-{ARCHES[arch].qemu}",
+        "-no-user-config",
+        "-nodefaults",
+        "-no-reboot",
+        "-machine",
+        "q35" if arch == "amd64" else "virt",
+        "-accel",
+        "kvm",
+        "-cpu",
+        "host",
+        "-m",
+        "512",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-kernel",
+        str(kernel),
+        "-append",
+        "console=ttyS0 console=ttyAMA0 panic=-1",
+    )

@@ -1,0 +1,142 @@
+"""`image test`: boot an image in every asked way, run the host checks in it, say what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.image import Image
+from builder.qemu import MODES, Mode
+from builder.spec import ARCHES, ImageSpec
+from builder.trial import Trial, booted
+from cloudinit.checks import CheckResult, run_checks
+from cloudinit.profile import HostProfile
+from freehold.console import Console, duration
+from freehold.errors import BuildError
+from freehold.process import Completed, Runner
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command in the machine returned, as the checks read it."""
+
+    completed: Completed
+
+    @property
+    def rc(self) -> int:
+        """The exit code."""
+        return self.completed.returncode
+
+    @property
+    def stdout(self) -> str:
+        """Standard output."""
+        return self.completed.stdout
+
+    @property
+    def stderr(self) -> str:
+        """Standard error."""
+        return self.completed.stderr
+
+
+@dataclass(frozen=True)
+class TrialHost:
+    """A machine on trial as the checks see a host."""
+
+    trial: Trial
+
+    def run(self, command: str, /) -> Output:
+        """Run a shell command over SSH."""
+        return Output(self.trial.ssh(command, timeout=300, check=False))
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One boot. `seconds` from power-on to the first SSH answer."""
+
+    mode: Mode
+    seconds: float
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+
+def default_modes(arch: str) -> tuple[Mode, ...]:
+    """The ways in which a machine of this type starts without help from outside."""
+    return ("bios", "secure") if ARCHES[arch].bios else ("uefi",)
+
+
+def trials(
+    image: Image,
+    spec: ImageSpec,
+    modes: Sequence[str],
+    *,
+    runner: Runner,
+    console: Console,
+    evidence: Path,
+) -> tuple[TrialResult, ...]:
+    """Boot `image` once for each mode (default: `default_modes`), one after the other."""
+    chosen = [mode for mode in MODES if mode in modes] or default_modes(image.arch)
+    profile = spec.profile if spec.profile is not None else HostProfile()
+    results = []
+    for mode in chosen:
+        with (
+            console.step(f"booting {image.suite} {image.arch} ({mode})"),
+            booted(image, mode, runner=runner, evidence=evidence) as trial,
+        ):
+            settle(trial)
+            checks = tuple(run_checks(TrialHost(trial), profile))
+            results.append(TrialResult(mode, trial.seconds, checks))
+    return tuple(results)
+
+
+def settle(trial: Trial, *, deadline: float = 600) -> None:
+    """Wait until cloud-init and every unit are done; BuildError where cloud-init failed."""
+    done = trial.ssh("cloud-init status --wait --long", timeout=deadline, check=False)
+    # 2 means done with warnings: a newer cloud-init calls keys of an older one deprecated.
+    if done.returncode not in (0, 2):
+        raise BuildError("cloud-init failed in the machine", details=done.stdout.splitlines()[-15:])
+    trial.ssh("systemctl is-system-running --wait", timeout=deadline, check=False)
+
+
+def report(results: Sequence[TrialResult], console: Console) -> None:
+    """Print the outcome; BuildError where a check failed."""
+    if console.json:
+        console.data(
+            [
+                {
+                    "mode": result.mode,
+                    "seconds": round(result.seconds, 1),
+                    "ok": result.ok,
+                    "checks": [
+                        {"id": check.id, "title": check.title, "ok": check.ok, "detail": check.detail}
+                        for check in result.checks
+                    ],
+                }
+                for result in results
+            ]
+        )
+    else:
+        console.table(
+            ("boot", "ssh after", "checks", "failed"),
+            [
+                (
+                    result.mode,
+                    duration(result.seconds),
+                    len(result.checks),
+                    ", ".join(check.id for check in result.checks if not check.ok) or "-",
+                )
+                for result in results
+            ],
+        )
+    failed = [
+        f"{result.mode}: {check.title}: {check.detail}"
+        for result in results
+        for check in result.checks
+        if not check.ok
+    ]
+    if failed:
+        raise BuildError(f"{len(failed)} checks failed", details=failed)

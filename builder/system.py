@@ -1,0 +1,136 @@
+"""What makes a tree of packages a system that boots: files, units, and the cleaning of its identity."""
+
+from __future__ import annotations
+
+from builder import boot
+from builder.disk import Identity
+from builder.payload import TreeFile
+from builder.spec import ARCHES, ImageSpec
+
+# The clouds whose metadata cloud-init can find out by itself on this image; NoCloud first: seeds.
+DATASOURCES = (
+    "NoCloud, ConfigDrive, OpenStack, Hetzner, DigitalOcean, Vultr, Scaleway, Ec2, GCE, Azure, Oracle, "
+    "UpCloud, Akamai, None"
+)
+
+CLOUD_CFG = f"""\
+# What this image leaves to others: growing the root (systemd-repart), package lists, locale generation.
+datasource_list: [ {DATASOURCES} ]
+growpart:
+  mode: "off"
+resize_rootfs: false
+apt:
+  preserve_sources_list: true
+locale: false
+ssh_genkeytypes: [ed25519, ecdsa]
+manage_etc_hosts: true
+system_info:
+  network:
+    renderers: [networkd]
+"""
+
+# An address on any one link is enough to be online: hosts have private links without a gateway.
+WAIT_ONLINE = """\
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=60
+"""
+
+# cloud-init's own files sort before this one and win; without a seed the host still gets an address.
+FALLBACK_NETWORK = """\
+[Match]
+Type=ether
+Kind=!*
+
+[Network]
+DHCP=yes
+"""
+
+# Ordered after cloud-init, which brings or makes keys; only a host without a seed has none by then.
+HOST_KEYS = """\
+[Unit]
+Description=SSH host keys for a host without a seed
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+After=cloud-init.service cloud-init-network.service
+Before=ssh.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/ssh-keygen -A
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+REPART = """\
+[Partition]
+Type=root
+"""
+
+# Kept small for /tmp and the journal's sake: a host's disk belongs to its applications.
+JOURNAL = """\
+[Journal]
+SystemMaxUse=500M
+"""
+
+# Not needed on a server that is one image: LVM snapshots to scrub, a wait for every link.
+DISABLED = ("e2scrub_reap.service", "e2scrub_all.timer")
+ENABLED = (
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-timesyncd.service",
+    "ssh.service",
+    "freehold-hostkeys.service",
+)
+
+
+def system_files(spec: ImageSpec, ids: Identity) -> tuple[TreeFile, ...]:
+    """The files that the image adds to its packages, apart from the recipe's."""
+    files = {
+        "/etc/fstab": boot.fstab(ids),
+        "/etc/default/grub.d/freehold.cfg": boot.grub_defaults(),
+        "/etc/cloud/cloud.cfg.d/90-freehold.cfg": CLOUD_CFG,
+        "/etc/systemd/system/systemd-networkd-wait-online.service.d/freehold.conf": WAIT_ONLINE,
+        "/etc/systemd/network/99-freehold-fallback.network": FALLBACK_NETWORK,
+        "/etc/systemd/system/freehold-hostkeys.service": HOST_KEYS,
+        "/etc/systemd/journald.conf.d/freehold.conf": JOURNAL,
+        "/etc/repart.d/50-root.conf": REPART,
+        "/etc/hostname": "freehold\n",
+        "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    }
+    if ARCHES[spec.arch].bios:
+        # grub-cloud acts on upgrades of GRUB only where this file says that the disk is the image's own.
+        files["/etc/grub.d/enable_cloud"] = ""
+    return tuple(TreeFile(path, text.encode()) for path, text in sorted(files.items()))
+
+
+def enable_script() -> str:
+    """Runs in the tree before the recipe's script."""
+    return f"""\
+set -eu
+mkdir -p /boot/efi /boot/grub /var/log/journal
+systemctl disable --quiet {" ".join(DISABLED)} 2>/dev/null || true
+systemctl enable --quiet {" ".join(ENABLED)}
+passwd --quiet --lock root
+"""
+
+
+CLEAN = """\
+set -eu
+# Identity: every host makes its own.
+: > /etc/machine-id
+rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
+rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/resolv.conf.bak
+rm -rf /var/lib/cloud /var/lib/docker /var/lib/containerd /root/.ssh /root/.bash_history /root/.cache
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache
+rm -f /var/lib/dpkg/*-old /etc/*- /var/log/*.log /var/log/apt/* /etc/.pwd.lock
+mkdir -p /var/lib/apt/lists/partial
+ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+"""
+
+# /etc and /var are as new as /usr: without these marks the first boot would rebuild the hardware database,
+# the linker's cache and the journal's catalogue, which the packages made already.
+MARK = """\
+touch --reference=/usr /etc/.updated /var/.updated
+"""

@@ -1,0 +1,216 @@
+"""Boot an image for real and look inside over SSH: what `image test` and the end-to-end tests stand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.image import Image
+from builder.qemu import PROBE_WORDS, Machine, Mode, check_mode, firmware, probe, qemu
+from builder.spec import ARCHES, GiB
+from cloudinit.hostkeys import generate_host_key
+from cloudinit.iso import write_iso
+from cloudinit.keys import parse_public_key
+from cloudinit.seed import Seed, render_seed
+from cloudinit.users import User
+from freehold.errors import BuildError, ProcessError
+from freehold.files import new_private_dir, write_atomic
+from freehold.process import Completed, Runner, Started, which
+
+USER = "deploy"
+NAME = "trial"
+# What the root must have grown to: more than the image itself holds.
+GROWN = 10 * GiB
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A machine that answers over SSH. `seconds`: from power-on to the first answer."""
+
+    machine: Machine
+    runner: Runner
+    directory: Path
+    seconds: float
+
+    @property
+    def ssh_config(self) -> Path:
+        """An ssh_config in which the machine's name is `trial`."""
+        return self.directory / "ssh_config"
+
+    def ssh(self, command: str, *, timeout: float = 120, check: bool = True) -> Completed:
+        """Run a shell command in the machine."""
+        argv = ("ssh", "-F", self.ssh_config, NAME, command)
+        return self.runner.run(argv, timeout=timeout, check=check)
+
+
+@contextmanager
+def booted(
+    image: Image, mode: Mode, *, runner: Runner, evidence: Path | None = None, deadline: float = 600
+) -> Iterator[Trial]:
+    """Boot a copy-on-write overlay of `image` with a seed; yield once SSH answers; power off at the end.
+
+    `evidence` is a directory that receives the serial log, and a screenshot when something in the block or
+    the boot fails. `deadline` in seconds. Raises BuildError with the console's last lines.
+    """
+    check_mode(image.arch, mode)
+    program = f"qemu-system-{ARCHES[image.arch].qemu}"
+    if which(program) is None:
+        raise BuildError(f"{program} is not installed", hint=f"apt-get install {_qemu_package(image.arch)}")
+    directory = new_private_dir(Path(tempfile.mkdtemp(prefix="freehold-trial-")))
+    try:
+        machine = _prepare(image, mode, directory, runner)
+        with runner.start(qemu(machine), stdout=directory / "qemu.log") as process:
+            try:
+                seconds = _wait(machine, process, runner, directory, deadline)
+                yield Trial(machine, runner, directory, seconds)
+            except BaseException:
+                if evidence is not None:
+                    evidence.mkdir(parents=True, exist_ok=True)
+                    _screenshot(machine.monitor, evidence / f"{mode}.png")
+                raise
+            finally:
+                if evidence is not None and machine.serial.exists():
+                    evidence.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(machine.serial, evidence / f"{mode}.log")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _qemu_package(arch: str) -> str:
+    return "qemu-system-x86" if arch == "amd64" else "qemu-system-arm"
+
+
+def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machine:
+    client, host = generate_host_key("trial"), generate_host_key(NAME)
+    write_atomic(directory / "key", client.private.reveal(), 0o600)
+    port = _free_port()
+    write_atomic(directory / "known_hosts", host.known_hosts("127.0.0.1", port) + "\n")
+    write_atomic(directory / "ssh_config", _ssh_config(directory, port))
+    user = User(USER, keys=(parse_public_key(client.public),))
+    seed = render_seed(Seed(NAME, users=(user,), host_keys=(host,)), allow_secrets=True)
+    write_iso(seed.files(), directory / "seed.iso")
+    disk = directory / "disk.qcow2"
+    _run(
+        runner,
+        ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.qcow2, disk, str(GROWN)),
+    )
+    found = firmware(image.arch, mode)
+    variables = None
+    if found is not None:
+        variables = directory / "variables.fd"
+        shutil.copyfile(found.variables, variables)
+    return Machine(
+        arch=image.arch,
+        mode=mode,
+        disk=disk,
+        seed=directory / "seed.iso",
+        serial=directory / "serial.log",
+        monitor=directory / "qmp",
+        port=port,
+        variables=variables,
+        kernel=image.kernel,
+        initrd=image.initrd,
+        cmdline=image.cmdline,
+        kvm=kvm_works(image, runner),
+    )
+
+
+def kvm_works(image: Image, runner: Runner) -> bool:
+    """Whether a guest really runs under KVM here."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    try:
+        done = runner.run(probe(image.arch, image.kernel), timeout=10, check=False)
+    except ProcessError:
+        return False
+    return PROBE_WORDS in done.stdout
+
+
+def _ssh_config(directory: Path, port: int) -> str:
+    return f"""\
+Host {NAME}
+    HostName 127.0.0.1
+    Port {port}
+    User {USER}
+    IdentityFile {directory}/key
+    IdentitiesOnly yes
+    UserKnownHostsFile {directory}/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    BatchMode yes
+    ConnectTimeout 15
+    ControlMaster auto
+    ControlPath {directory}/control
+    ControlPersist 600
+    LogLevel ERROR
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(machine: Machine, process: Started, runner: Runner, directory: Path, deadline: float) -> float:
+    started = time.monotonic()
+    while True:
+        if process.poll() is not None:
+            lines = (directory / "qemu.log").read_text(errors="replace").splitlines()[-10:]
+            raise BuildError("QEMU ended before the machine answered", details=lines)
+        if (spent := time.monotonic() - started) > deadline:
+            raise BuildError(
+                f"the machine did not answer over SSH within {deadline:.0f} s ({machine.mode})",
+                hint="the last lines of its console are above",
+                details=_tail(machine.serial),
+            )
+        # user-mode networking accepts on the guest's behalf: only an answer from sshd itself counts.
+        if _banner(machine.port):
+            with suppress(ProcessError):
+                runner.run(("ssh", "-F", directory / "ssh_config", NAME, "true"), timeout=60)
+                return spent
+        time.sleep(0.5)
+
+
+def _banner(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
+def _tail(serial: Path, count: int = 25) -> list[str]:
+    if not serial.exists():
+        return []
+    text = serial.read_bytes()[-20_000:].decode(errors="replace")
+    return ["".join(c for c in line if c.isprintable()) for line in text.splitlines()[-count:]]
+
+
+def _screenshot(monitor: Path, target: Path) -> None:
+    """Best effort: the machine may be gone already, and the failure itself matters more."""
+    with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(monitor))
+        stream = connection.makefile("rw", encoding="utf-8")
+        stream.readline()
+        for command in (
+            {"execute": "qmp_capabilities"},
+            {"execute": "screendump", "arguments": {"filename": str(target), "format": "png"}},
+        ):
+            stream.write(json.dumps(command) + "\n")
+            stream.flush()
+            stream.readline()
+
+
+def _run(runner: Runner, argv: tuple[str | Path, ...]) -> None:
+    try:
+        runner.run(argv, timeout=60)
+    except ProcessError as exc:
+        raise BuildError(str(exc), hint=exc.hint, details=exc.details) from exc

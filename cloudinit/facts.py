@@ -1,0 +1,128 @@
+"""What a host is, observed: one command gathers everything, and a pure parser takes it apart.
+
+A virtual machine under emulation takes half a second for a command, and so does a distant host; the
+checks therefore look at what one command brought.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.users import LOCKS, SHARED
+from cloudinit.profile import HostProfile
+from cloudinit.proxybinary import BINARY
+from cloudinit.recipe import make_recipe
+from cloudinit.services import APP_NETWORK
+
+_MARK = "@@fact "
+_UNITS = (
+    "docker.service",
+    "freehold-network.service",
+    SOCKET_UNIT,
+    SERVICE_UNIT,
+    "nftables.service",
+    "ssh.service",
+    "ssh.socket",
+    "systemd-timesyncd.service",
+    "chrony.service",
+    "apt-daily-upgrade.timer",
+    "fail2ban.service",
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Name of a fact to the output of its command; a command that failed left what it printed."""
+
+    outputs: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """The output of a fact, without blanks at its ends."""
+        return self.outputs.get(name, "").strip()
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """The lines of a fact that are not empty."""
+        return tuple(line.strip() for line in self.text(name).splitlines() if line.strip())
+
+    def json(self, name: str) -> Any:
+        """A fact that is JSON; None where it is not."""
+        try:
+            return json.loads(self.text(name))
+        except ValueError:
+            return None
+
+    def unit(self, name: str) -> Mapping[str, str]:
+        """`ActiveState`, `UnitFileState` and so on of a systemd unit."""
+        for block in self.text("units").split("\n\n"):
+            values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+            if values.get("Id") == name:
+                return values
+        return {}
+
+    def table(self, name: str, separator: str = " ") -> dict[str, str]:
+        """Lines of `KEY VALUE` as a dict; the keys in lower case."""
+        pairs = (line.partition(separator) for line in self.lines(name))
+        return {key.strip().lower(): value.strip() for key, _, value in pairs}
+
+
+def commands(profile: HostProfile) -> dict[str, str]:
+    """Name of a fact to the shell command that finds it out."""
+    names = " ".join(user.name for user in profile.users)
+    paths = " ".join([*SHARED, LOCKS, "/run/freehold-proxy", ADMIN])
+    written = " ".join(shlex.quote(item.path) for step in make_recipe(profile).steps for item in step.files)
+    kernel = " ".join(shlex.quote(name) for name in profile.sysctl)
+    probe = profile.users[0].name if profile.users else "root"
+    return {
+        "system": "systemctl is-system-running; systemctl --failed --plain --no-legend | cut -d' ' -f1",
+        "container": "systemd-detect-virt --container",
+        "units": f"systemctl show -p Id,ActiveState,UnitFileState,LoadState {' '.join(_UNITS)}",
+        "docker": "docker info --format '{{json .}}'",
+        "network": f"docker network inspect {APP_NETWORK}",
+        "caddy": f"{BINARY} version",
+        "modes": f"stat -c '%n %a %U %G' {paths}",
+        "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
+        "http://localhost/config/",
+        "http": "curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1/",
+        "listeners": "ss -Hlntup",
+        "users": f'for n in {names}; do echo "$n $(getent passwd $n | cut -d: -f7) $(id -nG $n)"; done',
+        "keys": f'for n in {names}; do sed "s/^/$n /" ~$n/.ssh/authorized_keys; done'.replace(
+            "~$n", "$(getent passwd $n | cut -d: -f6)"
+        ),
+        "sudo": f"for n in {names}; do runuser -u $n -- sudo -n true && echo $n; done",
+        "sshd": "sshd -T",
+        "firewall": "nft -j list table inet freehold",
+        "updates": "apt-config dump",
+        "zone": "readlink -f /etc/localtime",
+        "locale": "cat /etc/locale.conf /etc/default/locale",
+        "sysctl": f"sysctl {kernel}" if kernel else ":",
+        "swap": "swapon --show=NAME,SIZE --bytes --noheadings",
+        "packages": "dpkg-query -W -f '${Package} ${db:Status-Status}\\n'",
+        "files": f"sha256sum {written}",
+    }
+
+
+def gathering(profile: HostProfile) -> str:
+    """One shell command that prints every fact; it becomes root by sudo where it has to."""
+    lines = ["exec 2>/dev/null", "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"]
+    for name, command in commands(profile).items():
+        lines += [f"echo; echo '{_MARK}{name}'", f"{{ {command}\n}} </dev/null"]
+    script = "\n".join(lines)
+    return f'if [ "$(id -u)" = 0 ]; then S=; else S="sudo -n"; fi; $S bash -c {shlex.quote(script)}'
+
+
+def parse(output: str) -> Facts:
+    """The facts in what `gathering` printed."""
+    outputs: dict[str, str] = {}
+    name = ""
+    for line in output.splitlines():
+        if line.startswith(_MARK):
+            name = line.removeprefix(_MARK).strip()
+            outputs[name] = ""
+        elif name:
+            outputs[name] += line + "\n"
+    return Facts(outputs)

@@ -1,0 +1,185 @@
+"""A host's network as a seed says it: cloud-init's network-config, version 2 (netplan) and version 1."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.settings import setting
+
+_Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+_MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route beside the default one."""
+
+    to: str = setting(help="Network.", example="198.51.100.0/24")
+    via: str = setting(help="Address of the gateway.", example="192.0.2.254")
+
+    def __post_init__(self) -> None:
+        network, gateway = ipaddress.ip_network(self.to), ipaddress.ip_address(self.via)
+        if network.version != gateway.version:
+            raise ValueError(f"the route to {network} cannot go via {gateway}: IPv4 and IPv6 are mixed")
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One network card: matched by name, or by hardware address where `mac` is given."""
+
+    name: str = setting("eth0", pattern=r"[A-Za-z0-9_.-]{1,15}", help="Name of the interface.")
+    mac: str | None = setting(None, pattern=_MAC, help="Hardware address that it is found by.")
+    dhcp4: bool = setting(False, help="Ask for an IPv4 address.")
+    dhcp6: bool = setting(False, help="Ask for an IPv6 address.")
+    addresses: tuple[str, ...] = setting((), help="Own addresses with prefix.", example=["192.0.2.10/24"])
+    gateway4: str | None = setting(None, help="IPv4 gateway.")
+    gateway6: str | None = setting(None, help="IPv6 gateway.")
+    nameservers: tuple[str, ...] = setting((), help="Addresses of DNS servers.")
+    search: tuple[str, ...] = setting((), help="DNS search domains.")
+    routes: tuple[Route, ...] = setting((), help="Routes beside the default one.")
+    mtu: int | None = setting(None, minimum=576, maximum=65535, help="MTU.")
+    optional: bool = setting(False, help="The boot does not wait for it.")
+    rename: bool = setting(False, help="Give the card that `mac` finds this name.")
+
+    def __post_init__(self) -> None:
+        own = [ipaddress.ip_interface(address) for address in self.addresses]
+        for text, address in zip(self.addresses, own, strict=True):
+            if "/" not in text:
+                raise ValueError(f"{text} has no prefix; write {text}/{24 if address.version == 4 else 64}")
+            network = address.network
+            ends = (network.network_address, network.broadcast_address)
+            if address.version == 4 and network.prefixlen < 31 and address.ip in ends:
+                raise ValueError(f"{text} is the network's own or its broadcast address, not a host's")
+        if len({address.ip for address in own}) != len(own):
+            raise ValueError(f"{self.name} has one address twice")
+        for server in self.nameservers:
+            ipaddress.ip_address(server)
+        self._check_gateway(self.gateway4, 4, own)
+        self._check_gateway(self.gateway6, 6, own)
+        if self.dhcp4 and self.gateway4:
+            raise ValueError(f"{self.name}: dhcp4 brings its own gateway; leave gateway4 out")
+        if self.rename and self.mac is None:
+            raise ValueError(f"{self.name}: rename needs the mac of the card")
+
+    def _check_gateway(self, gateway: str | None, version: int, own: list[_Interface]) -> None:
+        if gateway is None:
+            return
+        address = ipaddress.ip_address(gateway)
+        if address.version != version:
+            raise ValueError(f"gateway{version} {gateway} is no IPv{version} address")
+        if address.version == 6 and address.is_link_local:
+            return
+        if not any(address in item.network for item in own):
+            raise ValueError(f"the gateway {gateway} is in none of the networks of {self.name}")
+        if any(address == item.ip for item in own):
+            raise ValueError(f"the gateway {gateway} is the host's own address")
+
+    def default_routes(self) -> list[tuple[str, str]]:
+        """(destination, gateway) of the default routes."""
+        routes = []
+        if self.gateway4:
+            routes.append(("0.0.0.0/0", self.gateway4))
+        if self.gateway6:
+            routes.append(("::/0", self.gateway6))
+        return routes
+
+    def all_routes(self) -> list[tuple[str, str]]:
+        """(destination, gateway) of every route."""
+        return self.default_routes() + [(route.to, route.via) for route in self.routes]
+
+
+@dataclass(frozen=True)
+class Network:
+    """All network cards of a host."""
+
+    interfaces: tuple[Interface, ...] = setting(help="The network cards.")
+
+    def __post_init__(self) -> None:
+        if not self.interfaces:
+            raise ValueError("a network has at least one interface")
+        for what, values in (
+            ("interfaces are named", [item.name for item in self.interfaces]),
+            ("interfaces have the mac", [item.mac for item in self.interfaces if item.mac]),
+        ):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"two {what} {value}")
+        taken: set[str] = set()
+        for item in self.interfaces:
+            for address in item.addresses:
+                ip = str(ipaddress.ip_interface(address).ip)
+                if ip in taken:
+                    raise ValueError(f"two interfaces have the address {ip}")
+                taken.add(ip)
+        for family in ("gateway4", "gateway6"):
+            if sum(getattr(item, family) is not None for item in self.interfaces) > 1:
+                raise ValueError(f"more than one interface has a {family}")
+
+    def v2(self) -> dict[str, Any]:
+        """network-config version 2."""
+        return {"version": 2, "ethernets": {item.name: _v2(item) for item in self.interfaces}}
+
+    def v1(self) -> dict[str, Any]:
+        """network-config version 1, for images whose cloud-init or renderer knows no better."""
+        return {"version": 1, "config": [_v1(item) for item in self.interfaces]}
+
+
+def _v2(item: Interface) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    if item.mac:
+        entry["match"] = {"macaddress": item.mac}
+        if item.rename:
+            entry["set-name"] = item.name
+    entry["dhcp4"] = item.dhcp4
+    entry["dhcp6"] = item.dhcp6
+    if item.addresses:
+        entry["addresses"] = list(item.addresses)
+    if item.all_routes():
+        entry["routes"] = [{"to": to, "via": via} for to, via in item.all_routes()]
+    if item.nameservers or item.search:
+        entry["nameservers"] = {"addresses": list(item.nameservers), "search": list(item.search)}
+    if item.mtu:
+        entry["mtu"] = item.mtu
+    if item.optional:
+        entry["optional"] = True
+    return entry
+
+
+def _v1(item: Interface) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "physical", "name": item.name}
+    if item.mac:
+        entry["mac_address"] = item.mac
+    if item.mtu:
+        entry["mtu"] = item.mtu
+    subnets: list[dict[str, Any]] = []
+    if item.dhcp4:
+        subnets.append({"type": "dhcp4"})
+    if item.dhcp6:
+        subnets.append({"type": "dhcp6"})
+    for address in item.addresses:
+        version = ipaddress.ip_interface(address).version
+        subnets.append({"type": "static" if version == 4 else "static6", "address": address})
+    for version in (4, 6):
+        _attach_routes(item, version, subnets)
+    if subnets and item.nameservers:
+        subnets[-1]["dns_nameservers"] = list(item.nameservers)
+    if subnets and item.search:
+        subnets[-1]["dns_search"] = list(item.search)
+    entry["subnets"] = subnets
+    return entry
+
+
+def _attach_routes(item: Interface, version: int, subnets: list[dict[str, Any]]) -> None:
+    # Version 1 hangs routes on a subnet: the first of the same family carries them.
+    kinds = ("static", "dhcp4") if version == 4 else ("static6", "dhcp6")
+    carrier = next((subnet for kind in kinds for subnet in subnets if subnet["type"] == kind), None)
+    if carrier is None:
+        return
+    gateway = item.gateway4 if version == 4 else item.gateway6
+    if gateway:
+        carrier["gateway"] = gateway
+    routes = [route for route in item.routes if ipaddress.ip_network(route.to).version == version]
+    if routes:
+        carrier["routes"] = [{"destination": route.to, "gateway": route.via} for route in routes]

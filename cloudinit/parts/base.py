@@ -1,0 +1,183 @@
+"""Packages, time, locale, kernel settings, swap."""
+
+from __future__ import annotations
+
+import shlex
+
+from cloudinit.profile import HostProfile
+from cloudinit.steps import File, Step
+
+PACKAGES = (
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "iproute2",
+    "procps",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "systemd-timesyncd",
+    "tzdata",
+    "zstd",
+)
+
+SWAP_FILE = "/swapfile"
+
+
+def packages_of(profile: HostProfile) -> tuple[str, ...]:
+    """Packages that depend on the profile's time, locale and guards."""
+    wanted: list[str] = []
+    if profile.locale != "C.UTF-8":
+        wanted.append("locales")
+    if profile.fail2ban:
+        wanted += ["fail2ban", "python3-systemd"]
+    return tuple(wanted)
+
+
+def packages() -> Step:
+    """The step that installs what is missing."""
+    return Step(
+        "packages",
+        "Packages",
+        script="""
+# The engine may be Docker's own package, which Debian's would replace.
+if command -v dockerd >/dev/null && ! installed docker.io; then
+    wanted=()
+    for package in "${PACKAGES[@]}"; do
+        case $package in docker.io | docker-cli) ;; *) wanted+=("$package") ;; esac
+    done
+    PACKAGES=("${wanted[@]}")
+fi
+# Another time service is as good; Debian's packages for it exclude each other.
+if installed chrony || installed ntpsec; then
+    wanted=()
+    for package in "${PACKAGES[@]}"; do
+        [ "$package" = systemd-timesyncd ] || wanted+=("$package")
+    done
+    PACKAGES=("${wanted[@]}")
+fi
+install_packages "${PACKAGES[@]}"
+""",
+    )
+
+
+def steps(profile: HostProfile) -> tuple[Step, ...]:
+    """Time, locale, kernel, swap."""
+    return (_time(profile), _locale(profile), _kernel(profile), _swap(profile))
+
+
+def _time(profile: HostProfile) -> Step:
+    zone = shlex.quote(profile.timezone)
+    servers = " ".join(profile.ntp)
+    conf = "/etc/systemd/timesyncd.conf.d/freehold.conf"
+    files: tuple[File, ...] = ()
+    if servers:
+        text = f"[Time]\nNTP={servers}\n"
+        files = (File(conf, text, notify=(("restart", "systemd-timesyncd.service"),)),)
+    return Step(
+        "time",
+        "Time zone and clock",
+        files=files,
+        script=f"""
+zone={zone}
+[ -e "/usr/share/zoneinfo/$zone" ] || give_up "the system knows no time zone $zone"
+symlink /etc/localtime "/usr/share/zoneinfo/$zone"
+if [ -e /etc/timezone ] && [ "$(cat /etc/timezone)" != "$zone" ]; then
+    printf '%s\\n' "$zone" >/etc/timezone
+    changed "time zone"
+fi
+{"" if servers else f"absent {conf} restart systemd-timesyncd.service"}
+if installed systemd-timesyncd; then enable systemd-timesyncd.service; fi
+""",
+        live="""
+# In a container the clock belongs to the machine outside, and the unit does not start.
+if installed systemd-timesyncd && ! systemd-detect-virt --quiet --container; then
+    start systemd-timesyncd.service
+fi
+""",
+    )
+
+
+def _locale(profile: HostProfile) -> Step:
+    name = shlex.quote(profile.locale)
+    script = ""
+    if profile.locale != "C.UTF-8":
+        script = f"""
+name={name}
+if ! locale -a 2>/dev/null | grep -qixF "${{name/UTF-8/utf8}}"; then
+    grep -qE "^# *$name " /etc/locale.gen || give_up "the system knows no locale $name"
+    sed -i -E "s/^# *($name .*)/\\\\1/" /etc/locale.gen
+    locale-gen
+    changed "generated $name"
+fi
+"""
+    # From Debian 13 on the one is a link to the other, made anew at every boot.
+    script += f"""
+path=/etc/default/locale
+if grep -qs " $path " /usr/lib/tmpfiles.d/debian.conf; then path=/etc/locale.conf; fi
+printf 'LANG=%s\\n' {name} | file "$path" 644 root root
+"""
+    return Step("locale", "Locale", script=script)
+
+
+def _kernel(profile: HostProfile) -> Step:
+    values = {
+        "fs.inotify.max_user_instances": "1024",
+        "fs.inotify.max_user_watches": "524288",
+        "kernel.dmesg_restrict": "1",
+        "net.ipv4.conf.all.accept_redirects": "0",
+        "net.ipv4.conf.all.send_redirects": "0",
+        "net.ipv4.tcp_syncookies": "1",
+        "net.ipv6.conf.all.accept_redirects": "0",
+        **profile.sysctl,
+    }
+    # The dash lets the rest be set where a container's kernel refuses one.
+    lines = "".join(f"-{name} = {value}\n" for name, value in sorted(values.items()))
+    path = "/etc/sysctl.d/60-freehold.conf"
+    return Step("kernel", "Kernel settings", files=(File(path, lines, notify=(("sysctl", "-"),)),))
+
+
+def _swap(profile: HostProfile) -> Step:
+    unit = "freehold-swap.service"
+    path = f"/etc/systemd/system/{unit}"
+    if profile.swap is None:
+        return Step("swap", "Swap", script=f"if [ -e {path} ]; then disable {unit}; fi\nabsent {path}")
+    text = f"""[Unit]
+Description=Swap file of {profile.swap // 1024**2} MiB
+ConditionVirtualization=!container
+DefaultDependencies=no
+After=local-fs.target
+Before=swap.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/lib/freehold/swap {SWAP_FILE} {profile.swap}
+ExecStop=-/sbin/swapoff {SWAP_FILE}
+
+[Install]
+WantedBy=multi-user.target
+"""
+    program = """#!/bin/sh
+# Make the swap file on the first boot, and again when its size was changed.
+set -eu
+path=$1 size=$2
+if [ "$(stat -c %s "$path" 2>/dev/null || echo 0)" -ne "$size" ]; then
+    swapoff "$path" 2>/dev/null || true
+    rm -f "$path"
+    (umask 077; fallocate -l "$size" "$path" || dd if=/dev/zero of="$path" bs=1M count=$((size / 1048576)))
+    mkswap "$path"
+fi
+swapon "$path"
+"""
+    return Step(
+        "swap",
+        "Swap",
+        files=(
+            File("/usr/local/lib/freehold/swap", program, 0o755, notify=(("restart", unit),)),
+            File(path, text, notify=(("restart", unit),)),
+        ),
+        script=f"enable {unit}",
+        live=f"systemd-detect-virt --quiet --container || start {unit}",
+    )

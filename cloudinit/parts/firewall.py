@@ -1,0 +1,104 @@
+"""The firewall: one nftables table of Freehold's own, which containers' published ports cannot pass by.
+
+Docker publishes a port by rewriting the destination before the forward hook, so a port closed on the
+input hook is open all the same. The table therefore has a forward chain ahead of Docker's, and what a
+chain drops no later chain can accept. Nothing here flushes other tables: Docker's rules live in them.
+"""
+
+from __future__ import annotations
+
+from cloudinit.profile import HostProfile
+from cloudinit.services import APP_BRIDGE, PortRule
+from cloudinit.steps import File, Step
+
+RULES = "/etc/freehold/firewall.nft"
+DROP_IN = "/etc/systemd/system/nftables.service.d/freehold.conf"
+
+# Docker names its own bridges br- and twelve digits; nft matches a prefix.
+_BRIDGES = ("docker0", APP_BRIDGE, "br-*")
+
+# Debian's unit begins and ends with `flush ruleset`, which would take Docker's rules along.
+_DROP_IN = f"""[Unit]
+Description=Firewall of Freehold (nftables)
+
+[Service]
+ExecStart=
+ExecStart=/usr/sbin/nft -f {RULES}
+ExecReload=
+ExecReload=/usr/sbin/nft -f {RULES}
+ExecStop=
+ExecStop=-/usr/sbin/nft delete table inet freehold
+"""
+
+
+def packages(profile: HostProfile) -> tuple[str, ...]:
+    """nftables, where the firewall is wanted."""
+    return ("nftables",) if profile.firewall.enabled else ()
+
+
+def steps(profile: HostProfile) -> tuple[Step, ...]:
+    """The rules and the unit that loads them before the network comes up."""
+    if not profile.firewall.enabled:
+        script = f"""
+if [ -e {DROP_IN} ]; then disable nftables.service; fi
+absent {DROP_IN}
+absent {RULES}
+"""
+        return (Step("firewall", "Firewall (off)", script=script),)
+    reload = (("reload", "nftables.service"),)
+    files = (File(RULES, rules(profile), notify=reload), File(DROP_IN, _DROP_IN))
+    live = """
+if [ -e "$FREEHOLD_WORK/changed" ]; then
+    said=$(nft -c -f /etc/freehold/firewall.nft 2>&1) || give_up "nft refuses the rules: $said"
+fi
+# ufw and firewalld would each answer for the same ports.
+disable ufw.service firewalld.service
+start nftables.service
+"""
+    return (Step("firewall", "Firewall", files=files, script="enable nftables.service", live=live),)
+
+
+def rules(profile: HostProfile) -> str:
+    """The ruleset; loading it replaces the table in one transaction."""
+    own = [PortRule(profile.ssh.port, profile.ssh.port)]
+    if profile.proxy.enabled:
+        own += [PortRule(80, 80), PortRule(443, 443), PortRule(443, 443, "udp")]
+    entry = _accepts(own, "{protocol} dport {ports}")
+    opened = _accepts(profile.firewall.open, "{protocol} dport {ports}")
+    published = _accepts(
+        profile.firewall.open, "ct status dnat meta l4proto {protocol} ct original proto-dst {ports}"
+    )
+    bridges = "".join(f'\t\tiifname "{name}" accept\n' for name in _BRIDGES)
+    return f"""# Freehold's own table; loading this file replaces it and touches no other.
+table inet freehold
+delete table inet freehold
+
+table inet freehold {{
+	chain input {{
+		type filter hook input priority filter - 10; policy drop;
+
+		ct state established,related accept
+		ct state invalid drop
+		iifname "lo" accept
+		meta l4proto {{ icmp, ipv6-icmp }} accept
+		udp sport 67 udp dport 68 accept comment "DHCP"
+		ip6 saddr fe80::/10 udp dport 546 accept comment "DHCPv6"
+{entry}{opened}	}}
+
+	chain forward {{
+		type filter hook forward priority filter - 10; policy drop;
+
+		ct state established,related accept
+		ct state invalid drop
+{bridges}{published}	}}
+}}
+"""
+
+
+def _accepts(ports: tuple[PortRule, ...] | list[PortRule], match: str) -> str:
+    lines = []
+    for rule in ports:
+        family = "" if rule.source is None else "ip " if rule.source.version == 4 else "ip6 "
+        source = f"{family}saddr {rule.source} " if rule.source is not None else ""
+        lines.append(f"\t\t{source}{match.format(protocol=rule.protocol, ports=rule.ports)} accept\n")
+    return "".join(lines)

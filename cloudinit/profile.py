@@ -1,0 +1,156 @@
+"""The host profile: `config/host.yml`, read once, frozen from then on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cloudinit.network import Network
+from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
+from cloudinit.users import NAME, User, read_users
+from freehold import yamlfile
+from freehold.settings import convert, fail, read, setting
+from freehold.yamlfile import Node
+
+HOSTNAME = r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*"
+UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def _read_size(node: Node) -> int | None:
+    text = (node.raw or str(node.value)).strip().lower()
+    if text in ("none", "no", "0") or node.value is None:
+        return None
+    found = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", text)
+    if found is None:
+        fail(node, f"{text!r} is no size", hint="write 512MiB, 2GiB or none")
+    size = int(found.group(1)) * UNITS[found.group(2)]
+    if size < 16 * UNITS["m"]:
+        fail(node, f"a swap file of {size:,} bytes is of no use", hint="write 512MiB, 2GiB or none")
+    return size
+
+
+def _read_sysctl(node: Node) -> Mapping[str, str]:
+    values = convert(Mapping[str, str | int], node)
+    for name, entry in node.items():
+        if not re.fullmatch(r"[a-z0-9_]+(?:[./][A-Za-z0-9_*-]+)+", name):
+            fail(entry.key_where or entry, f"{name!r} is no kernel setting", hint="for example vm.swappiness")
+        if "\n" in str(entry.value):
+            fail(entry, "a kernel setting is one line")
+    return {name: str(value) for name, value in values.items()}
+
+
+def _read_mode(node: Node) -> int:
+    # YAML 1.1 reads 0644 as an octal number already; "0644" and 0o644 are its text.
+    text = (node.raw or str(node.value)).removeprefix("0o")
+    if not re.fullmatch(r"[0-7]{3,4}", text):
+        fail(node, f"{text!r} is no file mode", hint='for example "0644"')
+    return int(text, 8)
+
+
+def _absolute(node: Node) -> str:
+    text = convert(str, node)
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or text.endswith("/") or re.search(r"[\n\0]", text):
+        fail(node, f"{text!r} is no absolute path of a file")
+    return str(path)
+
+
+@dataclass(frozen=True)
+class ExtraFile:
+    """A file of the user's own."""
+
+    path: str = setting(help="Where it goes.", parse=_absolute, example="/etc/motd")
+    content: str = setting(help="Its text.")
+    mode: int = setting(0o644, parse=_read_mode, help="Its mode.", schema={"type": ["string", "integer"]})
+    owner: str = setting("root", pattern=NAME, help="Its owner.")
+    group: str = setting("root", pattern=NAME, help="Its group.")
+
+
+def _read_files(node: Node) -> tuple[ExtraFile, ...]:
+    files = convert(tuple[ExtraFile, ...], node)
+    assert isinstance(files, tuple)
+    seen: set[str] = set()
+    for item, element in zip(files, node.elements(), strict=True):
+        if item.path in seen:
+            fail(element, f"the file {item.path} stands twice", hint="keep one of them")
+        seen.add(item.path)
+    return files
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is particular to one host: it goes into that host's seed."""
+
+    fqdn: str | None = setting(None, pattern=HOSTNAME, help="Full name, if it is more than the host's.")
+    network: Network | None = setting(None, help="Addresses; without it the image's default (DHCP).")
+
+
+@dataclass(frozen=True)
+class HostProfile:
+    """What a prepared host is. Every part has a default: the file may be missing altogether."""
+
+    users: tuple[User, ...] = setting(
+        (User("deploy"),),
+        help="Who may log in; a user without keys gets the operator's own.",
+        parse=read_users,
+        schema={"type": ["array", "object"]},
+    )
+    timezone: str = setting(
+        "Etc/UTC", pattern=r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", help="Time zone.", example="Europe/Berlin"
+    )
+    locale: str = setting(
+        "C.UTF-8", pattern=r"[A-Za-z_]+(?:\.UTF-8)(?:@\w+)?", help="Locale.", example="en_GB.UTF-8"
+    )
+    ntp: tuple[str, ...] = setting(
+        (), pattern=r"[A-Za-z0-9.:-]+", help="Time servers; the distribution's where empty.", example="ntp1"
+    )
+    swap: int | None = setting(
+        None,
+        parse=_read_size,
+        help="Size of a swap file.",
+        schema={"type": ["string", "null"]},
+        example="2GiB",
+    )
+    packages: tuple[str, ...] = setting(
+        (), pattern=r"[a-z0-9][a-z0-9+.-]+", help="Further packages of the distribution.", example="htop"
+    )
+    sysctl: Mapping[str, str] = setting(
+        factory=dict, parse=_read_sysctl, help="Kernel settings.", example={"vm.swappiness": 10}
+    )
+    ssh: Ssh = setting(Ssh(), help="The SSH server.")
+    firewall: Firewall = setting(Firewall(), help="The firewall.")
+    fail2ban: bool = setting(False, help="Shut out addresses that keep failing to log in.")
+    updates: Updates = setting(Updates(), help="Unattended updates.")
+    docker: Docker = setting(Docker(), help="The Docker Engine.")
+    proxy: Proxy = setting(Proxy(), help="The proxy.")
+    files: tuple[ExtraFile, ...] = setting((), parse=_read_files, help="Further files.")
+    commands: tuple[str, ...] = setting(
+        (), help="Shell commands, each run once on a host as root, after everything else."
+    )
+    machines: Mapping[str, Machine] = setting(
+        factory=dict, help="What is particular to one host, by its name."
+    )
+
+    def machine(self, name: str) -> Machine:
+        """The settings of one host; the defaults where the file has none."""
+        return self.machines.get(name, Machine())
+
+
+def parse_profile(text: str, name: str = "config/host.yml") -> HostProfile:
+    """The profile in a YAML text; ConfigError with line and key at the first mistake."""
+    return _read(yamlfile.parse(text, name))
+
+
+def load_profile(path: Path, *, name: str | None = None) -> HostProfile:
+    """The profile in a file; `name` is how errors call it."""
+    return _read(yamlfile.load(path, name=name))
+
+
+def _read(node: Node) -> HostProfile:
+    profile = read(HostProfile, node, extensions=True)
+    for name, entry in (node.get("machines") or Node({}, node.where)).items():
+        if not re.fullmatch(HOSTNAME, name):
+            fail(entry.key_where or entry, f"{name!r} is no host name")
+    return profile

@@ -1,0 +1,69 @@
+"""What a command works with: the configuration as asked for, the hosts' endpoints, who is asking."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.cli.options import Target
+from deployer.config import DeployConfig, load_config
+from deployer.endpoint import Endpoint, endpoints
+from deployer.fleet import Fleet
+from freehold.command import Context
+from freehold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Session:
+    """`config` is narrowed to the hosts and roles asked for; `whole` is the file's."""
+
+    context: Context
+    target: Target
+    whole: DeployConfig
+    config: DeployConfig
+
+    @property
+    def root(self) -> Path:
+        return self.context.root
+
+    def fleet(self) -> Fleet:
+        """Connections to the hosts asked for, and to the primary host, where the lock is."""
+        names = tuple(dict.fromkeys([self.whole.primary_host, *self.config.hosts]))
+        return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """How each host of the file is reached: as it says, or as the lab's machine of that name."""
+        if not self.target.lab:
+            return endpoints(self.whole)
+        from deployer.rehearsal import lab_endpoints
+
+        return lab_endpoints(self.whole, self.root)
+
+    def who(self) -> str:
+        """Who is asking, for locks and audit lines."""
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+
+    def now(self) -> str:
+        """The time in UTC, to the second."""
+        return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def open_session(context: Context, target: Target) -> Session:
+    """Read the configuration; show its warnings."""
+    whole = load_config(
+        context.root,
+        config_file=target.config_file,
+        destination=target.destination,
+        environ=context.environ,
+        runner=context.runner,
+        version=target.version,
+    )
+    for warning in whole.warnings:
+        context.console.warn(warning)
+    config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
+    if not config.hosts:
+        raise UsageError("no host is left to work on")
+    return Session(context, target, whole, config)

@@ -1,0 +1,1 @@
+"""Commands as values: argv, shell fragments and scripts. Nothing here executes."""

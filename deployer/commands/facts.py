@@ -1,0 +1,168 @@
+"""What a host is doing now: the question (shell fragments) beside the answer (a parser)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.commands import layout
+from deployer.config import DeployConfig, Role
+from deployer.script import Script, ScriptResult, Step
+
+_FIELDS = (
+    "{{.Names}}",
+    "{{.State}}",
+    '{{.Label "role"}}',
+    '{{.Label "destination"}}',
+    '{{.Label "version"}}',
+    '{{.Label "freehold.address"}}',
+    "{{.Image}}",
+    "{{.ID}}",
+    "{{.CreatedAt}}",
+    "{{.Status}}",
+)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of the service on a host, as `docker ps` tells."""
+
+    name: str
+    state: str
+    role: str
+    version: str
+    address: str
+    image: str
+    id: str
+    created: str
+    status: str
+
+    @property
+    def running(self) -> bool:
+        """It runs, or Docker starts it again and again."""
+        return self.state in ("running", "restarting", "paused")
+
+    @property
+    def replaced(self) -> bool:
+        """It has stepped aside for another of the same version."""
+        return "_replaced_" in self.name
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host before a deploy. `history` are the versions that served, oldest first."""
+
+    host: str
+    containers: tuple[Container, ...] = ()
+    targets: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[str, ...] = ()
+    manual_lock: str = ""
+    images: str = ""
+    """What the transfer's own question answered."""
+
+    @property
+    def version(self) -> str | None:
+        """The version that serves: the last one that was committed here."""
+        return self.history[-1] if self.history else None
+
+    def of_role(self, role: Role) -> tuple[Container, ...]:
+        """The containers of a role, in any state."""
+        return tuple(container for container in self.containers if container.role == role.name)
+
+    def versions(self, role: Role) -> frozenset[str]:
+        """The versions of a role for which a container is here, running or not."""
+        return frozenset(c.version for c in self.of_role(role) if not c.replaced)
+
+
+DOCKER = r"""
+command -v docker >/dev/null || { echo "failed: Docker is not installed"; exit 1; }
+if ! found=$(docker version --format '{{.Server.Version}}' 2>&1); then
+    echo "failed: Docker does not answer: $(tail -n 1 <<<"$found")"
+    exit 1
+fi
+echo "version $found"
+"""
+
+
+def docker_step() -> Step:
+    """Docker is there, runs, and this user may use it."""
+    return Step("docker", DOCKER, "Docker answers")
+
+
+def state_step(config: DeployConfig) -> Step:
+    """Containers, targets, history, a lock that somebody took on purpose."""
+    app = layout.app(config.name)
+    filters = ["--filter", f"label=service={config.service}"]
+    ps = shlex.join(
+        ["docker", "ps", "--all", "--no-trunc", *filters, "--format", "container\t" + "\t".join(_FIELDS)]
+    )
+    return Step(
+        "state",
+        f"""{ps}
+for path in {layout.PROXY}/targets/*; do
+    [ -e "$path" ] && printf 'target\\t%s\\t%s\\n' "$(basename "$path")" "$(cat "$path")"
+done
+if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
+if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
+true""",
+        "what runs there",
+    )
+
+
+def proxy_step() -> Step:
+    """The proxy is there and its admin socket answers this user."""
+    return Step(
+        "proxy",
+        f"""\
+[ -x {layout.CADDY} ] || {{ echo "failed: the proxy is not installed"; exit 1; }}
+[ -d {layout.PROXY} ] || {{ echo "failed: {layout.PROXY} is missing"; exit 1; }}
+[ -w {layout.PROXY} ] || {{ echo "failed: {layout.PROXY} may not be written by $(id -un)"; exit 1; }}
+docker network inspect {layout.NETWORK} --format '{{{{.Name}}}}' 2>&1 ||
+    {{ echo "failed: the Docker network {layout.NETWORK} is missing"; exit 1; }}
+if ! systemctl --quiet is-active freehold-proxy.service; then
+    echo "failed: the proxy does not run: $(systemctl is-active freehold-proxy.service)"
+    exit 1
+fi""",
+        "the proxy is ready",
+    )
+
+
+def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
+    """Everything a deploy asks a host, in one go; `images` is the transfer's question."""
+    steps = [docker_step()]
+    if any(role.proxy is not None for role in config.roles_on(host)):
+        steps.append(proxy_step())
+    steps.append(state_step(config))
+    if images:
+        steps.append(Step("images", images, "which layers it has"))
+    return Script(tuple(steps))
+
+
+def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
+    """The answer of `facts_script`."""
+    containers: list[Container] = []
+    targets: dict[str, str] = {}
+    history: list[str] = []
+    lock: list[str] = []
+    for line in result.lines("state"):
+        kind, _, rest = line.partition("\t")
+        cells = rest.split("\t")
+        if kind == "container" and len(cells) == len(_FIELDS):
+            name, state, role, destination, version, address, image, id_, created, status = cells
+            if destination == (config.destination or ""):
+                containers.append(Container(name, state, role, version, address, image, id_, created, status))
+        elif kind == "target" and len(cells) == 2:
+            targets[cells[0]] = cells[1]
+        elif kind == "history":
+            history.append(rest.split()[-1] if rest.split() else "")
+        elif kind == "lock":
+            lock.append(rest)
+    return HostFacts(
+        result.host,
+        tuple(containers),
+        targets,
+        tuple(version for version in history if version),
+        "\n".join(lock),
+        result.output("images"),
+    )

@@ -1,0 +1,62 @@
+"""Where things are on a host (the contract with the recipe of `cloudinit`; see docs/architecture.md)."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from cloudinit.parts.proxy import ADMIN, CADDYFILE, DEFAULT_ROUTES
+from cloudinit.proxybinary import BINARY as CADDY
+
+STATE = "/var/lib/freehold"
+PROXY = f"{STATE}/proxy"
+LOCKS = "/run/lock/freehold"
+NETWORK = "freehold"
+ADMIN_ADDRESS = f"unix/{ADMIN}"
+DEFAULT_HOST = DEFAULT_ROUTES.rsplit("/", 1)[1]
+
+__all__ = ["ADMIN_ADDRESS", "CADDY", "CADDYFILE", "DEFAULT_HOST", "LOCKS", "NETWORK", "PROXY", "STATE"]
+
+
+def app(name: str) -> str:
+    """The directory of a service (and destination)."""
+    return f"{STATE}/apps/{name}"
+
+
+def version(name: str, version: str) -> str:
+    """What belongs to one version: environment files, routes."""
+    return f"{app(name)}/versions/{version}"
+
+
+def env_file(name: str, version_: str, role: str) -> str:
+    """The environment of a role's container at a version, 0600."""
+    return f"{version(name, version_)}/{role}.env"
+
+
+def routes(name: str, version_: str) -> str:
+    """The proxy's files at a version, as a tree like that below `PROXY`."""
+    return f"{version(name, version_)}/proxy"
+
+
+def target(prefix: str) -> str:
+    """The file that the route of a role reads for each request."""
+    return f"{PROXY}/targets/{prefix}"
+
+
+def guard(name: str) -> str:
+    """Held by every script that changes a service on this host, for as long as it runs."""
+    return f"{LOCKS}/{name}.host.lock"
+
+
+def library() -> str:
+    """The shell functions of `data/host.sh` with the places they work on."""
+    places = {
+        "STATE": STATE,
+        "PROXY": PROXY,
+        "LOCKS": LOCKS,
+        "NETWORK": NETWORK,
+        "CADDY": CADDY,
+        "CADDYFILE": CADDYFILE,
+        "ADMIN": ADMIN_ADDRESS,
+    }
+    text = files("deployer").joinpath("data/host.sh").read_text(encoding="utf-8")
+    return "".join(f"{name}={value}\n" for name, value in places.items()) + text

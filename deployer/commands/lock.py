@@ -1,0 +1,89 @@
+"""One lock per service and destination, on the primary host, held by the SSH session itself.
+
+The script holds a `flock` for as long as its standard input stays open and a line arrives every
+minute. When the deployer ends, is killed, or loses the network, the lock is gone with it; there is
+nothing to release by hand. A lock taken on purpose (`lock acquire`) is a file that stays.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from deployer.commands import layout
+
+PATIENCE = 60
+"""Seconds without a line from the deployer after which the lock is free."""
+TAKEN, HELD, MANUAL, MISSING = "taken", "held", "manual", "missing"
+
+
+def path(name: str) -> str:
+    """The file that is locked while a deploy runs."""
+    return f"{layout.LOCKS}/{name}.lock"
+
+
+def manual_path(name: str) -> str:
+    """The file of a lock taken on purpose."""
+    return f"{layout.app(name)}/lock"
+
+
+def hold_script(name: str, owner: str, *, wait: int = 0, ignore_manual: bool = False) -> str:
+    """Take the lock, say so, and hold it. Prints one line: `@@lock STATE OWNER…`."""
+    lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
+    check = "" if ignore_manual else f"if [ -e {manual} ]; then say {MANUAL} {manual}; exit 75; fi"
+    return f"""main() {{
+say() {{ printf '@@lock %s %s\\n' "$1" "$(tr '\\n' ' ' <"$2" 2>/dev/null)"; }}
+mkdir -p {layout.LOCKS} 2>/dev/null
+if ! {{ exec 9>>{lock}; }} 2>/dev/null; then say {MISSING} /dev/null; exit 73; fi
+{check}
+if ! flock -n 9; then
+    say {HELD} {lock}
+    flock -w {wait} 9 || exit 75
+fi
+{check}
+printf '%s\\n' {shlex.quote(owner)} >{lock}
+say {TAKEN} {lock}
+while read -r -t {PATIENCE} _; do :; done
+: >{lock}
+}}
+main
+exit
+"""
+
+
+def owner_line(who: str, why: str, since: str) -> str:
+    """Who holds the lock, why and since when, as one line of JSON."""
+    return json.dumps({"by": who, "why": why, "since": since}, ensure_ascii=False)
+
+
+def parse_owner(text: str) -> dict[str, str]:
+    """The owner of a lock; empty where the text says none."""
+    try:
+        found = json.loads(text.strip() or "{}")
+    except ValueError:
+        return {"by": text.strip()}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def acquire_fragment(name: str, owner: str) -> str:
+    """Take the lock that stays; fails where somebody has it."""
+    manual = manual_path(name)
+    return f"""mkdir -p {shlex.quote(layout.app(name))}
+set -o noclobber
+if ! {{ printf '%s\\n' {shlex.quote(owner)} >{shlex.quote(manual)}; }} 2>/dev/null; then
+    echo "failed: locked"
+    cat {shlex.quote(manual)}
+    exit 1
+fi"""
+
+
+def release_fragment(name: str) -> str:
+    """Give it back."""
+    return f"rm -f {shlex.quote(manual_path(name))}"
+
+
+def status_fragment(name: str) -> str:
+    """Both locks, one line each: `running {{…}}`, `manual {{…}}`."""
+    lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
+    return f"""if [ -e {lock} ] && ! flock -n {lock} true; then printf 'running\\t%s\\n' "$(cat {lock})"; fi
+if [ -e {manual} ]; then printf 'manual\\t%s\\n' "$(cat {manual})"; fi"""

@@ -1,0 +1,190 @@
+"""The scripts of a deploy: prepare, commit, finish, and the way back. One per host and phase."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deployer.commands import docker, layout, proxy
+from deployer.commands.facts import Container, HostFacts
+from deployer.config import DeployConfig, Role
+from deployer.script import Script, Step
+
+STOP_GRACE = 10
+
+
+def _script(config: DeployConfig, steps: Sequence[Step]) -> Script:
+    return Script(tuple(steps), guard=layout.guard(config.name), library=layout.library())
+
+
+def prepare(
+    config: DeployConfig,
+    host: str,
+    roles: Sequence[Role],
+    version: str,
+    image: str,
+    *,
+    retag: Sequence[str] = (),
+) -> Script:
+    """Start the new containers of `roles` and wait until they are ready. No traffic reaches them."""
+    steps = [
+        Step(
+            "store",
+            "\n".join(
+                [
+                    *([shlex.join(retag)] if retag else []),
+                    f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
+                    proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
+                ]
+            ),
+            "keep the version's routes",
+        )
+    ]
+    for role in roles:
+        clear, secret = config.env_for(role)
+        env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
+        steps.append(Step(f"env-{role.name}", env, f"environment of {role.name}"))
+    for role in roles:
+        start = docker.start_fragment(config, role, version, host, image)
+        steps.append(Step(f"start-{role.name}", start, f"start {role.name}"))
+    steps += ready_steps(config, roles, version)
+    return _script(config, steps)
+
+
+def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> list[Step]:
+    """Wait for each role's container."""
+    return [
+        Step(f"health-{role.name}", docker.health_fragment(config, role, version), f"{role.name} is healthy")
+        for role in roles
+    ]
+
+
+def revive(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
+    """Start the kept containers of a version again: image, configuration and environment as they were."""
+    names = [config.container_name(role, version) for role in roles]
+    steps = [Step("start", shlex.join(["docker", "start", *names]), f"start {version} again")]
+    return _script(config, [*steps, *ready_steps(config, roles, version)])
+
+
+def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
+    """Give the new containers the traffic: targets by rename, routes only where they changed."""
+    steps = [
+        Step(f"switch-{role.name}", proxy.switch_fragment(config, role, version), f"traffic to {role.name}")
+        for role in roles
+        if role.proxy is not None
+    ]
+    if steps:
+        steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
+    line = f"""printf '%s %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {shlex.quote(version)}"""
+    remember = f"{line} >>{layout.app(config.name)}/history"
+    return _script(config, [*steps, Step("history", remember, "remember the version")])
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Of other versions: containers to stop, containers to remove, images by the version they made."""
+
+    stop: tuple[Container, ...] = ()
+    remove: tuple[str, ...] = ()
+    gone: Mapping[str, str] = field(default_factory=dict)
+
+
+def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
+    """Let the old containers finish their requests, stop them, prune, write the audit line."""
+    steps: list[Step] = []
+    proxied = {role.name for role in config.roles if role.proxy is not None}
+    addresses = [c.address for c in left.stop if c.role in proxied and c.address]
+    if addresses:
+        drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
+        steps.append(Step("drain", drain, "requests on the old version end"))
+    stops = []
+    for grace, names in (
+        (round(config.drain_timeout), [c.name for c in left.stop if c.role not in proxied]),
+        (STOP_GRACE, [c.name for c in left.stop if c.role in proxied]),
+    ):
+        if names:
+            stops.append(shlex.join(["docker", "stop", "--time", str(grace), *names]))
+    if stops:
+        steps.append(Step("stop", "\n".join(stops), "stop the old version"))
+    prune = []
+    if left.remove:
+        prune.append(shlex.join(["docker", "rm", *left.remove]))
+    for version, image in left.gone.items():
+        # An image that another service uses too stays; that is no failure.
+        prune.append(f"docker image rm {shlex.quote(image)} || true")
+        prune.append(f"rm -rf {shlex.quote(layout.version(config.name, version))}")
+    if prune:
+        steps.append(Step("prune", "\n".join(prune), "prune"))
+    steps.append(audit_step(config, audit))
+    return _script(config, steps)
+
+
+def audit_step(config: DeployConfig, line: str) -> Step:
+    """One line in the service's audit log on the host."""
+    app = layout.app(config.name)
+    shell = f"""mkdir -p {app}
+printf '[%s] %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {shlex.quote(line)} >>{app}/audit.log"""
+    return Step("audit", shell, "audit")
+
+
+def undo(
+    config: DeployConfig, facts: HostFacts, roles: Sequence[Role], version: str, *, audit: str
+) -> Script:
+    """Put a host back to what `facts` say, whatever has happened since. May be repeated.
+
+    Traffic first: the old containers still run. Then the new ones are drained, stopped and removed,
+    except those that were there before, which are only stopped.
+    """
+    before = {container.name: container for container in facts.containers}
+    steps: list[Step] = []
+    targets: list[str] = []
+    for role in roles:
+        if role.proxy is None:
+            continue
+        prefix = config.container_prefix(role)
+        if prefix in facts.targets:
+            targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
+        else:
+            targets.append(f"rm -f {shlex.quote(layout.target(prefix))}")
+    if targets:
+        steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
+        steps.append(Step("routes", proxy.activate_fragment(config, facts.version), "routes back"))
+    removal: list[str] = []
+    for role in roles:
+        name = config.container_name(role, version)
+        quoted = shlex.quote(name)
+        known = before.get(name)
+        if known is not None:
+            # The name stood for another container before, or for this one, untouched or revived.
+            stop = "" if known.running else f"else docker stop --time {STOP_GRACE} {quoted} >/dev/null\n"
+            removal.append(
+                f'if [ "$(container_id {quoted})" != {known.id} ]; then\n'
+                f"    docker rm --force {quoted} 2>/dev/null || true\n"
+                f"    put_back {quoted}\n{stop}fi"
+            )
+        else:
+            if role.proxy is not None:
+                removal.append(
+                    f'if address=$(address_of {quoted} 2>/dev/null) && [ -n "$address" ]; then\n'
+                    f'    drain {round(config.drain_timeout)} "$address"\nfi'
+                )
+            removal.append(f"docker stop --time {STOP_GRACE} {quoted} >/dev/null 2>&1 || true")
+            removal.append(f"docker rm --force {quoted} 2>/dev/null || true")
+    if removal:
+        steps.append(Step("remove", "\n".join(removal), f"remove {version}"))
+    if version not in {container.version for container in facts.containers}:
+        steps.append(
+            Step("forget", f"rm -rf {shlex.quote(layout.version(config.name, version))}", "forget its files")
+        )
+    history = f"{layout.app(config.name)}/history"
+    steps.append(
+        Step(
+            "history",
+            f"if [ -e {history} ]; then head -n {len(facts.history)} {history} >{history}.new && "
+            f"mv -f {history}.new {history}; fi",
+            "history",
+        )
+    )
+    steps.append(audit_step(config, audit))
+    return _script(config, steps)

@@ -1,0 +1,220 @@
+# Words that the deployer's steps are written with. Needs: bash, docker, curl, flock, ss, awk.
+# STATE, PROXY, LOCKS, NETWORK, CADDY, CADDYFILE and ADMIN are set by what includes this.
+
+# state NAME: status, exit code, restarts and health of a container.
+state() {
+    docker inspect --format \
+        '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{with .State.Health}}{{.Status}}{{end}}' "$1"
+}
+
+# address_of NAME: where the proxy reaches a container.
+address_of() {
+    docker inspect --format \
+        '{{with index .Config.Labels "freehold.address"}}{{.}}{{else}}{{if eq .HostConfig.NetworkMode "host"}}127.0.0.1{{else}}{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{end}}{{end}}' \
+        "$1" | cut -d' ' -f1
+}
+
+# free_address: the next address of the network's lower half that no container holds, running or
+# not. Taken in turn, so that a freed address rests before it is used again. Holds a lock (fd 8)
+# until the step ends, as another service may be doing the same.
+free_address() {
+    local used last low try
+    exec 8>"$LOCKS/addresses.lock"
+    flock -w 30 8
+    used=" $(docker ps --all --quiet --filter network="$NETWORK" | xargs -r docker inspect --format \
+        '{{range .NetworkSettings.Networks}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}}{{end}}' | tr '\n' ' ') "
+    last=$(cat "$PROXY/last-address" 2>/dev/null || echo 1)
+    for try in {1..32767}; do
+        last=$((last % 32767 + 1)) low=$((last % 256))
+        if [ $low = 0 ] || [ $low = 255 ] || [ $last = 1 ]; then continue; fi
+        address=172.30.$((last / 256)).$low
+        case $used in *" $address "*) continue ;; esac
+        echo $last >"$PROXY/last-address"
+        return
+    done
+    echo "failed: no free address in the network $NETWORK"
+    return 1
+}
+
+# container_id NAME: the id of a container; nothing where there is none.
+container_id() {
+    docker inspect --format '{{.Id}}' "$1" 2>/dev/null || true
+}
+
+# step_aside NAME: make room for a new container of this name; one that runs keeps running.
+step_aside() {
+    [ -z "$(container_id "$1")" ] || docker rename "$1" "$1_replaced_$(date +%s%N)"
+}
+
+# report NAME CAUSE: why a container is not ready, what state it is in, what it said last; then fail.
+report() {
+    echo "failed: $2"
+    echo "container: $(docker inspect --format \
+        '{{.State.Status}}, exit code {{.State.ExitCode}}, restarts {{.RestartCount}}' "$1" 2>&1)"
+    docker logs --tail 50 "$1" 2>&1 | sed 's/^/log| /'
+    exit 1
+}
+
+# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, health.
+check_running() {
+    local code restarts
+    read -r status code restarts health <<<"$(state "$1")"
+    case $status in
+        exited | dead) report "$1" "the container ended with exit code $code" ;;
+    esac
+    [ "$restarts" -lt 3 ] || report "$1" "the container crashed $restarts times, last exit code $code"
+}
+
+# wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
+wait_web() {
+    local name=$1 interval=$4 deadline=$6 attempts=$7 tries=0 pause=0.1 answer url limit
+    limit=$((SECONDS + deadline))
+    url="http://$(address_of "$name"):$2$3"
+    while :; do
+        check_running "$name"
+        answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \
+            --header 'User-Agent: freehold-health' "$url") || true
+        case $answer in 2??) break ;; esac
+        tries=$((tries + 1))
+        [ "$answer" != 000 ] || answer=nothing
+        echo "waiting: $url answered $answer"
+        if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+            report "$name" "$url answered $answer after $tries probes"
+        fi
+        sleep $pause
+        pause=$(awk -v p=$pause -v most="$interval" 'BEGIN { p *= 1.5; print (p > most ? most : p) }')
+    done
+    echo "ready: $name"
+}
+
+# wait_worker NAME DELAY DEADLINE: until Docker's health check is content, or for want of one until
+# the container has run for DELAY seconds.
+wait_worker() {
+    local name=$1 end limit
+    end=$((SECONDS + $2)) limit=$((SECONDS + $3))
+    while :; do
+        check_running "$name"
+        case $health in
+            healthy) break ;;
+            starting | unhealthy)
+                [ $SECONDS -lt $limit ] || report "$name" "its health check says $health after $3 s" ;;
+            *)
+                if [ "$status" = running ] && [ $SECONDS -ge $end ]; then break; fi
+                [ $SECONDS -lt $limit ] || report "$name" "the container is $status after $3 s" ;;
+        esac
+        echo "waiting: $status $health"
+        sleep 0.3
+    done
+    echo "ready: $name"
+}
+
+# write_target NAME ADDRESS:PORT: replaced by rename; on disk before it counts.
+write_target() {
+    mkdir -p "$PROXY/targets"
+    printf '%s\n' "$2" >"$PROXY/targets/.$1.new"
+    sync "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/$1"
+    echo "traffic: $1 → $2"
+}
+
+# switch_to CONTAINER TARGET PORT: the role's requests go to this container from now on.
+switch_to() {
+    local address
+    address=$(address_of "$1")
+    if [ -z "$address" ]; then
+        echo "failed: $1 has no address"
+        return 1
+    fi
+    write_target "$2" "$address:$3"
+}
+
+# activate DIRECTORY FILE...: make the proxy's sites and routes those in DIRECTORY; FILE... are the
+# names under which this service's routes stand. Caddy checks the whole before it takes it; when it
+# refuses, the files are as they were and the step fails.
+activate() {
+    local want=$1 path name host keep changed=
+    shift
+    exec 8>"$LOCKS/proxy.lock"
+    flock -w 60 8
+    cd "$PROXY"
+    mkdir -p sites routes targets
+    keep=$(mktemp -d)
+    mkdir "$keep/old"
+    : >"$keep/new"
+    trap 'rm -rf "$keep"' EXIT
+    save() {
+        changed=1
+        if [ -e "$1" ]; then
+            mkdir -p "$keep/old/$(dirname "$1")"
+            cp -p "$1" "$keep/old/$1"
+        else
+            echo "$1" >>"$keep/new"
+        fi
+    }
+    for name in "$@"; do
+        for path in routes/*/"$name"; do
+            if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
+                save "$path"
+                rm -f "$path"
+            fi
+        done
+    done
+    if [ -d "$want" ]; then
+        while read -r path; do
+            if cmp -s "$want/$path" "$path"; then continue; fi
+            save "$path"
+            mkdir -p "$(dirname "$path")"
+            cp "$want/$path" "$path.new"
+            mv -f "$path.new" "$path"
+        done < <(cd "$want" && find . -name '*.caddy' | sed 's,^\./,,')
+    fi
+    for path in sites/*.caddy; do
+        [ -e "$path" ] || continue
+        host=$(basename "$path" .caddy)
+        if [ -z "$(find "routes/$host" -name '*.caddy' 2>/dev/null)" ]; then
+            save "$path"
+            rm -f "$path"
+        fi
+    done
+    if [ -z "$changed" ]; then
+        echo "routes unchanged"
+        return
+    fi
+    # Caddy loads the whole beside the old one and goes on with the old one when it fails.
+    if "$CADDY" reload --config "$CADDYFILE" --address "$ADMIN" >"$keep/log" 2>&1; then
+        echo "routes changed"
+        return
+    fi
+    while read -r path; do
+        mkdir -p "$(dirname "$path")"
+        cp "$keep/old/$path" "$path.new"
+        mv -f "$path.new" "$path"
+    done < <(cd "$keep/old" && find . -type f | sed 's,^\./,,')
+    xargs -r rm -f <"$keep/new"
+    grep -v '"level":"\(info\|warn\)"' "$keep/log" | tail -n 20 | sed 's/^/caddy| /'
+    echo "failed: the proxy refuses the new routes; the old ones stay"
+    return 1
+}
+
+# drain SECONDS ADDRESS...: wait until no connection to these addresses is left, at most so long.
+drain() {
+    local limit=$((SECONDS + $1)) address filter=
+    shift
+    for address in "$@"; do filter="$filter${filter:+ or }dst $address"; done
+    [ -n "$filter" ] || return 0
+    while [ -n "$(ss -Htn state established "( $filter )")" ]; do
+        if [ $SECONDS -ge $limit ]; then
+            echo "drain: connections are left after the time limit; they will be closed"
+            return 0
+        fi
+        sleep 0.2
+    done
+    echo "drain: idle"
+}
+
+# put_back NAME: a container that stepped aside gets its name again.
+put_back() {
+    local old
+    old=$(docker ps --all --format '{{.Names}}' --filter "name=^/?$1_replaced_" | sort | tail -n 1)
+    [ -z "$old" ] || docker rename "$old" "$1"
+}

@@ -1,0 +1,58 @@
+"""Where a host is reached: address, port, user, keys, and whose word on host keys counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.config import DeployConfig, Ssh
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to open an SSH connection to one host.
+
+    `name` is the host as the configuration calls it; `known_hosts` are read besides the user's and
+    the system's own files, or instead of them where `only_known` is set (a lab knows its hosts' keys).
+    """
+
+    name: str
+    address: str
+    user: str
+    port: int | None = None
+    keys: tuple[str, ...] = ()
+    keys_only: bool = False
+    known_hosts: tuple[Path, ...] = ()
+    only_known: bool = False
+    jump: str | None = None
+    proxy_command: str | None = None
+    config_files: tuple[str, ...] | None = None
+    """None: the user's own ~/.ssh/config; empty: none."""
+
+
+def endpoint(host: str, ssh: Ssh) -> Endpoint:
+    """The endpoint of a host of `deploy.yml`."""
+    files: tuple[str, ...] | None = None
+    if ssh.config is False:
+        files = ()
+    elif isinstance(ssh.config, str):
+        files = (ssh.config,)
+    elif isinstance(ssh.config, tuple):
+        files = ssh.config
+    return Endpoint(
+        name=host,
+        address=host,
+        user=ssh.user,
+        # Port 22 is what every configuration says by default; ~/.ssh/config may then say another.
+        port=None if ssh.port == 22 else ssh.port,
+        keys=ssh.keys,
+        keys_only=ssh.keys_only,
+        jump=ssh.proxy,
+        proxy_command=ssh.proxy_command,
+        config_files=files,
+    )
+
+
+def endpoints(config: DeployConfig) -> dict[str, Endpoint]:
+    """The endpoint of every host by its name."""
+    return {host: endpoint(host, config.ssh) for host in config.hosts}

@@ -1,0 +1,63 @@
+"""Reaching an engine: the running one first, else a private one shared by all who need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from deployer.engine.engine import Engine, ask
+from deployer.engine.private import PrivateEngine
+from freehold.console import Console
+from freehold.errors import BuildError
+from freehold.paths import cache_dir, runtime_dir
+from freehold.process import Runner, which
+
+_HINT = (
+    "start Docker, or set DOCKER_HOST, or become a member of the group `docker`; "
+    "as root Freehold starts an engine of its own"
+)
+
+
+@contextmanager
+def local_engine(
+    *, runner: Runner, console: Console, environ: Mapping[str, str] | None = None
+) -> Iterator[Engine]:
+    """An engine for the length of the block.
+
+    An engine that the environment names (DOCKER_HOST, a context) or that listens on the usual socket
+    is used and left as it is. Where none answers and this is root, a private one is started; processes
+    that need it at the same time share it and the last one ends it. BuildError says why there is none.
+    """
+    env = os.environ if environ is None else environ
+    asked = "DOCKER_HOST" if env.get("DOCKER_HOST") else "DOCKER_CONTEXT" if env.get("DOCKER_CONTEXT") else ""
+    if which("docker", env) is None:
+        raise BuildError(
+            "the program 'docker' is not installed", hint="`make setup` installs what Freehold needs"
+        )
+    try:
+        yield_engine = ask(runner, host=env.get("DOCKER_HOST", ""))
+    except BuildError as exc:
+        if asked:
+            raise BuildError(
+                f"the Docker Engine that {asked}={env[asked]} names does not answer",
+                hint=f"start it, or unset {asked}",
+                details=exc.details,
+            ) from exc
+        if os.geteuid() != 0:
+            raise BuildError(
+                "no Docker Engine answers on this machine", hint=_HINT, details=exc.details
+            ) from exc
+        if which("dockerd", env) is None:
+            raise BuildError(
+                "no Docker Engine answers, and the program 'dockerd' is not installed",
+                hint="`make setup` installs what Freehold needs",
+                details=exc.details,
+            ) from exc
+    else:
+        console.detail(f"Docker Engine {yield_engine.version} ({yield_engine.driver}) is running and is used")
+        yield yield_engine
+        return
+    private = PrivateEngine(cache_dir(env) / "engine", runtime_dir(env) / "engine", runner, console)
+    with private.share() as engine:
+        yield engine

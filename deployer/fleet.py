@@ -1,0 +1,137 @@
+"""Many hosts at once: one thread and one connection each, results by host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from deployer.endpoint import Endpoint
+from deployer.remote import Remote
+from deployer.script import Script, ScriptResult
+from freehold.console import Console
+from freehold.errors import FreeholdError
+
+T = TypeVar("T")
+MOST_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Answers(Generic[T]):
+    """What came back: a value or an error for each host, in the order asked."""
+
+    values: Mapping[str, T]
+    errors: Mapping[str, FreeholdError]
+
+    def all(self) -> Mapping[str, T]:
+        """The values; raise the first error where there is one."""
+        for error in self.errors.values():
+            raise error
+        return self.values
+
+
+class Fleet:
+    """The hosts of a configuration. Leaving the block closes every connection."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], console: Console) -> None:
+        self.console = console
+        self.cancelled = threading.Event()
+        self.remotes = {
+            name: Remote(endpoint, debug=console.detail, cancelled=self.cancelled)
+            for name, endpoint in endpoints.items()
+        }
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for remote in self.remotes.values():
+            remote.close()
+
+    def __getitem__(self, host: str) -> Remote:
+        return self.remotes[host]
+
+    @property
+    def execs(self) -> Mapping[str, int]:
+        """SSH exec requests so far, by host."""
+        return {name: remote.execs for name, remote in self.remotes.items()}
+
+    def each(self, hosts: Iterable[str], work: Callable[[str], T]) -> Answers[T]:
+        """Call `work(host)` for every host at once and wait for all.
+
+        Ctrl-C and SIGTERM end the waiting: running scripts are cut off, then the signal goes on.
+        """
+        names = list(hosts)
+        values: dict[str, T] = {}
+        errors: dict[str, FreeholdError] = {}
+        if not names:
+            return Answers(values, errors)
+        pool = ThreadPoolExecutor(max_workers=min(MOST_AT_ONCE, len(names)))
+        try:
+            futures = {pool.submit(work, name): name for name in names}
+            pending = set(futures)
+            while pending:
+                # A timeout keeps the main thread open to signals.
+                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    error = future.exception()
+                    if isinstance(error, FreeholdError):
+                        errors[futures[future]] = error
+                    elif error is not None:
+                        raise error
+                    else:
+                        values[futures[future]] = future.result()
+        except BaseException:
+            self.cancelled.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            self.cancelled.clear()
+            raise
+        pool.shutdown()
+        return Answers(
+            {name: values[name] for name in names if name in values},
+            {name: errors[name] for name in names if name in errors},
+        )
+
+    def run(
+        self,
+        scripts: Mapping[str, Script],
+        title: str,
+        *,
+        timeout: float,
+    ) -> Answers[ScriptResult]:
+        """Run one script per host at once, with a line of progress each; failed steps are results."""
+        with self.console.board(title, list(scripts)) as board:
+
+            def work(host: str) -> ScriptResult:
+                script = scripts[host]
+                try:
+                    result = self.remotes[host].run(
+                        script,
+                        timeout=timeout,
+                        on_event=lambda event: (
+                            board.update(host, script.title(event.step)) if event.state == "start" else None
+                        ),
+                        on_line=lambda step, line: self._line(host, step, line),
+                    )
+                except FreeholdError as exc:
+                    board.fail(host, exc.message)
+                    raise
+                failed = result.failed
+                if result.ok:
+                    board.done(host)
+                else:
+                    board.fail(
+                        host, script.title(failed.name) if failed else f"exit code {result.returncode}"
+                    )
+                return result
+
+            return self.each(scripts, work)
+
+    def _line(self, host: str, step: str, line: str) -> None:
+        if self.console.verbose:
+            self.console.host(host, f"{step}: {line}")

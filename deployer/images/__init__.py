@@ -1,0 +1,7 @@
+"""Application images on this computer: which version it is, building it, base images from a tar file."""
+
+from deployer.images.base import import_tar
+from deployer.images.build import build_app
+from deployer.images.version import CodeVersion, code_version
+
+__all__ = ["CodeVersion", "build_app", "code_version", "import_tar"]

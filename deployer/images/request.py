@@ -1,0 +1,106 @@
+"""What is to be built, and the command line that builds it: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from freehold.errors import BuildError
+from freehold.secret import Secret
+
+Tool = Literal["buildx", "buildkit", "classic"]
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One image. `directory` is where the build runs; `dockerfile` and `context` are relative to it.
+
+    `platform` is `linux/arm64` where it is not the engine's own. Secrets reach the build as files
+    that only this user can read, and end with it; they need BuildKit.
+    """
+
+    directory: Path
+    tags: tuple[str, ...]
+    context: str = "."
+    dockerfile: str = "Dockerfile"
+    target: str | None = None
+    platform: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    ssh: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    network: str | None = None
+    no_cache: bool = False
+
+
+def build_tool(has_buildx: bool, client_version: str) -> Tool:
+    """The best builder of a docker client: from 23.0 on BuildKit is reached only through buildx."""
+    if has_buildx:
+        return "buildx"
+    major = client_version.partition(".")[0]
+    return "buildkit" if major.isdigit() and 18 < int(major) < 23 else "classic"
+
+
+def build_environment(tool: Tool) -> dict[str, str]:
+    """What chooses the builder."""
+    return {} if tool == "buildx" else {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
+
+
+def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, Path]) -> tuple[str, ...]:
+    """The command; `secret_files` are the secrets' files by id. BuildError: this builder cannot do it."""
+    if tool == "classic":
+        _refuse(request)
+    words: list[str] = ["docker", *(("buildx", "build", "--load") if tool == "buildx" else ("build",))]
+    if tool != "classic":
+        words += ["--progress", "plain"]
+    if tool == "buildx":
+        # An attestation would make the image an index, which no graph driver keeps.
+        words += ["--provenance=false"]
+    for tag in request.tags:
+        words += ["--tag", tag]
+    words += ["--file", request.dockerfile]
+    words += _option("--target", request.target)
+    words += _option("--platform", request.platform)
+    words += _option("--network", request.network)
+    words += _pairs("--label", request.labels)
+    words += _pairs("--build-arg", request.args)
+    for name, path in secret_files.items():
+        words += ["--secret", f"id={name},src={path}"]
+    for key in request.ssh:
+        words += ["--ssh", key]
+    for source in request.cache_from:
+        words += ["--cache-from", source]
+    for target in request.cache_to:
+        words += ["--cache-to", target]
+    if request.no_cache:
+        words.append("--no-cache")
+    return (*words, request.context)
+
+
+def _refuse(request: BuildRequest) -> None:
+    wanted: Sequence[tuple[object, str]] = (
+        (request.secrets, "builder.secrets"),
+        (request.ssh, "builder.ssh"),
+        (request.cache_to, "builder.cache"),
+    )
+    for value, key in wanted:
+        if value:
+            raise BuildError(
+                f"{key} needs BuildKit, which this docker client reaches only through its plugin buildx",
+                hint="install the package docker-buildx (or docker-buildx-plugin)",
+            )
+
+
+def _option(name: str, value: str | None) -> list[str]:
+    return [name, value] if value else []
+
+
+def _pairs(name: str, values: Mapping[str, str]) -> list[str]:
+    words: list[str] = []
+    for key, value in sorted(values.items()):
+        words += [name, f"{key}={value}"]
+    return words

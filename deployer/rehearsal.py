@@ -1,0 +1,45 @@
+"""Production's twin: the hosts of `deploy.yml` as machines of a lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.config import DeployConfig
+from deployer.endpoint import Endpoint
+from lab.model import LabFile, LabSpec, load_lab_file, mirror
+from lab.state import load_state
+
+LAB_FILE = Path("config/lab.yml")
+
+
+def lab_name(config: DeployConfig) -> str:
+    """The lab of a service (and destination)."""
+    return config.name
+
+
+def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
+    """One machine per host with the same roles; sizes and image from `config/lab.yml` where it exists."""
+    path = root / LAB_FILE
+    file = load_lab_file(path) if path.exists() else LabFile()
+    hosts = [(host, tuple(role.name for role in config.roles_on(host))) for host in config.hosts]
+    return mirror(lab_name(config), hosts, file=file)
+
+
+def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:
+    """Each host's machine; LabError where the lab is not up or lacks one."""
+    state = load_state(lab_name(config))
+    found = {}
+    for host in config.hosts:
+        machine = state.machine(host)
+        found[host] = Endpoint(
+            name=host,
+            address=machine.address,
+            user=state.user,
+            port=machine.ssh_port,
+            keys=(str(state.key),),
+            keys_only=True,
+            known_hosts=(state.known_hosts,),
+            only_known=True,
+            config_files=(),
+        )
+    return found

@@ -1,0 +1,392 @@
+"""One SSH connection to one host: the only module that imports Fabric and paramiko.
+
+Host keys must be known: from ~/.ssh/known_hosts, the system's file, or what the endpoint names. An
+unknown or changed key ends the connection with its fingerprint and the way to accept it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import paramiko
+from fabric import Config, Connection
+
+from cloudinit.script import StepEvent
+from deployer.endpoint import Endpoint
+from deployer.script import Script, ScriptResult, StreamParser
+from freehold.errors import ConnectError, DeadlineError, HostError, HostKeyError
+
+CONNECT_TIMEOUT = 30
+CONNECT_TRIES = 3
+KEEPALIVE = 15
+CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Output:
+    """A remote command that ended; a `returncode` of -1 means that the connection was lost."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class _Strict(paramiko.MissingHostKeyPolicy):
+    """Refuses a host whose key nobody has vouched for."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        host, _, port = hostname.strip("[]").partition("]:")
+        scan = shlex.join(["ssh-keyscan", *(["-p", port] if port else []), host])
+        raise HostKeyError(
+            f"its host key is not known ({key.get_name()} {key.fingerprint})",
+            host=self.endpoint.name,
+            step="connect",
+            hint=f"compare this fingerprint with the host's own, then: {scan} >> ~/.ssh/known_hosts",
+        )
+
+
+class Remote:
+    """A host over SSH. Connects on first use; may be used by several threads, one channel each."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        debug: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._cancelled = cancelled or threading.Event()
+        self.name = endpoint.name
+        self.execs = 0
+        self._debug = debug
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def connect(self) -> None:
+        """Connect now; raise ConnectError or HostKeyError. A refused or silent host is tried again."""
+        self._transport()
+
+    def exec(self, command: str, *, stdin: bytes | None = None, timeout: float | None = None) -> Output:
+        """Run one command; `stdin` is sent, then closed."""
+        with self._channel(command) as channel:
+            sender = _send(channel, iter([stdin] if stdin else []))
+            out, err = bytearray(), bytearray()
+            self._pump(channel, out.extend, err.extend, timeout)
+            sender.join(5)
+            return Output(channel.recv_exit_status(), _text(out), _text(err))
+
+    def feed(self, command: str, chunks: Iterable[bytes]) -> tuple[int, str]:
+        """Run one command with `chunks` as its standard input; its exit code and both its streams.
+
+        ConnectError when the connection cannot be made or breaks.
+        """
+        output = bytearray()
+        try:
+            with self._channel(command) as channel:
+                sender = _send(channel, iter(chunks))
+                self._pump(channel, output.extend, output.extend, None)
+                sender.join(5)
+                status = channel.recv_exit_status()
+        except ConnectError:
+            raise
+        except HostError as exc:
+            self.close()
+            raise ConnectError("the connection was lost", host=self.name, hint=exc.hint) from exc
+        if status == -1:
+            self.close()
+            raise ConnectError("the connection was lost", host=self.name, hint="run again; it resumes")
+        return status, _text(output)
+
+    def run(
+        self,
+        script: Script,
+        *,
+        timeout: float,
+        on_event: Callable[[StepEvent], None] | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+    ) -> ScriptResult:
+        """Run a script's steps in one exec. A failed step is in the result, not an exception."""
+        text = script.render()
+        if self._debug is not None:
+            self._debug(f"{self.name}: {' → '.join(step.name for step in script.steps)}")
+        parser = StreamParser(self.name, on_event, on_line)
+        lines = _Lines(parser.feed)
+        with self._channel("bash -s") as channel:
+            sender = _send(channel, iter([text.encode()]))
+            self._pump(channel, lines.feed, lines.feed, timeout)
+            sender.join(5)
+            lines.flush()
+            return parser.finish(channel.recv_exit_status())
+
+    def follow(self, command: str, on_line: Callable[[str], None], stop: threading.Event) -> int:
+        """Hand on each line of a command that goes on for ever, until `stop` or its end."""
+        lines = _Lines(on_line)
+        with self._channel(command) as channel:
+            channel.shutdown_write()
+            self._pump(channel, lines.feed, lines.feed, None, stop)
+            lines.flush()
+            return -1 if stop.is_set() else channel.recv_exit_status()
+
+    def open_channel(self, command: str) -> contextlib.AbstractContextManager[paramiko.Channel]:
+        """A raw channel, for a held lock or a terminal."""
+        return self._channel(command)
+
+    def open_terminal(self, command: str, term: str, width: int, height: int) -> paramiko.Channel:
+        """A channel with a terminal of its own; the caller closes it."""
+        channel = self._session()
+        channel.get_pty(term, width, height)
+        channel.exec_command(command)
+        return channel
+
+    # -- inside --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _channel(self, command: str) -> Iterator[paramiko.Channel]:
+        channel = self._session()
+        try:
+            channel.exec_command(command)
+            yield channel
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            raise HostError(
+                f"the connection was lost ({exc or type(exc).__name__})",
+                host=self.name,
+                hint="check the network, then run again; a half-done deploy converges",
+            ) from exc
+        finally:
+            channel.close()
+
+    def _session(self) -> paramiko.Channel:
+        transport = self._transport()
+        self.execs += 1
+        try:
+            channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            self.close()
+            raise ConnectError(
+                f"the connection was lost ({exc})", host=self.name, hint="check the network, then run again"
+            ) from exc
+        return channel
+
+    def _pump(
+        self,
+        channel: paramiko.Channel,
+        out: Callable[[bytes], Any],
+        err: Callable[[bytes], Any],
+        timeout: float | None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Read both streams until the command has ended."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel.settimeout(0.2)
+        while True:
+            quiet = True
+            if channel.recv_stderr_ready():
+                err(channel.recv_stderr(CHUNK))
+                quiet = False
+            try:
+                data = channel.recv(CHUNK)
+            except TimeoutError:
+                data = None
+            if data:
+                out(data)
+                continue
+            if data == b"":
+                # The end of standard output may come before the rest of standard error.
+                while rest := channel.recv_stderr(CHUNK):
+                    err(rest)
+                self._check_exit(channel, deadline)
+                return
+            if stop is not None and stop.is_set():
+                return
+            if self._cancelled.is_set():
+                raise HostError("interrupted", host=self.name)
+            if deadline is not None and time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"{self.name}: no end after {timeout:g} s",
+                    hint="the host may be overloaded; raise `deploy_timeout` or look at the host",
+                )
+            if quiet and data is None and not _alive(channel):
+                raise EOFError("connection closed")
+
+    def _check_exit(self, channel: paramiko.Channel, deadline: float | None) -> None:
+        patience = 30.0 if deadline is None else max(1.0, deadline - time.monotonic())
+        if not channel.status_event.wait(patience):
+            raise EOFError("the command's streams ended without an exit status")
+
+    def _transport(self) -> paramiko.Transport:
+        with self._lock:
+            connection = self._connection
+            if connection is not None and connection.is_connected:
+                kept: paramiko.Transport = connection.transport
+                return kept
+            self._connection = self._open()
+            transport: paramiko.Transport = self._connection.transport
+            transport.set_keepalive(KEEPALIVE)
+            return transport
+
+    def _open(self) -> Connection:
+        for attempt in range(1, CONNECT_TRIES + 1):
+            connection = self._build()
+            try:
+                connection.open()
+                return connection
+            except HostKeyError:
+                raise
+            except paramiko.BadHostKeyException as exc:
+                raise HostKeyError(
+                    "its host key is not the known one: "
+                    f"it shows {exc.key.get_name()} {exc.key.fingerprint}, "
+                    f"known is {exc.expected_key.get_name()} {exc.expected_key.fingerprint}",
+                    host=self.name,
+                    step="connect",
+                    hint="somebody may be in between; if the host was reinstalled: "
+                    f"ssh-keygen -R {shlex.quote(self.endpoint.address)}",
+                ) from exc
+            except paramiko.AuthenticationException as exc:
+                raise ConnectError(
+                    f"it lets nobody in as {connection.user!r} with the keys at hand ({exc})",
+                    host=self.name,
+                    step="connect",
+                    hint="set `ssh.user` and `ssh.keys`, or load the key into the agent (ssh-add)",
+                ) from exc
+            except (OSError, paramiko.SSHException, EOFError) as exc:
+                if attempt == CONNECT_TRIES or isinstance(exc, socket.gaierror):
+                    raise ConnectError(
+                        f"no SSH connection to {connection.host}:{connection.port}: {_reason(exc)}",
+                        host=self.name,
+                        step="connect",
+                        hint="check that the host is up, its name resolves, and its firewall admits SSH",
+                    ) from exc
+                time.sleep(0.5 * attempt)
+        raise AssertionError("unreachable")
+
+    def _build(self) -> Connection:
+        end = self.endpoint
+        config = Config() if end.config_files is None else Config(ssh_config=_ssh_config(end.config_files))
+        arguments: dict[str, Any] = {
+            "banner_timeout": CONNECT_TIMEOUT,
+            "auth_timeout": CONNECT_TIMEOUT,
+            "look_for_keys": not end.keys_only,
+            "allow_agent": not end.keys_only,
+        }
+        if end.keys:
+            arguments["key_filename"] = [str(Path(key).expanduser()) for key in end.keys]
+        connection = Connection(
+            end.address,
+            user=end.user,
+            port=end.port,
+            config=config,
+            gateway=end.proxy_command or (Connection(end.jump, config=config) if end.jump else None),
+            connect_timeout=CONNECT_TIMEOUT,
+            connect_kwargs=arguments,
+        )
+        hop: Any = connection
+        while isinstance(hop, Connection):
+            # Fabric accepts any unknown key; a jump host deserves the same care as the host behind it.
+            hop.client.set_missing_host_key_policy(_Strict(end))
+            for path in self._known_hosts(hop.ssh_config):
+                with contextlib.suppress(OSError):
+                    hop.client.load_system_host_keys(str(path))
+            hop = hop.gateway
+        return connection
+
+    def _known_hosts(self, ssh_config: dict[str, Any]) -> list[Path]:
+        end = self.endpoint
+        if end.only_known:
+            return list(end.known_hosts)
+        named = str(ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")).split()
+        return [
+            *end.known_hosts,
+            *(Path(name).expanduser() for name in named),
+            Path("/etc/ssh/ssh_known_hosts"),
+        ]
+
+
+class _Lines:
+    """Bytes in, whole lines out."""
+
+    def __init__(self, sink: Callable[[str], None]) -> None:
+        self._sink = sink
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._sink(line.decode(errors="replace").rstrip("\r"))
+
+    def flush(self) -> None:
+        if self._rest:
+            self._sink(self._rest.decode(errors="replace"))
+            self._rest = b""
+
+
+def _send(channel: paramiko.Channel, chunks: Iterator[bytes]) -> threading.Thread:
+    """Feed standard input from a thread of its own, so that a full window never stops the reading."""
+
+    def work() -> None:
+        # A command that ends without reading everything says why by its exit status.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            for data in chunks:
+                channel.sendall(data)
+            channel.shutdown_write()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _alive(channel: paramiko.Channel) -> bool:
+    transport = channel.get_transport()
+    return transport is not None and transport.is_active()
+
+
+def _text(data: bytearray) -> str:
+    return data.decode(errors="replace")
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, paramiko.ssh_exception.NoValidConnectionsError):
+        return "; ".join(sorted({_reason(inner) for inner in exc.errors.values()}))
+    if isinstance(exc, OSError) and exc.errno:
+        return os.strerror(exc.errno)
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return str(exc) or type(exc).__name__
+
+
+def _ssh_config(files: tuple[str, ...]) -> paramiko.SSHConfig:
+    merged = paramiko.SSHConfig()
+    for name in files:
+        with contextlib.suppress(FileNotFoundError), Path(name).expanduser().open() as stream:
+            merged.parse(stream)
+    return merged

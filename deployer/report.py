@@ -1,0 +1,77 @@
+"""Why a deploy failed, in the words of the host: cause, probe, exit code, last log lines, a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployer.script import Script, ScriptResult
+from freehold.errors import FreeholdError, HostError, StepFailed
+
+CAUSE = "failed: "
+LOG = "log| "
+HINTS = (
+    ("Docker is not installed", "`freehold server bootstrap` installs Docker and the proxy"),
+    ("permission denied while trying to connect", "add the user to the group docker, or log in as root"),
+    ("Docker does not answer", "look at `systemctl status docker` on the host"),
+    ("the proxy is not installed", "`freehold server bootstrap` installs the proxy"),
+    (
+        "/var/lib/freehold/proxy",
+        "`freehold server bootstrap` prepares it; the user must be in group freehold",
+    ),
+    ("the Docker network", "`freehold server bootstrap` makes it"),
+    ("the proxy does not run", "look at `journalctl -u freehold-proxy` on the host"),
+    ("port is already allocated", "another container publishes this port; stop it, or choose another"),
+    ("address already in use", "another program listens on this port; stop it, or choose another"),
+    ("No such image", "the image is not on the host; deploy without --skip-push"),
+    ("no space left", "free some disk space on the host (`freehold prune all`)"),
+    ("answered nothing", "does the application listen on 0.0.0.0 and on `proxy.app_port`?"),
+    (" answered 3", "the health check is redirected; exempt its path from redirects to HTTPS"),
+    (" answered 4", "does `proxy.healthcheck.path` exist without a login?"),
+    (" answered 5", "the application starts but fails; its last lines are above"),
+    ("exit code 137", "it was killed; perhaps it needs more memory"),
+    ("the container ended", "its last lines are above"),
+    ("the container crashed", "its last lines are above"),
+)
+
+
+def step_error(script: Script, result: ScriptResult) -> HostError:
+    """The error for a script that did not end well on its host."""
+    step = result.failed
+    if step is None or (step.state == "cut" and result.returncode == -1):
+        detail = result.noise or (step.lines[-20:] if step else ())
+        cause = (
+            "the connection was lost"
+            if result.returncode == -1
+            else (detail[-1] if detail else f"the script ended with exit code {result.returncode}")
+        )
+        hint = "check the network, then run again" if result.returncode == -1 else ""
+        return HostError(cause, host=result.host, step=step.name if step else "", hint=hint, details=detail)
+    cause = next((line[len(CAUSE) :] for line in step.lines if line.startswith(CAUSE)), "")
+    lines = [line for line in step.lines if not line.startswith((CAUSE, "waiting: "))]
+    if not cause:
+        cause = next((line for line in reversed(step.lines) if line.strip()), "it printed nothing")
+    whole = "\n".join([cause, *lines])
+    hint = next((hint for word, hint in HINTS if word.lower() in whole.lower()), "")
+    return StepFailed(
+        f"{cause}",
+        host=result.host,
+        step=script.title(step.name),
+        returncode=result.returncode,
+        output=step.text,
+        hint=hint,
+        details=[line.removeprefix(LOG) for line in lines[-52:]],
+    )
+
+
+def check(scripts: Mapping[str, Script], results: Mapping[str, ScriptResult]) -> list[FreeholdError]:
+    """One error for each host whose script did not end well."""
+    return [step_error(scripts[host], result) for host, result in results.items() if not result.ok]
+
+
+def summary(errors: list[FreeholdError], what: str) -> FreeholdError:
+    """One error for several hosts: the first in full, the others in a line each."""
+    first, *others = errors
+    message = f"{what}: {first.message}"
+    if others:
+        message += "".join(f"\n  and {other.message}" for other in others)
+    return FreeholdError(message, hint=first.hint, details=first.details)

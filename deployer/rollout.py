@@ -1,0 +1,221 @@
+"""The dangerous story: look, deliver, prepare, commit, finish; and the way back for the whole fleet.
+
+Until every host has committed, the old containers run on. Whatever goes wrong before that puts every
+host back to what it was, proxies first. What a user of the application sees is the old version, then
+the new one, and nothing in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deployer.commands import facts as facts_commands
+from deployer.commands import phases
+from deployer.commands.facts import Container, HostFacts
+from deployer.config import DeployConfig, Role
+from deployer.fleet import Fleet
+from deployer.report import check, summary
+from deployer.script import Script
+from freehold.console import Console
+from freehold.errors import FreeholdError, InputError
+
+LOOK_TIMEOUT = 120.0
+COMMIT_TIMEOUT = 180.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What the hosts have once the image has travelled: its name there, and `docker tag` where needed."""
+
+    image: str
+    retag: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+Deliver = Callable[[Mapping[str, HostFacts]], Delivery]
+
+
+@dataclass
+class Rollout:
+    """One deploy or rollback of one version to the hosts of a configuration."""
+
+    config: DeployConfig
+    fleet: Fleet
+    console: Console
+    version: str
+    who: str
+    images_question: str = ""
+    revived: bool = False
+
+    # -- the stories ---------------------------------------------------------------------------
+
+    def deploy(self, deliver: Deliver, facts: Mapping[str, HostFacts] | None = None) -> None:
+        """Bring the version to every host."""
+        facts = facts if facts is not None else self.look()
+        delivery = deliver(facts)
+        self._carry_out(facts, lambda: self.prepare(delivery), "deployed", f"deploy of {self.version} failed")
+
+    def rollback(self, facts: Mapping[str, HostFacts]) -> None:
+        """Go back to a version whose containers are still there: no build, no transfer."""
+        for host, known in facts.items():
+            for role in self.config.roles_on(host):
+                if self.version not in known.versions(role):
+                    kept = sorted({v for v in known.versions(role) if v in known.history})
+                    raise InputError(
+                        f"{host} has no container of {role.name} at version {self.version}",
+                        hint=f"kept there: {', '.join(kept)}" if kept else "deploy that version instead",
+                    )
+        self.revived = True
+        self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
+
+    def _carry_out(
+        self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
+    ) -> None:
+        try:
+            start()
+            self.commit()
+        except BaseException as exc:
+            self.put_back(facts, f"{failure}: {str(exc).splitlines()[0] if str(exc) else 'interrupted'}")
+            raise
+        self.finish(facts, f"{verb} {self.version}")
+
+    # -- the chapters --------------------------------------------------------------------------
+
+    def look(self) -> dict[str, HostFacts]:
+        """Ask every host what it runs; fails when one cannot be asked or is not prepared."""
+        scripts = {
+            host: facts_commands.facts_script(self.config, host, self.images_question)
+            for host in self.config.hosts
+        }
+        answers = self.fleet.run(scripts, "Looking at the hosts", timeout=LOOK_TIMEOUT)
+        errors = [*answers.errors.values(), *check(scripts, answers.values)]
+        if errors:
+            raise summary(errors, "nothing was changed") if len(errors) > 1 else errors[0]
+        return {
+            host: facts_commands.parse_facts(self.config, result) for host, result in answers.values.items()
+        }
+
+    def prepare(self, delivery: Delivery) -> None:
+        """New containers on every host, healthy, without traffic; workers only after the web is."""
+
+        def script(host: str, roles: tuple[Role, ...]) -> Script:
+            retag = delivery.retag.get(host, ())
+            return phases.prepare(self.config, host, roles, self.version, delivery.image, retag=retag)
+
+        self._start(script)
+
+    def revive(self) -> None:
+        """The kept containers of the version run again, healthy, without traffic."""
+        self._start(lambda host, roles: phases.revive(self.config, roles, self.version))
+
+    def _start(self, script: Callable[[str, tuple[Role, ...]], Script]) -> None:
+        web = [role for role in self.config.roles if role.proxy is not None]
+        workers = [role for role in self.config.roles if role.proxy is None]
+        timeout = 60 + self.config.deploy_timeout * max(1, len(self.config.roles)) * 1.5
+        for title, roles in (("Starting", web), ("Starting workers", workers)):
+            hosts = [host for host in self.config.hosts if any(host in role.hosts for role in roles)]
+            for number, group in enumerate(self._groups(hosts)):
+                if number and self.config.boot.wait:
+                    time.sleep(self.config.boot.wait)
+                scripts = {
+                    host: script(host, tuple(role for role in roles if host in role.hosts)) for host in group
+                }
+                self._must(scripts, f"{title} {self.version}", timeout)
+
+    def _groups(self, hosts: Sequence[str]) -> list[Sequence[str]]:
+        limit = self.config.boot.limit
+        if limit is None or not hosts:
+            return [hosts] if hosts else []
+        text = str(limit)
+        size = math.ceil(len(hosts) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+        size = max(1, size)
+        return [hosts[index : index + size] for index in range(0, len(hosts), size)]
+
+    def commit(self) -> None:
+        """Traffic to the new containers, on all hosts at once."""
+        scripts = {
+            host: phases.commit(self.config, self.config.roles_on(host), self.version)
+            for host in self.config.hosts
+        }
+        self._must(scripts, f"Switching traffic to {self.version}", COMMIT_TIMEOUT)
+
+    def finish(self, facts: Mapping[str, HostFacts], what: str) -> None:
+        """Old containers end their requests and stop; what nobody needs any more goes.
+
+        The version is live by now: what fails here is told, and undone by nothing.
+        """
+        scripts = {}
+        for host, known in facts.items():
+            leftover = leftovers(self.config, known, self.version, revived=self.revived)
+            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}")
+        timeout = 90 + 2 * self.config.drain_timeout
+        answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
+        for error in [*answers.errors.values(), *check(scripts, answers.values)]:
+            self.console.warn(f"{self.version} is live, but: {error.message}")
+
+    def put_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
+        """Every host as it was. Hosts that cannot be reached are named; the next deploy converges."""
+        self.fleet.cancelled.clear()
+        scripts = {
+            host: phases.undo(
+                self.config, known, self.config.roles_on(host), self.version, audit=f"{self.who} {why}"
+            )
+            for host, known in facts.items()
+        }
+        old = next((known.version for known in facts.values() if known.version), None)
+        title = f"Putting every host back to {old}" if old else "Putting every host back"
+        answers = self.fleet.run(scripts, title, timeout=120 + self.config.drain_timeout)
+        for error in [*answers.errors.values(), *check(scripts, answers.values)]:
+            self.console.warn(f"could not be put back: {error.message}; the next deploy will")
+
+    def _must(self, scripts: Mapping[str, Script], title: str, timeout: float) -> None:
+        answers = self.fleet.run(scripts, title, timeout=timeout)
+        errors: list[FreeholdError] = [*answers.errors.values(), *check(scripts, answers.values)]
+        if errors:
+            raise summary(errors, "every host goes back to the version before") if errors[1:] else errors[0]
+
+
+def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: bool) -> phases.Leftovers:
+    """What a host still has of other versions once `version` serves.
+
+    Kept are the `retain_containers` versions that served last. What never served is no target of a
+    rollback and goes. A container that stepped aside for another of the same version has no name of
+    its own any more and is called by its id.
+    """
+    roles = {role.name for role in config.roles_on(known.host)}
+    live = {config.container_name(role, version) for role in config.roles_on(known.host)}
+    served = [name for name in dict.fromkeys(reversed(known.history)) if name != version]
+    keep = {version, *served[: config.retain_containers]}
+    stop: list[Container] = []
+    remove: list[str] = []
+    gone: dict[str, str] = {}
+    for container in known.containers:
+        if container.role not in roles or (revived and container.name in live):
+            continue
+        aside = container.name in live
+        container = dataclasses.replace(container, name=container.id) if aside else container
+        if container.running:
+            stop.append(container)
+        if aside or container.replaced or container.version not in keep:
+            remove.append(container.name)
+        if container.version not in keep:
+            gone[container.version] = container.image
+    return phases.Leftovers(tuple(stop), tuple(remove), gone)
+
+
+def previous_version(facts: Mapping[str, HostFacts], config: DeployConfig) -> str:
+    """The version that served before the one that serves now and whose containers are on every host."""
+    primary = facts.get(config.primary_host) or next(iter(facts.values()))
+    current = primary.version
+    for name in reversed(primary.history):
+        if name != current and all(
+            name in known.versions(role) for host, known in facts.items() for role in config.roles_on(host)
+        ):
+            return name
+    raise InputError(
+        "there is no earlier version to go back to",
+        hint=f"{current} is the only one that served" if current else "nothing has been deployed yet",
+    )

@@ -1,0 +1,1 @@
+"""Password managers, one module each: pure command builders and parsers, and `fetch`."""

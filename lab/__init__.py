@@ -1,0 +1,1 @@
+"""The lab: virtual machines under libvirt that mirror production on one computer."""

@@ -1,0 +1,178 @@
+"""A libvirt to talk to: the one that runs, or a private one that belongs to the lab.
+
+The private daemon is libvirt's unprivileged one, with all its directories below the lab's runtime
+directory. Root gets the same: in a user namespace that maps root to another number, libvirt takes
+itself for an ordinary user's and leaves the system's own libvirt, its sockets and cgroups alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.errors import LabError
+from freehold.files import new_private_dir, write_atomic
+from freehold.process import Runner, which
+from lab import virt
+
+PROGRAMS = {"virtqemud": "virtqemud-sock", "libvirtd": "libvirt-sock"}
+# Without a machine and without a client it ends by itself: nothing is left when a lab is forgotten.
+IDLE = 300
+STARTING = 20.0
+STOPPING = 10.0
+# A number that is nobody's; it only has to differ from root's inside the namespace.
+MAPPED = "1000"
+
+QEMU_CONF = """\
+# The console goes straight to its file: virtlogd would be one more daemon.
+stdio_handler = "file"
+security_driver = "none"
+"""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where to connect; `private` where the lab has to start and end it."""
+
+    uri: str
+    private: bool
+
+    @property
+    def as_root(self) -> bool:
+        """Whether this is a privileged libvirt, which would run QEMU as another user."""
+        return "/system" in self.uri
+
+
+def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
+    """The libvirt for a lab: `uri`, else one that answers already, else a private one.
+
+    An answering daemon is looked for where libvirt puts its sockets; nothing is started by looking.
+    """
+    if uri:
+        return Connection(uri, False)
+    if os.geteuid() == 0:
+        folder, known = Path("/run/libvirt"), "qemu:///system"
+    else:
+        base = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+        folder, known = Path(base) / "libvirt", "qemu:///session"
+    if any(_listening(folder / name) for name in PROGRAMS.values()) and virt.answers(known):
+        return Connection(known, False)
+    return Connection(f"qemu+unix:///session?socket={_socket(runtime)}", True)
+
+
+def _listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _program() -> tuple[Path, str]:
+    for name, sock in PROGRAMS.items():
+        found = which(name)
+        if found is not None:
+            return found, sock
+    raise LabError(
+        "no libvirt daemon is installed (virtqemud or libvirtd)",
+        hint="`make setup` installs what Freehold needs",
+    )
+
+
+def _home(runtime: Path) -> Path:
+    return runtime / "virt"
+
+
+def _socket(runtime: Path) -> Path:
+    return _home(runtime) / "run" / "libvirt" / _program()[1]
+
+
+def _pid_file(runtime: Path) -> Path:
+    return _home(runtime) / "daemon.pid"
+
+
+def running_pid(runtime: Path) -> int | None:
+    """The private daemon's process, or None (also where its number is another program's now)."""
+    path = _pid_file(runtime)
+    try:
+        pid = int(path.read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if str(path).encode() in words else None
+
+
+def ensure(runtime: Path, runner: Runner) -> None:
+    """Start the lab's private daemon unless it runs; returns when it answers."""
+    program, _ = _program()
+    if running_pid(runtime) is not None and _listening(_socket(runtime)):
+        return
+    home = new_private_dir(_home(runtime))
+    if len(str(home)) > 60:
+        raise LabError(
+            f"{home} is too long for the path of a Unix socket", hint="set FREEHOLD_RUNTIME to a shorter one"
+        )
+    write_atomic(home / "config" / "libvirt" / "qemu.conf", QEMU_CONF)
+    env = {
+        "XDG_RUNTIME_DIR": str(new_private_dir(home / "run")),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_CACHE_HOME": str(new_private_dir(home / "cache")),
+        "XDG_DATA_HOME": str(new_private_dir(home / "data")),
+    }
+    log = home / "daemon.log"
+    prefix = (
+        ("unshare", "--user", f"--map-user={MAPPED}", f"--map-group={MAPPED}") if os.geteuid() == 0 else ()
+    )
+    started = runner.start(
+        [*prefix, program, "--timeout", str(IDLE), "--pid-file", _pid_file(runtime)],
+        cwd=home,
+        env=env,
+        stdout=log,
+        detach=True,
+    )
+    deadline = time.monotonic() + STARTING
+    while not _listening(_socket(runtime)):
+        code = started.poll()
+        if code is not None or time.monotonic() > deadline:
+            what = f"ended with exit code {code}" if code is not None else f"did not answer in {STARTING:g} s"
+            raise LabError(
+                f"{program.name} {what}", details=log.read_text(errors="replace").splitlines()[-10:]
+            )
+        time.sleep(0.05)
+
+
+def end(runtime: Path) -> None:
+    """End the private daemon and remove all it wrote. Its machines have to be gone before."""
+    pid = running_pid(runtime)
+    if pid is not None:
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            _signal(pid, sign)
+            if _gone(runtime, STOPPING):
+                break
+        else:
+            raise LabError(f"the private libvirt daemon {pid} does not end", hint=f"end it: kill -9 {pid}")
+    shutil.rmtree(_home(runtime), ignore_errors=True)
+
+
+def _signal(pid: int, sign: signal.Signals) -> None:
+    try:
+        os.kill(pid, sign)
+    except ProcessLookupError:
+        return
+
+
+def _gone(runtime: Path, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if running_pid(runtime) is None:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,234 @@
+"""The libvirt domain of a machine as XML. Every choice stands here; a pure function of its values.
+
+Facts: https://libvirt.org/formatdomain.html, https://www.qemu.org/docs/master/system/invocation.html.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree as ET
+
+from lab.address import (
+    MANAGEMENT_ADDRESS,
+    MANAGEMENT_DNS,
+    MANAGEMENT_GATEWAY,
+    MANAGEMENT_NETWORK,
+)
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+OWN_NAMESPACE = "urn:freehold:lab"
+KiB = 1024
+MiB = 1024 * KiB
+# TCG would take up to 1 GiB for translated code; a booted Debian with Docker uses about 100 MiB of it.
+TRANSLATION_CACHE = 256
+
+Accelerator = Literal["kvm", "tcg"]
+
+ET.register_namespace("qemu", QEMU_NAMESPACE)
+ET.register_namespace("freehold", OWN_NAMESPACE)
+
+
+@dataclass(frozen=True)
+class DirectKernel:
+    """Start this kernel without firmware or boot loader."""
+
+    kernel: Path
+    initrd: Path
+    cmdline: str
+
+
+@dataclass(frozen=True)
+class Management:
+    """User-mode network: `forwards` are (port here, port of the machine) on the address `loopback`."""
+
+    mac: str
+    loopback: str
+    forwards: tuple[tuple[int, int], ...]
+    internet: bool
+
+
+@dataclass(frozen=True)
+class Wire:
+    """The machine's end of the private network: the switch's Unix socket."""
+
+    mac: str
+    socket: Path
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All that goes into a domain. `memory` in bytes; `nvram` is needed to boot by firmware.
+
+    `as_root`: QEMU keeps the daemon's own user and labels nothing, for a libvirt that runs as root.
+    """
+
+    name: str
+    uuid: str
+    lab: str
+    directory: Path
+    accelerator: Accelerator
+    arch: str
+    cpus: int
+    memory: int
+    disk: Path
+    base: Path
+    seed: Path
+    console: Path
+    management: Management
+    wire: Wire
+    kernel: DirectKernel | None
+    nvram: Path | None = None
+    as_root: bool = False
+    reconnect: bool = True
+
+
+def domain_xml(domain: Domain) -> str:
+    """The domain's XML, ready to define."""
+    root = ET.Element("domain", type="kvm" if domain.accelerator == "kvm" else "qemu")
+    _text(root, "name", domain.name)
+    _text(root, "uuid", domain.uuid)
+    _text(root, "title", f"freehold lab {domain.lab}")
+    metadata = ET.SubElement(root, "metadata")
+    ET.SubElement(
+        metadata, f"{{{OWN_NAMESPACE}}}lab", {"name": domain.lab, "directory": str(domain.directory)}
+    )
+    _text(root, "memory", str(domain.memory // KiB), unit="KiB")
+    _text(root, "vcpu", str(domain.cpus))
+    _boot(root, domain)
+    _platform(root, domain)
+    _devices(root, domain)
+    if domain.as_root:
+        label = ET.SubElement(root, "seclabel", type="static", model="dac", relabel="no")
+        _text(label, "label", "+0:+0")
+    _command_line(root, domain)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _boot(root: ET.Element, domain: Domain) -> None:
+    machine = "q35" if domain.arch == "x86_64" else "virt"
+    if domain.kernel is not None:
+        system = ET.SubElement(root, "os")
+        _text(system, "type", "hvm", arch=domain.arch, machine=machine)
+        _text(system, "kernel", str(domain.kernel.kernel))
+        _text(system, "initrd", str(domain.kernel.initrd))
+        _text(system, "cmdline", domain.kernel.cmdline)
+        return
+    if domain.nvram is None:
+        raise ValueError("booting by firmware needs a file for the firmware's variables")
+    system = ET.SubElement(root, "os", firmware="efi")
+    _text(system, "type", "hvm", arch=domain.arch, machine=machine)
+    features = ET.SubElement(system, "firmware")
+    ET.SubElement(features, "feature", enabled="no", name="secure-boot")
+    _text(system, "nvram", str(domain.nvram))
+
+
+def _platform(root: ET.Element, domain: Domain) -> None:
+    features = ET.SubElement(root, "features")
+    ET.SubElement(features, "acpi")
+    if domain.arch == "x86_64":
+        ET.SubElement(features, "apic")
+    if domain.accelerator == "tcg":
+        tcg = ET.SubElement(features, "tcg")
+        _text(tcg, "tb-cache", str(TRANSLATION_CACHE), unit="MiB")
+    # `maximum` is every feature that the emulator has: Debian 13's programs run on it, and so does Docker.
+    mode = "host-passthrough" if domain.accelerator == "kvm" else "maximum"
+    ET.SubElement(root, "cpu", mode=mode)
+    clock = ET.SubElement(root, "clock", offset="utc")
+    ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
+    if domain.arch == "x86_64":
+        ET.SubElement(clock, "timer", name="pit", tickpolicy="delay")
+        # An emulated HPET wakes the emulator thousands of times a second.
+        ET.SubElement(clock, "timer", name="hpet", present="no")
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart")
+    # A panicked machine stays as it is, so that its cause can be read.
+    _text(root, "on_crash", "preserve")
+
+
+def _devices(root: ET.Element, domain: Domain) -> None:
+    devices = ET.SubElement(root, "devices")
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    # `unsafe` ignores flushes: a crash of this computer may lose the disk, a crash of the machine does not.
+    ET.SubElement(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+    ET.SubElement(disk, "source", file=str(domain.disk))
+    backing = ET.SubElement(disk, "backingStore", type="file")
+    ET.SubElement(backing, "format", type="qcow2")
+    ET.SubElement(backing, "source", file=str(domain.base))
+    ET.SubElement(backing, "backingStore")
+    ET.SubElement(disk, "target", dev="vda", bus="virtio")
+    if domain.kernel is None:
+        ET.SubElement(disk, "boot", order="1")
+    # virtio, not a CD drive: Debian's cloud kernel has no SATA driver.
+    seed = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(seed, "driver", name="qemu", type="raw")
+    ET.SubElement(seed, "source", file=str(domain.seed))
+    ET.SubElement(seed, "target", dev="vdb", bus="virtio")
+    ET.SubElement(seed, "readonly")
+    _text(seed, "serial", "freehold-seed")
+    serial = ET.SubElement(devices, "serial", type="pty")
+    ET.SubElement(serial, "log", file=str(domain.console), append="on")
+    ET.SubElement(serial, "target", port="0")
+    rng = ET.SubElement(devices, "rng", model="virtio")
+    _text(rng, "backend", "/dev/urandom", model="random")
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    ET.SubElement(devices, "memballoon", model="none")
+    ET.SubElement(devices, "audio", id="1", type="none")
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", type="none")
+    if domain.arch == "x86_64":
+        ET.SubElement(devices, "panic", model="pvpanic")
+
+
+def management_netdev(management: Management) -> str:
+    """QEMU's user-mode network with its forwards; libvirt's own XML knows neither forwards nor `restrict`."""
+    options = [
+        "user",
+        "id=management",
+        "ipv6=off",
+        f"net={MANAGEMENT_NETWORK}",
+        f"host={MANAGEMENT_GATEWAY}",
+        f"dns={MANAGEMENT_DNS}",
+        f"dhcpstart={MANAGEMENT_ADDRESS}",
+        f"restrict={'off' if management.internet else 'on'}",
+    ]
+    options += [
+        f"hostfwd=tcp:{management.loopback}:{here}-{MANAGEMENT_ADDRESS}:{there}"
+        for here, there in management.forwards
+    ]
+    return ",".join(options)
+
+
+def wire_netdev(wire: Wire, *, reconnect: bool) -> str:
+    """The private network's end: frames on a stream to the lab's switch.
+
+    `reconnect` (QEMU 9.2 and newer) finds the switch again after the switch was restarted.
+    """
+    path = str(wire.socket).replace(",", ",,")
+    again = ",reconnect-ms=500" if reconnect else ""
+    return f"stream,id=lan,server=off,addr.type=unix,addr.path={path}{again}"
+
+
+def _command_line(root: ET.Element, domain: Domain) -> None:
+    card = "virtio-net-pci,romfile=" if domain.arch == "x86_64" else "virtio-net-pci"
+    arguments = [
+        "-netdev",
+        management_netdev(domain.management),
+        "-device",
+        f"{card},netdev=management,id=card-management,mac={domain.management.mac}",
+        "-netdev",
+        wire_netdev(domain.wire, reconnect=domain.reconnect),
+        "-device",
+        f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac}",
+    ]
+    line = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
+    for argument in arguments:
+        ET.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=argument)

@@ -1,0 +1,118 @@
+"""From what is wanted to what will be: addresses, identifiers and domains. No effects."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.image import Image
+from builder.spec import ARCHES
+from lab.address import addresses, numbering
+from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
+from lab.model import LabSpec
+from lab.state import LabState, MachineState
+
+# Appended for the direct kernel boot of a lab: the data source is known, names come from the seed,
+# and what slows an emulated processor down without protecting anything here is off.
+LAB_CMDLINE = "ds=nocloud net.ifnames=0 mitigations=off"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a lab is on this computer and what it runs on."""
+
+    directory: Path
+    runtime: Path
+    prefix: str
+    uri: str
+    private: bool
+    accelerator: Accelerator
+    image: Path
+
+
+def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -> LabState:
+    """The lab's state: machines that were there keep number, identity and disk size."""
+    numbers = numbering(spec, {name: machine.number for name, machine in known.items()})
+    machines = []
+    for machine in spec.machines:
+        number = numbers[machine.name]
+        where = addresses(spec.name, place.prefix, number, machine.name)
+        before = known.get(machine.name)
+        machines.append(
+            MachineState(
+                host=machine.host,
+                name=machine.name,
+                number=number,
+                address=where.loopback,
+                ssh_port=spec.ports.ssh,
+                http_port=spec.ports.http,
+                https_port=spec.ports.https,
+                lan=where.lan,
+                roles=machine.roles,
+                uuid=before.uuid if before else machine_uuid(place.directory, machine.name),
+                management_mac=where.management_mac,
+                lan_mac=where.lan_mac,
+                cpus=machine.cpus,
+                memory=machine.memory,
+                disk=max(machine.disk, before.disk if before else 0),
+            )
+        )
+    return LabState(
+        name=spec.name,
+        directory=place.directory,
+        runtime=place.runtime,
+        prefix=place.prefix,
+        user=spec.user,
+        uri=place.uri,
+        private=place.private,
+        accelerator=place.accelerator,
+        image=place.image,
+        internet=spec.internet,
+        boot=spec.boot,
+        machines=tuple(machines),
+    )
+
+
+def machine_uuid(directory: Path, name: str) -> str:
+    """The machine's identifier: the same for the same lab directory and name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"freehold:{directory}#{name}"))
+
+
+def domain_name(lab: str, machine: str) -> str:
+    """What libvirt calls the machine."""
+    return f"freehold-{lab}-{machine}"
+
+
+def domain_of(
+    state: LabState, machine: MachineState, image: Image, *, socket: Path, reconnect: bool
+) -> Domain:
+    """The domain of a machine as the state describes it. `reconnect`: see `domain.wire_netdev`."""
+    folder = state.folder(machine)
+    direct = state.boot == "kernel"
+    return Domain(
+        name=domain_name(state.name, machine.name),
+        uuid=machine.uuid,
+        lab=state.name,
+        directory=state.directory,
+        accelerator="kvm" if state.accelerator == "kvm" else "tcg",
+        arch=ARCHES[image.arch].qemu,
+        cpus=machine.cpus,
+        memory=machine.memory,
+        disk=folder / "disk.qcow2",
+        base=image.qcow2,
+        seed=folder / "seed.iso",
+        console=state.console(machine),
+        management=Management(
+            mac=machine.management_mac,
+            loopback=machine.address,
+            forwards=((machine.ssh_port, 22), (machine.http_port, 80), (machine.https_port, 443)),
+            internet=state.internet,
+        ),
+        wire=Wire(machine.lan_mac, socket),
+        kernel=DirectKernel(image.kernel, image.initrd, f"{image.cmdline} {LAB_CMDLINE}") if direct else None,
+        nvram=None if direct else folder / "nvram.fd",
+        as_root="/system" in state.uri,
+        reconnect=reconnect,
+    )

@@ -1,0 +1,82 @@
+"""The seed of a lab's machine: who it is, its keys and addresses. Rendering only."""
+
+from __future__ import annotations
+
+from cloudinit.hostkeys import HostKey
+from cloudinit.keys import PublicKey
+from cloudinit.network import Interface, Network, Route
+from cloudinit.seed import Seed, SeedFiles, render_seed
+from cloudinit.users import User
+from lab.address import (
+    LAN_PREFIX,
+    MANAGEMENT_ADDRESS,
+    MANAGEMENT_DNS,
+    MANAGEMENT_GATEWAY,
+)
+from lab.model import is_address
+from lab.state import LabState, MachineState
+
+MANAGEMENT = "eth0"
+LAN = "eth1"
+
+
+def network(lab: LabState, machine: MachineState) -> Network:
+    """Static addresses on both cards: no DHCP to wait for.
+
+    Hosts that the deploy file calls by an IPv4 address keep it on the private network, so that what
+    one host's configuration says about another is true in the lab.
+    """
+    out = lab.internet
+    lan_addresses = [f"{machine.lan}/{LAN_PREFIX}"]
+    routes = []
+    for other in lab.machines:
+        if not is_address(other.host) or ":" in other.host:
+            continue
+        if other.name == machine.name:
+            lan_addresses.append(f"{other.host}/32")
+        else:
+            routes.append(Route(f"{other.host}/32", other.lan))
+    return Network(
+        (
+            Interface(
+                MANAGEMENT,
+                mac=machine.management_mac,
+                rename=True,
+                addresses=(f"{MANAGEMENT_ADDRESS}/24",),
+                gateway4=MANAGEMENT_GATEWAY if out else None,
+                nameservers=(MANAGEMENT_DNS,) if out else (),
+            ),
+            Interface(
+                LAN,
+                mac=machine.lan_mac,
+                rename=True,
+                addresses=tuple(lan_addresses),
+                routes=tuple(routes),
+            ),
+        )
+    )
+
+
+def seed_files(lab: LabState, machine: MachineState, *, host_key: HostKey, user_key: PublicKey) -> SeedFiles:
+    """The files of the machine's NoCloud volume."""
+    hosts: dict[str, str] = {}
+    for other in lab.machines:
+        hosts[other.name] = other.lan
+        if not is_address(other.host):
+            hosts[other.host.lower()] = other.lan
+    seed = Seed(
+        hostname=machine.name,
+        users=(User(lab.user, keys=(user_key,)),),
+        host_keys=(host_key,),
+        network=network(lab, machine),
+        # The disk decides what is a new machine, not the list of its neighbours.
+        instance_id=f"freehold-{machine.uuid}",
+        hosts=hosts,
+        fqdn=machine.host.lower() if "." in machine.host and not is_address(machine.host) else "",
+    )
+    return render_seed(seed, allow_secrets=True)
+
+
+def known_hosts(entries: list[tuple[MachineState, HostKey]]) -> str:
+    """The known_hosts file of a lab: each machine under its loopback address and port."""
+    return "".join(f"{key.known_hosts(machine.address, machine.ssh_port)}\n" for machine, key in entries)

@@ -1,0 +1,216 @@
+"""What a lab has become: kept as JSON beside its keys and disks, read by everything that uses it.
+
+<state>/labs/<name>/lab.json         this
+                    id_ed25519       the lab's own SSH key
+                    known_hosts      the machines' host keys, known before they boot
+                    ssh_config       for `ssh -F`, or `Include`
+                    machines/<m>/    disk.qcow2, seed.iso, host_key, console.log
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from freehold.errors import LabError, LockedError
+from freehold.files import new_private_dir, write_atomic
+from freehold.paths import runtime_dir, state_dir
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """A machine of a lab. `host` is what the deploy file calls it, `name` its own host name.
+
+    `address` is on this computer's loopback, with three ports that stand for 22, 80 and 443; `lan` is
+    its address between the machines. `memory` and `disk` in bytes.
+    """
+
+    host: str
+    name: str
+    number: int
+    address: str
+    ssh_port: int
+    http_port: int
+    https_port: int
+    lan: str
+    roles: tuple[str, ...]
+    uuid: str
+    management_mac: str
+    lan_mac: str
+    cpus: int
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class LabState:
+    """A lab that was brought up. `uri` is its libvirt, `private` whether the lab started it itself."""
+
+    name: str
+    directory: Path
+    runtime: Path
+    prefix: str
+    user: str
+    uri: str
+    private: bool
+    accelerator: str
+    image: Path
+    internet: bool
+    boot: str
+    machines: tuple[MachineState, ...]
+
+    @property
+    def key(self) -> Path:
+        """The private SSH key that every machine accepts for `user`."""
+        return self.directory / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The machines' host keys under `[address]:port`."""
+        return self.directory / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        """For `ssh -F` or an `Include` line."""
+        return self.directory / "ssh_config"
+
+    def machine(self, name: str) -> MachineState:
+        """The machine of that name, or for that host of the deploy file."""
+        for machine in self.machines:
+            if name in (machine.name, machine.host):
+                return machine
+        known = ", ".join(machine.name for machine in self.machines)
+        raise LabError(f"the lab {self.name} has no machine {name!r}", hint=f"it has {known}")
+
+    def folder(self, machine: MachineState) -> Path:
+        """Where a machine's own files are."""
+        return self.directory / "machines" / machine.name
+
+    def console(self, machine: MachineState) -> Path:
+        """What the machine printed on its serial console since its first start."""
+        return self.folder(machine) / "console.log"
+
+
+def labs_dir() -> Path:
+    """Where all labs of this user are."""
+    return state_dir() / "labs"
+
+
+def lab_dir(name: str) -> Path:
+    """Where one lab is."""
+    return labs_dir() / name
+
+
+def lab_runtime(name: str) -> Path:
+    """Sockets of one lab: a short path, as a Unix socket's path has 108 bytes."""
+    own = hashlib.sha256(str(lab_dir(name)).encode()).hexdigest()[:10]
+    return runtime_dir() / own
+
+
+def save_state(state: LabState) -> None:
+    """Write the state, whole or not at all."""
+    plain = asdict(state)
+    for name in ("directory", "runtime", "image"):
+        plain[name] = str(plain[name])
+    write_atomic(
+        state.directory / "lab.json", json.dumps({"format": FORMAT, **plain}, indent=2) + "\n", 0o600
+    )
+
+
+def load_state(name: str) -> LabState:
+    """The lab of that name; LabError where there is none."""
+    path = lab_dir(name) / "lab.json"
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError as exc:
+        known = ", ".join(list_labs())
+        raise LabError(
+            f"there is no lab {name!r}",
+            hint=f"known labs: {known}" if known else "`freehold lab up` makes one",
+        ) from exc
+    except ValueError as exc:
+        raise _unreadable(path, str(exc)) from exc
+    return _restored(found, path)
+
+
+def _restored(found: Any, path: Path) -> LabState:
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+        raise _unreadable(path, "it was written by another version")
+    try:
+        machines = tuple(
+            MachineState(**{**item, "roles": tuple(item["roles"])}) for item in found.pop("machines")
+        )
+        for name in ("directory", "runtime", "image"):
+            found[name] = Path(found[name])
+        return LabState(**found, machines=machines)
+    except (KeyError, TypeError) as exc:
+        raise _unreadable(path, str(exc)) from exc
+
+
+def _unreadable(path: Path, why: str) -> LabError:
+    return LabError(
+        f"{path} cannot be read: {why}", hint="`freehold lab down` removes the lab, then bring it up again"
+    )
+
+
+def list_labs() -> tuple[str, ...]:
+    """The names of all labs of this user, those that are half made included."""
+    folder = labs_dir()
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+
+
+def taken_prefixes(but: str) -> frozenset[str]:
+    """The loopback prefixes of all other labs."""
+    found = set()
+    for name in list_labs():
+        if name != but and (lab_dir(name) / "lab.json").is_file():
+            found.add(load_state(name).prefix)
+    return frozenset(found)
+
+
+@contextmanager
+def locked(name: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lab for the block; the lock ends with the process. LockedError where another one holds it."""
+    folder = new_private_dir(labs_dir())
+    path = _lock_file(name)
+    while True:
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError as exc:
+                raise LockedError(
+                    f"another command is changing the lab {name}", hint="wait for it to end, then run again"
+                ) from exc
+            # `lab down` removes the file: what was locked then is no longer what others would lock.
+            if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
+                folder.mkdir(parents=True, exist_ok=True)
+                continue
+            yield
+            return
+
+
+def _lock_file(name: str) -> Path:
+    return labs_dir() / f".{name}.lock"
+
+
+def remove_files(name: str) -> None:
+    """Remove all that a lab has on disk, its lock last; to be called with the lock held."""
+    for path in (lab_dir(name), lab_runtime(name)):
+        if path.exists():
+            shutil.rmtree(path)
+    _lock_file(name).unlink(missing_ok=True)
+    for folder in (labs_dir(), runtime_dir()):
+        with suppress(OSError):
+            folder.rmdir()

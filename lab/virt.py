@@ -1,0 +1,265 @@
+"""libvirt: the one module that imports it. Its errors leave as LabError."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import libvirt
+import libvirt_qemu  # type: ignore[import-untyped]
+
+from freehold.errors import LabError
+from lab.domain import OWN_NAMESPACE
+
+STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: "unknown",
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "stopping",
+    libvirt.VIR_DOMAIN_SHUTOFF: "off",
+    libvirt.VIR_DOMAIN_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "suspended",
+}
+ABSENT = "absent"
+ALIVE = ("running", "paused", "crashed", "stopping", "suspended")
+
+# libvirt prints every error on standard error by itself unless a handler takes it.
+libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A domain that belongs to a lab, wherever that lab's files are."""
+
+    name: str
+    uuid: str
+    lab: str
+    directory: str
+    state: str
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except libvirt.libvirtError as exc:
+        raise LabError(f"{doing}: {exc.get_error_message() or exc}", hint=_hint(exc)) from exc
+
+
+def _hint(exc: libvirt.libvirtError) -> str:
+    text = str(exc).lower()
+    if "permission denied" in text:
+        return "the user that libvirt runs as cannot read a file or socket named above"
+    if "failed to connect socket" in text:
+        return "no libvirt daemon answers there"
+    if "cannot allocate memory" in text or "cannot set up guest memory" in text:
+        return "not enough memory: give the machines less (`memory:` in config/lab.yml) or stop another lab"
+    if "could not set up host forwarding" in text:
+        return "an address of the lab is in use: `freehold lab gc` removes leftovers of other runs"
+    return ""
+
+
+def answers(uri: str) -> bool:
+    """Whether a libvirt answers at `uri`."""
+    try:
+        libvirt.open(uri).close()
+    except libvirt.libvirtError:
+        return False
+    return True
+
+
+class Virt:
+    """A connection to one libvirt; leaving the block closes it. Methods may be called from any thread."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with _translated(f"libvirt at {uri} does not answer"):
+            self._connection = libvirt.open(uri)
+
+    def __enter__(self) -> Virt:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the domains go on."""
+        with _translated("closing the connection to libvirt"):
+            self._connection.close()
+
+    @property
+    def qemu_version(self) -> tuple[int, int, int]:
+        """The version of QEMU that the domains run on."""
+        with _translated("asking for QEMU's version"):
+            number = self._connection.getVersion()
+        return number // 1_000_000, number // 1000 % 1000, number % 1000
+
+    def _find(self, uuid: str) -> Any:
+        try:
+            return self._connection.lookupByUUIDString(uuid)
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+    def _domain(self, uuid: str) -> Any:
+        found = self._find(uuid)
+        if found is None:
+            raise LabError("libvirt knows no such machine any more", hint="`freehold lab up` makes it again")
+        return found
+
+    def state(self, uuid: str) -> str:
+        """`running`, `paused`, `off`, `crashed`, `stopping`, `suspended` or `absent`."""
+        with _translated("asking for a machine's state"):
+            domain = self._find(uuid)
+            if domain is None:
+                return ABSENT
+            try:
+                return STATES.get(domain.state()[0], "unknown")
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return ABSENT
+                raise
+
+    def define(self, xml: str) -> None:
+        """Make the domain known, or change its definition for the next start."""
+        with _translated("defining a machine"):
+            self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+    def start(self, uuid: str) -> None:
+        """Start a defined domain."""
+        with _translated("starting a machine"):
+            self._domain(uuid).create()
+
+    def shutdown(self, uuid: str) -> None:
+        """Ask the machine to power off (ACPI)."""
+        with _translated("stopping a machine"):
+            self._domain(uuid).shutdown()
+
+    def destroy(self, uuid: str) -> None:
+        """End the machine as a power cut does. Nothing happens where it does not run."""
+        with _translated("ending a machine"):
+            domain = self._find(uuid)
+            if domain is None:
+                return
+            try:
+                domain.destroy()
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() not in (
+                    libvirt.VIR_ERR_OPERATION_INVALID,
+                    libvirt.VIR_ERR_NO_DOMAIN,
+                ):
+                    raise
+
+    def remove(self, uuid: str) -> None:
+        """End the machine and forget its definition, snapshots and firmware variables."""
+        self.destroy(uuid)
+        with _translated("removing a machine"):
+            domain = self._find(uuid)
+            if domain is not None:
+                domain.undefineFlags(
+                    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+                )
+
+    def suspend(self, uuid: str) -> None:
+        """Freeze the machine's processors."""
+        with _translated("pausing a machine"):
+            self._domain(uuid).suspend()
+
+    def resume(self, uuid: str) -> None:
+        """Let a frozen machine go on."""
+        with _translated("resuming a machine"):
+            self._domain(uuid).resume()
+
+    def reset(self, uuid: str) -> None:
+        """Press the reset button."""
+        with _translated("resetting a machine"):
+            self._domain(uuid).reset()
+
+    def monitor(self, uuid: str, command: str, **arguments: Any) -> Any:
+        """A QEMU monitor command (QMP); returns what it answers."""
+        with _translated(f"QEMU's {command}"):
+            text = libvirt_qemu.qemuMonitorCommand(
+                self._domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
+            )
+        return json.loads(text).get("return")
+
+    def snapshot(self, uuid: str, name: str) -> None:
+        """Keep memory and disk under `name`, inside the machine's own disk file."""
+        root = ET.Element("domainsnapshot")
+        ET.SubElement(root, "name").text = name
+        with _translated(f"taking the snapshot {name}"):
+            self._domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
+
+    def restore(self, uuid: str, name: str) -> None:
+        """Put memory and disk back to the snapshot and let the machine run from there."""
+        with _translated(f"restoring the snapshot {name}"):
+            domain = self._domain(uuid)
+            snapshot = domain.snapshotLookupByName(name)
+            domain.revertToSnapshot(
+                snapshot,
+                libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING | libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE,
+            )
+
+    def forget(self, uuid: str, name: str) -> None:
+        """Delete a snapshot."""
+        with _translated(f"deleting the snapshot {name}"):
+            self._domain(uuid).snapshotLookupByName(name).delete()
+
+    def snapshots(self, uuid: str) -> tuple[str, ...]:
+        """The names of a machine's snapshots, the oldest first."""
+        with _translated("listing snapshots"):
+            domain = self._find(uuid)
+            if domain is None:
+                return ()
+            found = domain.listAllSnapshots()
+            dated = [(ET.fromstring(item.getXMLDesc()).findtext("creationTime", "0"), item) for item in found]
+            return tuple(item.getName() for _, item in sorted(dated, key=lambda pair: int(pair[0])))
+
+    def resident(self, uuid: str) -> int:
+        """Bytes of this computer's memory that the machine holds; 0 where it does not run."""
+        with _translated("asking for a machine's memory"):
+            domain = self._find(uuid)
+            if domain is None or not domain.isActive():
+                return 0
+            return int(domain.memoryStats().get("rss", 0)) * 1024
+
+    def console_device(self, uuid: str) -> str:
+        """The pseudo-terminal of the machine's serial console."""
+        with _translated("looking for a machine's console"):
+            root = ET.fromstring(self._domain(uuid).XMLDesc())
+        found = root.find("./devices/serial/source")
+        path = found.get("path") if found is not None else None
+        if not path:
+            raise LabError(
+                "the machine has no console now", hint="`freehold lab status` shows whether it runs"
+            )
+        return path
+
+    def owned(self) -> tuple[Owned, ...]:
+        """Every domain here that some lab made."""
+        found = []
+        with _translated("listing machines"):
+            for domain in self._connection.listAllDomains():
+                label = ET.fromstring(domain.XMLDesc()).find(f"./metadata/{{{OWN_NAMESPACE}}}lab")
+                if label is not None:
+                    found.append(
+                        Owned(
+                            domain.name(),
+                            domain.UUIDString(),
+                            label.get("name", ""),
+                            label.get("directory", ""),
+                            STATES.get(domain.state()[0], "unknown"),
+                        )
+                    )
+        return tuple(found)

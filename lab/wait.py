@@ -1,0 +1,189 @@
+"""Waiting until a machine is ready: its SSH server answers with the known key, cloud-init is done.
+
+All waits have a deadline; a machine that panics, stops or fails its first boot ends the wait at once,
+with the last lines of its console.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from freehold.errors import DeadlineError, LabError, ProcessError
+from freehold.process import Runner
+from lab.ssh import ssh_command
+from lab.state import LabState, MachineState
+
+TAIL_LINES = 25
+TAIL_BYTES = 64 * 1024
+POLL = 0.5
+# The machine's shell waits: `cloud-init status --wait` would cost seconds of an emulated processor.
+RESULT = "/run/cloud-init/result.json"
+CLOUD_INIT_DONE = f"while ! test -s {RESULT}; do sleep 0.3; done; cat {RESULT}"
+
+STAGES = (
+    ("login:", "booted"),
+    ("Cloud-init v", "cloud-init"),
+    ("systemd[1]", "starting services"),
+    ("Run /init", "initrd"),
+    ("Linux version", "kernel"),
+)
+FATAL = (
+    ("Kernel panic - not syncing", "the kernel panicked"),
+    ("Entering emergency mode", "systemd went into emergency mode"),
+    ("ALERT!", "the initrd did not find the root disk"),
+    ("Gave up waiting for root", "the initrd did not find the root disk"),
+)
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
+
+
+def console_tail(path: Path, lines: int = TAIL_LINES) -> tuple[str, ...]:
+    """The last lines of a console log, without terminal escapes; nothing where there is no log."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ()
+    cleaned = (_ESCAPES.sub("", line).rstrip() for line in text.replace("\r\n", "\n").split("\n"))
+    return tuple(line for line in cleaned if line)[-lines:]
+
+
+def stage(tail: tuple[str, ...]) -> str:
+    """How far a boot has come, from the console's last lines."""
+    for line in reversed(tail):
+        for mark, name in STAGES:
+            if mark in line:
+                return name
+    return "starting"
+
+
+def fatal(tail: tuple[str, ...]) -> str:
+    """Why the machine will never come up, or nothing."""
+    for line in tail:
+        for mark, cause in FATAL:
+            if mark in line:
+                return cause
+    return ""
+
+
+def wait_ready(
+    state: LabState,
+    machine: MachineState,
+    *,
+    deadline: float,
+    runner: Runner,
+    alive: Callable[[], str],
+    tell: Callable[[str], None],
+    stop: Event,
+) -> None:
+    """Return when the machine is ready. `deadline` on time.monotonic(); `alive` says its libvirt state.
+
+    `stop` ends the wait from another thread (LabError "given up").
+    """
+    started = time.monotonic()
+    console = state.console(machine)
+    _wait_banner(machine, console, deadline, started, alive, tell, stop)
+    tell("SSH answers, cloud-init at work")
+    _wait_cloud_init(state, machine, console, deadline, started, runner, stop)
+
+
+def banner(address: str, port: int, timeout: float) -> str:
+    """What an SSH server says first, or nothing. User-mode networking accepts before the machine does."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout) as connection:
+            connection.settimeout(timeout)
+            data = connection.recv(255)
+    except OSError:
+        return ""
+    return data.decode(errors="replace").strip() if data.startswith(b"SSH-") else ""
+
+
+def _wait_banner(
+    machine: MachineState,
+    console: Path,
+    deadline: float,
+    started: float,
+    alive: Callable[[], str],
+    tell: Callable[[str], None],
+    stop: Event,
+) -> None:
+    while not banner(machine.address, machine.ssh_port, 5.0):
+        tail = console_tail(console)
+        cause = fatal(tail)
+        current = alive()
+        if not cause and current not in ("running", "paused"):
+            cause = f"the machine is {current}"
+        if cause:
+            raise failure(machine, cause, console)
+        if stop.wait(POLL):
+            raise LabError(f"{machine.name}: given up")
+        if time.monotonic() > deadline:
+            raise late(machine, f"no SSH server answers (last seen: {stage(tail)})", started, console)
+        tell(stage(tail))
+
+
+def _wait_cloud_init(
+    state: LabState,
+    machine: MachineState,
+    console: Path,
+    deadline: float,
+    started: float,
+    runner: Runner,
+    stop: Event,
+) -> None:
+    last = ""
+    while True:
+        left = deadline - time.monotonic()
+        if stop.is_set():
+            raise LabError(f"{machine.name}: given up")
+        if left <= 0:
+            raise late(machine, last or "cloud-init is not done", started, console)
+        try:
+            command = ssh_command(state, machine, [CLOUD_INIT_DONE], shell=True)
+            done = runner.run(command, timeout=max(1.0, min(left, 60.0)), check=False)
+        except ProcessError:
+            last = "cloud-init is not done"
+            continue
+        if done.returncode == 0:
+            errors = cloud_init_errors(done.stdout)
+            if errors:
+                raise failure(machine, "cloud-init failed", console, errors)
+            return
+        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ssh failed"
+        if "HOST IDENTIFICATION HAS CHANGED" in done.stderr or "Host key verification failed" in done.stderr:
+            raise failure(machine, "it does not have the SSH host key that its seed gave it", console)
+        stop.wait(POLL)
+
+
+def cloud_init_errors(text: str) -> tuple[str, ...]:
+    """The errors in cloud-init's result.json (its form: {"v1": {"datasource": ..., "errors": [...]}})."""
+    try:
+        found = json.loads(text)["v1"]["errors"]
+    except (ValueError, KeyError, TypeError):
+        return (f"cloud-init's result cannot be read: {text[:200]!r}",)
+    return tuple(str(error) for error in found)
+
+
+def failure(machine: MachineState, cause: str, console: Path, before: tuple[str, ...] = ()) -> LabError:
+    """The error of a machine that cannot become ready, with its console."""
+    return LabError(
+        f"{machine.name}: {cause}",
+        hint=f"the whole console: `freehold lab logs {machine.name}` ({console})",
+        details=(*before, *console_tail(console)),
+    )
+
+
+def late(machine: MachineState, what: str, started: float, console: Path) -> DeadlineError:
+    """The error of a machine that was not ready in time, with its console."""
+    return DeadlineError(
+        f"{machine.name}: not ready after {time.monotonic() - started:.0f} s: {what}",
+        hint="a longer `deadline:` in config/lab.yml, or the console's lines above",
+        details=console_tail(console),
+    )
