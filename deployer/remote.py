@@ -136,12 +136,23 @@ class Remote:
         on_line: Callable[[str, str], None] | None = None,
     ) -> ScriptResult:
         """Run a script's steps in one exec. A failed step is in the result, not an exception."""
-        text = script.render()
         if self._debug is not None:
             self._debug(f"{self.name}: {' → '.join(step.name for step in script.steps)}")
+        return self.run_text(script.render(), timeout=timeout, on_event=on_event, on_line=on_line)
+
+    def run_text(
+        self,
+        text: str,
+        *,
+        timeout: float,
+        command: str = "bash -s",
+        on_event: Callable[[StepEvent], None] | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+    ) -> ScriptResult:
+        """Feed a script that marks its steps to `command`."""
         parser = StreamParser(self.name, on_event, on_line)
         lines = _Lines(parser.feed)
-        with self._channel("bash -s") as channel:
+        with self._channel(command) as channel:
             sender = _send(channel, iter([text.encode()]))
             self._pump(channel, lines.feed, lines.feed, timeout)
             sender.join(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from deployer.script import Script, ScriptResult
 from freehold.errors import FreeholdError, HostError, StepFailed
@@ -36,6 +36,11 @@ HINTS = (
 
 def step_error(script: Script, result: ScriptResult) -> HostError:
     """The error for a script that did not end well on its host."""
+    return text_error(result, script.title)
+
+
+def text_error(result: ScriptResult, title: Callable[[str], str] = str) -> HostError:
+    """The same for a script that came as text; `title` names a step for people."""
     step = result.failed
     if step is None or (step.state == "cut" and result.returncode == -1):
         detail = result.noise or (step.lines[-20:] if step else ())
@@ -53,9 +58,9 @@ def step_error(script: Script, result: ScriptResult) -> HostError:
     whole = "\n".join([cause, *lines])
     hint = next((hint for word, hint in HINTS if word.lower() in whole.lower()), "")
     return StepFailed(
-        f"{cause}",
+        cause,
         host=result.host,
-        step=script.title(step.name),
+        step=title(step.name),
         returncode=result.returncode,
         output=step.text,
         hint=hint,

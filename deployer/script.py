@@ -28,7 +28,7 @@ run_step() {
     local took=$(( ${now/[.,]/} - ${started/[.,]/} ))
     [ $status = 0 ] && set -- "$1" ok || set -- "$1" failed
     printf '@@freehold %s %s %d.%03d\n' "$1" "$2" $((took / 1000000)) $((took / 1000 % 1000))
-    [ $status = 0 ] || exit $status
+    [ $status = 0 ] || { FAILED=$status; [ -n "$KEEP_GOING" ] || exit $status; }
 }
 """
 
@@ -51,6 +51,8 @@ class Script:
     """A file to hold locked (flock) while the script runs, so that no two change the same thing."""
     library: str = ""
     """Shell functions that the steps use."""
+    keep_going: bool = False
+    """Run the other steps after one has failed; the script fails all the same."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)
@@ -61,6 +63,7 @@ class Script:
             f"step_{index}() {{\n:\n{step.shell.strip()}\n}}" for index, step in enumerate(self.steps)
         ]
         calls = [f"run_step {shlex.quote(step.name)} step_{index}" for index, step in enumerate(self.steps)]
+        calls = [f"KEEP_GOING={'1' if self.keep_going else ''} FAILED=0", *calls, "exit $FAILED"]
         guard = []
         if self.guard:
             lock = shlex.quote(self.guard)
@@ -147,7 +150,7 @@ class StreamParser:
         if event.state == "start":
             self._current, self._lines = event.step, []
         else:
-            self._close("ok" if event.state == "ok" else "failed", event.seconds or 0.0)
+            self._close("failed" if event.state == "failed" else "ok", event.seconds or 0.0)
         if self.on_event is not None:
             self.on_event(event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console as Terminal
 from rich.live import Live
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from freehold.console import Console
 
 STYLES = {"✓": "green", "✗": "red"}
+
+
+class Progress(Protocol):
+    """What work that goes on beside other work tells of itself."""
+
+    def update(self, name: str, text: str) -> None: ...
 
 
 class Board:

@@ -55,18 +55,13 @@ def run_deploy(
     assert isinstance(session, Session)
     console, config, runner = context.console, session.config, context.runner
     started = time.monotonic()
-    code = None
-    if not session.target.version or not skip_push:
-        from deployer.images import code_version
-
-        code = code_version(session.root, runner=runner, clone=config.builder.context is None)
-    version = session.target.version or (code.version if code else "")
+    version = session.target.version or _code_version(context, session)
     if dry:
         from deployer.cli.plan import show_deploy
 
         show_deploy(context, session, version)
         return
-    with session.fleet() as fleet, _lock(context, session, fleet, f"deploy {version}", lock_wait):
+    with session.fleet() as fleet, lock_held(context, session, fleet, f"deploy {version}", lock_wait):
         rollout = Rollout(config, fleet, console, version, session.who(), images_question=FACTS)
         facts = rollout.look()
         if skip_push:
@@ -76,11 +71,10 @@ def run_deploy(
             from deployer.engine import local_engine
             from deployer.images import build_app
 
-            assert code is not None
             with local_engine(runner=runner, console=console, environ=context.environ) as engine:
                 with console.step(f"Building {config.image_name(version)}"):
                     image = build_app(
-                        config, code, root=session.root, engine=engine, runner=runner, console=console
+                        config, version, root=session.root, engine=engine, runner=runner, console=console
                     )
                 rollout.deploy(
                     lambda known: over_ssh(
@@ -124,7 +118,7 @@ def rollback(context: Context, version: str | None, target: Target, skip_hooks: 
     session = open_session(context, target)
     started = time.monotonic()
     wanted = version or target.version
-    with session.fleet() as fleet, _lock(context, session, fleet, "rollback", lock_wait):
+    with session.fleet() as fleet, lock_held(context, session, fleet, "rollback", lock_wait):
         rollout = Rollout(session.config, fleet, context.console, wanted or "", session.who())
         facts = rollout.look()
         rollout.version = wanted or previous_version(facts, session.config)
@@ -134,8 +128,20 @@ def rollback(context: Context, version: str | None, target: Target, skip_hooks: 
         _tell(context, "rolled back to", rollout.version, started, fleet.execs)
 
 
+def _code_version(context: Context, session: object) -> str:
+    from deployer.cli.session import Session
+    from deployer.images import code_version
+
+    assert isinstance(session, Session)
+    clone = session.config.builder.context is None
+    code = code_version(session.root, runner=context.runner, clone=clone)
+    if code.warning:
+        context.console.warn(code.warning)
+    return code.version
+
+
 @contextlib.contextmanager
-def _lock(context: Context, session: object, fleet: object, why: str, wait: int) -> Iterator[None]:
+def lock_held(context: Context, session: object, fleet: object, why: str, wait: int) -> Iterator[None]:
     from deployer import lock
     from deployer.cli.session import Session
     from deployer.commands.lock import owner_line

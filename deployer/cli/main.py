@@ -10,9 +10,18 @@ from freehold import __version__
 from freehold.command import Context, LazyGroup, common_options, run
 
 COMMANDS = {
+    "setup": ("deployer.cli.setup:setup", "Prepare the hosts where needed, then deploy."),
     "deploy": ("deployer.cli.deploy:deploy", "Build the application and bring it to the hosts."),
     "redeploy": ("deployer.cli.deploy:redeploy", "Deploy again, on hosts that are known to be prepared."),
     "rollback": ("deployer.cli.deploy:rollback", "Go back to the version before, or to a given one."),
+    "details": ("deployer.cli.look:details", "Show what runs on every host."),
+    "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "audit": ("deployer.cli.look:audit", "Show who did what."),
+    "lock": ("deployer.cli.look:lock", "The lock on deploys."),
+    "server": ("deployer.cli.server:server", "Prepare and check hosts."),
+    "image": ("deployer.cli.groups:image", "Seeds, disk images, base images."),
+    "lab": ("deployer.cli.groups:lab", "Virtual machines that mirror production."),
+    "version": ("deployer.cli.groups:version", "Show the version of Freehold."),
     "completion": ("deployer.cli.completion:completion", "Print the completion script for a shell."),
 }
 

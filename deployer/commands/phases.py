@@ -14,8 +14,10 @@ from deployer.script import Script, Step
 STOP_GRACE = 10
 
 
-def _script(config: DeployConfig, steps: Sequence[Step]) -> Script:
-    return Script(tuple(steps), guard=layout.guard(config.name), library=layout.library())
+def guarded(config: DeployConfig, steps: Sequence[Step], *, keep_going: bool = False) -> Script:
+    """A script that changes a service on a host: one at a time, with the words of `data/host.sh`."""
+    guard, library = layout.guard(config.name), layout.library()
+    return Script(tuple(steps), guard=guard, library=library, keep_going=keep_going)
 
 
 def prepare(
@@ -49,7 +51,7 @@ def prepare(
         start = docker.start_fragment(config, role, version, host, image)
         steps.append(Step(f"start-{role.name}", start, f"start {role.name}"))
     steps += ready_steps(config, roles, version)
-    return _script(config, steps)
+    return guarded(config, steps)
 
 
 def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> list[Step]:
@@ -64,7 +66,7 @@ def revive(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     """Start the kept containers of a version again: image, configuration and environment as they were."""
     names = [config.container_name(role, version) for role in roles]
     steps = [Step("start", shlex.join(["docker", "start", *names]), f"start {version} again")]
-    return _script(config, [*steps, *ready_steps(config, roles, version)])
+    return guarded(config, [*steps, *ready_steps(config, roles, version)])
 
 
 def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
@@ -78,7 +80,7 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
         steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
     line = f"""printf '%s %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {shlex.quote(version)}"""
     remember = f"{line} >>{layout.app(config.name)}/history"
-    return _script(config, [*steps, Step("history", remember, "remember the version")])
+    return guarded(config, [*steps, Step("history", remember, "remember the version")])
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
     steps.append(audit_step(config, audit))
-    return _script(config, steps)
+    return guarded(config, steps, keep_going=True)
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
@@ -187,4 +189,4 @@ def undo(
         )
     )
     steps.append(audit_step(config, audit))
-    return _script(config, steps)
+    return guarded(config, steps, keep_going=True)

@@ -142,8 +142,11 @@ activate() {
     mkdir "$keep/old"
     : >"$keep/new"
     trap 'rm -rf "$keep"' EXIT
+    # Left behind by a run that was cut off between changing files and loading them.
+    if [ -e unloaded ]; then changed=1; fi
     save() {
         changed=1
+        : >unloaded
         if [ -e "$1" ]; then
             mkdir -p "$keep/old/$(dirname "$1")"
             cp -p "$1" "$keep/old/$1"
@@ -182,6 +185,7 @@ activate() {
     fi
     # Caddy loads the whole beside the old one and goes on with the old one when it fails.
     if "$CADDY" reload --config "$CADDYFILE" --address "$ADMIN" >"$keep/log" 2>&1; then
+        rm -f unloaded
         echo "routes changed"
         return
     fi

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -195,3 +196,5 @@ class PrivateEngine:
             done = self._runner.run(("umount", "--lazy", point), check=False)
             if done.returncode != 0:
                 self._console.warn(f"{point} is still mounted: {done.stderr.strip()}")
+                return
+        shutil.rmtree(self.run / "exec", ignore_errors=True)

@@ -111,9 +111,7 @@ class _Parser:
         where = self.place(key)
         if match["separator"] is None:
             if match["export"] and key not in known:
-                self.fail(
-                    f"{key} is exported but never set", f"write {key}=value, or take the line out", key
-                )
+                self.fail(f"{key} is exported but never set", f"write {key}=value, or take the line out", key)
             if not match["export"]:
                 self.skip("is no NAME=value")
                 return None
@@ -148,7 +146,7 @@ class _Parser:
                 return pieces
             if self.at >= len(self.text):
                 self.at = start
-                self.fail("the double quote is never closed", "close it with another \"", key)
+                self.fail("the double quote is never closed", 'close it with another "', key)
         self.at = start
         pieces = self.pieces(key, "\n#")
         if self.text[self.at : self.at + 1] == "#":
@@ -214,7 +212,9 @@ class _Parser:
         start = self.at
         match = re.compile(r"\$\{(\w+)(:?-)?", re.ASCII).match(self.text, start)
         if match is None:
-            self.fail("${ is not followed by a name", "write ${NAME} or ${NAME:-default}; \\$ is a plain $", key)
+            self.fail(
+                "${ is not followed by a name", "write ${NAME} or ${NAME:-default}; \\$ is a plain $", key
+            )
         self.at = match.end()
         default = None
         if match[2]:

@@ -1,0 +1,33 @@
+"""Groups whose commands live in the packages below: `image`, `lab`; and `version`."""
+
+from __future__ import annotations
+
+import click
+
+from freehold import __version__
+from freehold.command import Context, LazyGroup, common_options, pass_context
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "seed": ("cloudinit.cli:seed", "Write the NoCloud seed of a host."),
+        "build": ("builder.cli:build", "Build a golden disk image."),
+        "base": ("builder.cli:base", "Build a base image for applications."),
+        "list": ("builder.cli:list_", "List the images in the cache."),
+        "test": ("builder.cli:test", "Boot an image and prove what it is."),
+    },
+)
+def image() -> None:
+    """Seeds, disk images, base images."""
+
+
+@click.command()
+@common_options
+@pass_context
+def version(context: Context) -> None:
+    """Show the version of Freehold."""
+    if context.console.json:
+        context.console.data({"freehold": __version__})
+    else:
+        context.console.print(__version__)

@@ -1,0 +1,59 @@
+"""`--dry-run`: what a deploy would do on each host, and the very scripts. Nothing is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deployer.cli.session import Session
+from deployer.commands import phases
+from deployer.rollout import Rollout, leftovers
+from deployer.script import Script
+from freehold.command import Context
+from freehold.secret import Secret, redact
+
+
+def show_deploy(context: Context, session: Session, version: str) -> None:
+    """Look at the hosts and print the plan."""
+    config, console = session.config, context.console
+    with session.fleet() as fleet:
+        facts = Rollout(config, fleet, console, version, session.who()).look()
+    image = config.image_name(version)
+    quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
+    secrets = {secret for role in config.roles for secret in config.env_for(role)[1].values()}
+    plan = []
+    for host, known in facts.items():
+        roles = config.roles_on(host)
+        left = leftovers(config, known, version, revived=False)
+        scripts = {
+            "prepare": phases.prepare(quiet, host, roles, version, image),
+            "commit": phases.commit(quiet, roles, version),
+            "finish": phases.finish(quiet, left, audit=f"{session.who()} deployed {version}"),
+        }
+        plan.append(
+            {
+                "host": host,
+                "from": known.version,
+                "to": version,
+                "start": [config.container_name(role, version) for role in roles],
+                "stop": [container.name for container in left.stop],
+                "remove": list(left.remove),
+                "scripts": {name: redact(_text(script), secrets) for name, script in scripts.items()},
+            }
+        )
+    if console.json:
+        console.data(plan)
+        return
+    for entry in plan:
+        console.print(f"{entry['host']}: {entry['from'] or 'nothing'} → {entry['to']}")
+        for verb in ("start", "stop", "remove"):
+            for name in entry[verb] or ():
+                console.print(f"  {verb:<7} {name}")
+        for name, text in entry["scripts"].items():  # type: ignore[union-attr]
+            console.print(f"  {name}:")
+            for line in text.splitlines():
+                console.print(f"    {line}")
+
+
+def _text(script: Script) -> str:
+    """The steps as a person would type them, without the words they are written with."""
+    return "\n".join(f"# {step.title or step.name}\n{step.shell.strip()}" for step in script.steps)

@@ -1,0 +1,36 @@
+"""`freehold setup`: hosts prepared where they are not, then a deploy."""
+
+from __future__ import annotations
+
+import click
+
+from deployer.cli.options import Target, lock_wait, skip_hooks, skip_push, target_options
+from freehold.command import Context, common_options, pass_context
+
+
+@click.command()
+@target_options
+@skip_push
+@skip_hooks
+@lock_wait
+@common_options
+@pass_context
+def setup(context: Context, target: Target, skip_push: bool, skip_hooks: bool, lock_wait: int) -> None:
+    """Prepare the hosts that need it (Docker, proxy, users, firewall), then deploy."""
+    from deployer.cli.deploy import run_deploy
+    from deployer.cli.server import bootstrap_hosts
+    from deployer.cli.session import open_session
+    from deployer.commands.facts import docker_step, proxy_step
+    from deployer.script import Script
+
+    session = open_session(context, target)
+    with session.fleet() as fleet:
+        question = Script((docker_step(), proxy_step()))
+        scripts = dict.fromkeys(session.config.hosts, question)
+        answers = fleet.run(scripts, "Which hosts are prepared", timeout=120)
+        for error in answers.errors.values():
+            raise error
+        wanting = [host for host, result in answers.values.items() if not result.ok]
+        if wanting:
+            bootstrap_hosts(context, session, fleet, wanting)
+    run_deploy(context, session, skip_push=skip_push, lock_wait=lock_wait)

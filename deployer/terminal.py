@@ -1,0 +1,64 @@
+"""A remote command on this terminal: raw mode, resize, Ctrl-C to the other side, its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import tty
+from types import FrameType
+
+from deployer.remote import Remote
+
+
+def interactive(remote: Remote, command: str) -> int:
+    """Run `command` with a terminal of its own, joined to this one; returns its exit code."""
+    size = shutil.get_terminal_size()
+    channel = remote.open_terminal(command, os.environ.get("TERM", "xterm"), size.columns, size.lines)
+    stdin = sys.stdin.fileno()
+    local = os.isatty(stdin)
+    saved = termios.tcgetattr(stdin) if local else None
+
+    def resized(_signal: int, _frame: FrameType | None) -> None:
+        now = shutil.get_terminal_size()
+        with contextlib.suppress(OSError):
+            channel.resize_pty(now.columns, now.lines)
+
+    previous = signal.signal(signal.SIGWINCH, resized)
+    try:
+        if local:
+            # Ctrl-C and Ctrl-Z are characters for the other side now.
+            tty.setraw(stdin)
+        channel.settimeout(0.0)
+        sources = [channel, stdin]
+        while True:
+            ready, _, _ = select.select(sources, [], [], 1.0)
+            if channel in ready or channel.recv_ready():
+                try:
+                    data = channel.recv(65536)
+                except TimeoutError:
+                    data = None
+                if data == b"":
+                    break
+                if data:
+                    os.write(sys.stdout.fileno(), data)
+            if stdin in ready:
+                typed = os.read(stdin, 4096)
+                if typed:
+                    channel.sendall(typed)
+                else:
+                    # The end of a file that was piped in: the terminal's own word for it.
+                    channel.sendall(b"\x04")
+                    sources.remove(stdin)
+            if channel.exit_status_ready() and not channel.recv_ready():
+                break
+        return channel.recv_exit_status()
+    finally:
+        signal.signal(signal.SIGWINCH, previous)
+        if saved is not None:
+            termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
+        channel.close()
