@@ -15,10 +15,10 @@ setup:
 	@scripts/setup
 
 demo: setup
-	@scripts/demo up
+	@.venv/bin/python scripts/demo.py up
 
 demo-down: setup
-	@scripts/demo down
+	@.venv/bin/python scripts/demo.py down
 
 test-unit: setup
 	$(PYTEST) tests/unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cloudinit.profile import HostProfile, load_profile
 from deployer.config import DeployConfig
 from deployer.endpoint import Endpoint
 from lab.model import LabFile, LabSpec, load_lab_file, mirror
@@ -22,7 +23,13 @@ def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
     path = root / LAB_FILE
     file = load_lab_file(path) if path.exists() else LabFile()
     hosts = [(host, tuple(role.name for role in config.roles_on(host))) for host in config.hosts]
-    return mirror(lab_name(config), hosts, file=file)
+    return mirror(lab_name(config), hosts, file=file, profile=lab_profile(root))
+
+
+def lab_profile(root: Path) -> HostProfile:
+    """`config/host.yml` as a lab uses it: its machines accept the lab's own key, not the operator's."""
+    path = root / "config" / "host.yml"
+    return load_profile(path) if path.exists() else HostProfile()
 
 
 def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:

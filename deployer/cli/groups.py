@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from freehold import __version__
@@ -22,6 +24,23 @@ def image() -> None:
     """Seeds, disk images, base images."""
 
 
+if TYPE_CHECKING:
+    from lab.model import LabSpec
+
+
+def mirrored(context: Context, destination: str | None) -> LabSpec | None:
+    """The lab of the deploy file in this project, where there is one."""
+    from deployer.config import load_config
+    from deployer.rehearsal import lab_spec
+
+    if not (context.root / "config" / "deploy.yml").exists():
+        return None
+    config = load_config(
+        context.root, destination=destination, environ=context.environ, runner=context.runner
+    )
+    return lab_spec(config, context.root)
+
+
 @click.command()
 @common_options
 @pass_context
@@ -31,3 +50,12 @@ def version(context: Context) -> None:
         context.console.data({"freehold": __version__})
     else:
         context.console.print(__version__)
+
+
+def __getattr__(name: str) -> click.Group:
+    # The group is made on demand: importing it costs libvirt.
+    if name != "lab":
+        raise AttributeError(name)
+    from lab.cli import make_group
+
+    return make_group(mirrored)

@@ -10,10 +10,12 @@ from freehold import __version__
 from freehold.command import Context, LazyGroup, common_options, run
 
 COMMANDS = {
+    "init": ("deployer.cli.init:init", "Begin a project: config/deploy.yml, config/host.yml, secrets."),
     "setup": ("deployer.cli.setup:setup", "Prepare the hosts where needed, then deploy."),
     "deploy": ("deployer.cli.deploy:deploy", "Build the application and bring it to the hosts."),
     "redeploy": ("deployer.cli.deploy:redeploy", "Deploy again, on hosts that are known to be prepared."),
     "rollback": ("deployer.cli.deploy:rollback", "Go back to the version before, or to a given one."),
+    "config": ("deployer.cli.init:config", "Show what the configuration comes to."),
     "details": ("deployer.cli.look:details", "Show what runs on every host."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),

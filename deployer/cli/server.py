@@ -23,13 +23,14 @@ def server() -> None:
     """Prepare hosts, prove what they are, run commands on them."""
 
 
-def host_profile(context: Context) -> HostProfile:
-    """`config/host.yml`, or the default where there is none; keys are resolved."""
+def host_profile(session: Session) -> HostProfile:
+    """`config/host.yml`, or the default where there is none; with the operator's keys outside a lab."""
     from cloudinit.keysources import LocalKeySources, resolve_keys
-    from cloudinit.profile import HostProfile, load_profile
+    from deployer.rehearsal import lab_profile
 
-    path = context.root / "config" / "host.yml"
-    profile = load_profile(path) if path.exists() else HostProfile()
+    context, profile = session.context, lab_profile(session.root)
+    if session.target.lab:
+        return profile
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
@@ -37,7 +38,7 @@ def bootstrap_hosts(context: Context, session: Session, fleet: Fleet, hosts: lis
     """Run the recipe on hosts, at once."""
     from deployer.bootstrap import bootstrap as prepare
 
-    profile = host_profile(context)
+    profile = host_profile(session)
     with context.console.board("Preparing hosts", hosts) as board:
 
         def work(host: str) -> None:
@@ -82,7 +83,7 @@ def check(context: Context, target: Target) -> int:
     from freehold.errors import FreeholdError
 
     session = open_session(context, target)
-    profile = host_profile(context)
+    profile = host_profile(session)
     ends = session.endpoints()
     results: dict[str, list[CheckResult]] = {}
     with context.console.board("Checking hosts", list(session.config.hosts)) as board:

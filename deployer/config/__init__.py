@@ -1,6 +1,29 @@
 """`config/deploy.yml` as frozen values: what to run, where, and behind which proxy."""
 
+from deployer.config.accessory import Accessory, Mount
+from deployer.config.connection import Ssh, Sshkit
+from deployer.config.delivery import Builder, Credential, Registry
+from deployer.config.env import Env
 from deployer.config.load import load_config
-from deployer.config.model import DeployConfig, Env, Healthcheck, Proxy, Role, Ssh
+from deployer.config.model import DeployConfig, Role
+from deployer.config.proxy import Certificate, Healthcheck, Proxy, ProxyRun
+from deployer.config.servers import Boot
 
-__all__ = ["DeployConfig", "Env", "Healthcheck", "Proxy", "Role", "Ssh", "load_config"]
+__all__ = [
+    "Accessory",
+    "Boot",
+    "Builder",
+    "Certificate",
+    "Credential",
+    "DeployConfig",
+    "Env",
+    "Healthcheck",
+    "Mount",
+    "Proxy",
+    "ProxyRun",
+    "Registry",
+    "Role",
+    "Ssh",
+    "Sshkit",
+    "load_config",
+]

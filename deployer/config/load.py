@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from deployer.config import shorthand
-from deployer.config.model import DeployConfig, Role
-from deployer.config.parts import Boot, Builder, Env, Healthcheck, Proxy, Registry, Ssh
-from deployer.secrets import load_secrets
+from deployer.config.advice import give, refuse_unsupported
+from deployer.config.document import Document
+from deployer.config.model import DeployConfig
+from deployer.config.resolve import Surroundings, resolve, with_warnings
+from deployer.config.supported import NOT_YET
+from deployer.config.template.output import Rendered
+from deployer.config.template.render import Source, render
+from deployer.config.template.world import World, local_world
+from deployer.config.tree import merge, relocate, walk, without_empty
+from deployer.secrets.load import load_secrets
 from freehold import yamlfile
 from freehold.errors import ConfigError
 from freehold.process import Runner
-from freehold.settings import convert, fail, read, unknown_key
+from freehold.secret import Secret
+from freehold.settings import near, read
+from freehold.source import Location
 from freehold.yamlfile import Node
 
 DEFAULT_FILE = Path("config/deploy.yml")
-_SECTIONS: dict[str, Any] = {
-    "service": str, "image": str, "servers": Node, "env": Env, "proxy": Node, "ssh": Ssh,
-    "registry": Registry, "builder": Builder, "boot": Boot, "volumes": tuple[str, ...],
-    "labels": Node, "aliases": Node, "healthcheck": Healthcheck, "primary_role": str,
-    "retain_containers": int, "hooks_path": str, "secrets_path": str, "deploy_timeout": float,
-    "drain_timeout": float, "readiness_delay": float,
-}  # fmt: skip
+HOOKS = (".freehold/hooks", ".kamal/hooks")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The merged files, before their keys are read."""
+
+    node: Node
+    rendered: Mapping[str, Rendered]
+    warnings: tuple[str, ...]
+
+    def unset(self, where: Location) -> tuple[str, ...]:
+        """The environment variables that a template missed on a line."""
+        rendered = self.rendered.get(where.file)
+        return rendered.unset_at(where) if rendered else ()
 
 
 def load_config(
@@ -34,84 +50,105 @@ def load_config(
     environ: Mapping[str, str],
     runner: Runner,
     version: str | None = None,
+    secrets: Callable[[str], Secret] | None = None,
+    unsupported: Mapping[str, str] = NOT_YET,
 ) -> DeployConfig:
-    """Read the configuration of a project; ConfigError with file, line and key where it is wrong."""
-    name = config_file or DEFAULT_FILE
-    node = yamlfile.load(root / name, name=str(name))
-    if destination:
-        overlay = name.with_suffix(f".{destination}.yml")
-        node = _merged(node, yamlfile.load(root / overlay, name=str(overlay)))
-    values: dict[str, Any] = {}
-    for key, entry in node.items():
-        if key not in _SECTIONS:
-            if key.startswith("x-"):
-                continue
-            unknown_key(key, entry, _SECTIONS)
-        if entry.kind != "null":
-            values[key] = convert(_SECTIONS[key], entry)
-    for key in ("service", "servers"):
-        if key not in values:
-            fail(node, f"the key {key!r} is missing")
-    warnings: list[str] = []
-    proxy = values.get("proxy", Node({}, node.where))
-    if "healthcheck" in values:
-        warnings.append("the top-level 'healthcheck' is Kamal 1's; write it under 'proxy'")
-        old = {"healthcheck": node.get("healthcheck") or Node({}, node.where)}
-        proxy = _merged(Node(old, proxy.where), proxy)
-    primary = values.get("primary_role", "web")
-    secrets = load_secrets(root, destination, environ, runner, path=values.get("secrets_path"))
-    keep = ("env", "ssh", "registry", "builder", "boot", "volumes", "retain_containers", "deploy_timeout",
-            "drain_timeout", "readiness_delay", "hooks_path")  # fmt: skip
-    return DeployConfig(
-        service=values["service"],
-        image=values.get("image", values["service"]),
-        roles=_roles(values["servers"], proxy, primary),
+    """Read the configuration of a project.
+
+    `config_file` is relative to `root`; a destination's file stands beside it (`deploy.staging.yml`).
+    `secrets` replaces the project's secrets files. Raises ConfigError with file, line and key for the
+    first thing that is wrong; nothing but templates' own commands is run.
+    """
+    file = config_file or DEFAULT_FILE
+    loaded = read_files(root, file, destination, local_world(root, environ, runner))
+    give(loaded.node)
+    document = read(Document, loaded.node, extensions=True)
+    refuse_unsupported(loaded.node, unsupported)
+    lookup = secrets
+    warnings = [*loaded.warnings, *_literal_passwords(loaded)]
+    if lookup is None:
+        found = load_secrets(root, destination, environ, runner, path=document.secrets_path)
+        warnings += found.warnings
+        lookup = found
+    around = Surroundings(
+        file=str(file),
         destination=destination,
-        file=str(name),
-        primary_role_name=primary,
-        labels=shorthand.clear_env(values["labels"]) if "labels" in values else {},
-        aliases=shorthand.clear_env(values["aliases"]) if "aliases" in values else {},
-        warnings=(*warnings, *secrets.warnings),
-        secrets=secrets,
-        **{key: values[key] for key in keep if key in values},
+        destinations=destinations(root, file),
+        hooks_path=next((path for path in HOOKS if (root / path).is_dir()), HOOKS[0]),
+        secrets=lookup,
+        version=version or environ.get("VERSION") or None,
     )
+    return with_warnings(resolve(document, loaded.node, around), warnings)
 
 
-def _merged(base: Node, over: Node) -> Node:
-    if base.kind != "map" or over.kind != "map":
-        return over
-    entries = dict(base.items())
-    for key, entry in over.items():
-        entries[key] = _merged(entries[key], entry) if key in entries else entry
-    return Node(entries, base.where, base.key_where)
+def destinations(root: Path, file: Path = DEFAULT_FILE) -> tuple[str, ...]:
+    """The destinations that have a file beside the configuration."""
+    stem = (root / file).stem
+    found = sorted((root / file).parent.glob(f"{stem}.*.yml"))
+    return tuple(path.name[len(stem) + 1 : -len(".yml")] for path in found)
 
 
-def _roles(servers: Node, proxy: Node, primary: str) -> tuple[Role, ...]:
-    if servers.kind == "list":
-        servers = Node({"web": servers}, servers.where)
-    roles = []
-    for name, entry in servers.items():
-        if entry.kind == "list":
-            entry = Node({"hosts": entry}, entry.where)
-        known = ("hosts", "cmd", "proxy", "env", "options", "labels", "stop_timeout")
-        for key, value in entry.items():
-            if key not in known:
-                unknown_key(key, value, known)
-        hosts = entry.get("hosts")
-        own = entry.get("proxy") or Node(name == primary, entry.where)
-        options, labels, cmd = entry.get("options"), entry.get("labels"), entry.get("cmd")
-        env, stop = entry.get("env"), entry.get("stop_timeout")
-        role = Role(
-            name=name,
-            hosts=convert(tuple[str, ...], hosts) if hosts else (),
-            cmd=convert(str, cmd) if cmd else None,
-            proxy=read(Proxy, _merged(proxy, own) if own.kind == "map" else proxy) if own.value else None,
-            env=read(Env, env) if env else Env(),
-            options=options.plain() if options else {},
-            labels=shorthand.clear_env(labels) if labels else {},
-            stop_timeout=shorthand.seconds(stop) if stop else None,
+def read_files(root: Path, file: Path, destination: str | None, world: World) -> Loaded:
+    """Render, parse and merge the configuration and its destination's file."""
+    if not (root / file).is_file() and file == DEFAULT_FILE:
+        raise ConfigError(
+            "no such file",
+            where=Location(str(file)),
+            hint="`freehold init` writes one; run in the project's directory, or name it with -c",
         )
-        if not role.hosts:
-            raise ConfigError(f"the role {name!r} has no hosts", where=entry.key_where or entry.where)
-        roles.append(role)
-    return tuple(roles)
+    files = [file]
+    if destination:
+        files.append(_overlay(root, file, destination))
+    rendered: dict[str, Rendered] = {}
+    merged: Node | None = None
+    for path in files:
+        name = str(path)
+        text = yamlfile.read_text(root / path, name)
+        rendered[name] = render(Source(text, name), world, destination)
+        node = _parse(rendered[name], name)
+        merged = merge(merged, node) if merged is not None else node
+    assert merged is not None
+    partial = Loaded(merged, rendered, tuple(text for one in rendered.values() for text in one.warnings))
+    return Loaded(without_empty(merged, partial.unset), rendered, partial.warnings)
+
+
+def _overlay(root: Path, file: Path, destination: str) -> Path:
+    overlay = file.with_suffix(f".{destination}.yml")
+    if not (root / overlay).is_file():
+        there = destinations(root, file)
+        guess = near(destination, there)
+        hint = f"did you mean {guess!r}?" if guess else f"there are: {', '.join(there) or 'none'}"
+        raise ConfigError(
+            f"there is no destination {destination!r}: no such file", where=Location(str(overlay)), hint=hint
+        )
+    return overlay
+
+
+def _parse(rendered: Rendered, name: str) -> Node:
+    """The tree of a rendered file with the positions of its template."""
+    try:
+        node = yamlfile.parse(rendered.text, name)
+    except ConfigError as exc:
+        where = rendered.move(exc.where) if exc.where else Location(name)
+        unset = rendered.unset_at(where)
+        hint = exc.hint or (f"the environment variable {unset[0]} is not set" if unset else "")
+        raise ConfigError(exc.message, where=where, hint=hint) from exc
+    if node.kind == "null":
+        raise ConfigError("the file is empty", where=Location(name), hint="`freehold init` writes an example")
+    if node.kind != "map":
+        raise ConfigError(
+            f"expected keys such as service and servers, found a {node.kind}", where=Location(name, 1)
+        )
+    return relocate(node, rendered.move)
+
+
+def _literal_passwords(loaded: Loaded) -> list[str]:
+    """Warnings for registry passwords that stand in the file; one that a template computed is in order."""
+    found = []
+    for path, entry in walk(loaded.node):
+        if path[-2:] == ("registry", "password") and entry.kind not in ("list", "map") and entry.where.column:
+            found.append(
+                f"{entry.where}: a password stands in the file; "
+                "write a list with the name of a secret, - KAMAL_REGISTRY_PASSWORD"
+            )
+    return found

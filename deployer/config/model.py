@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployer.config.parts import Boot, Builder, Env, Healthcheck, Proxy, Registry, Ssh
-from freehold.errors import UsageError
+from deployer.config.accessory import Accessory
+from deployer.config.connection import Ssh, Sshkit
+from deployer.config.delivery import Builder, Registry
+from deployer.config.env import Env, RootEnv
+from deployer.config.logs import Logging, Output
+from deployer.config.pattern import matching, offer
+from deployer.config.proxy import Proxy
+from deployer.config.servers import Boot
+from deployer.config.shorthand import OptionValue
+from freehold.errors import ConfigError, UsageError
 from freehold.secret import Secret
-from freehold.settings import near
 
-__all__ = [
-    "Boot",
-    "Builder",
-    "DeployConfig",
-    "Env",
-    "Healthcheck",
-    "Proxy",
-    "Registry",
-    "Role",
-    "Ssh",
-]
+
+def no_secrets(name: str) -> Secret:
+    """A lookup that knows nothing, for configurations that are made without secrets files."""
+    raise ConfigError(f"the secret {name!r} is not defined: there is no secrets file")
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,27 @@ class Role:
     cmd: str | None = None
     proxy: Proxy | None = None
     env: Env = field(default_factory=Env)
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_timeout: float | None = None
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    logging: Logging = field(default_factory=Logging)
+    asset_path: str | None = None
+    asset_options: str | None = None
+
+    @property
+    def restart(self) -> str:
+        """The restart policy of its containers."""
+        return str(self.options.get("restart", "unless-stopped"))
 
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """A service as it is to run. Hosts are named as in the file; `secrets` looks a name up."""
+    """A service as it is to run. Hosts are named as in the file; `secrets` looks a name up.
+
+    `labels`, `volumes`, `env` and `logging` are those of the root; a role's `labels` and `logging`
+    already stand on top of them.
+    """
 
     service: str
     image: str
@@ -48,21 +61,31 @@ class DeployConfig:
     destination: str | None = None
     file: str = "config/deploy.yml"
     primary_role_name: str = "web"
-    env: Env = field(default_factory=Env)
+    env: RootEnv = field(default_factory=RootEnv)
     ssh: Ssh = field(default_factory=Ssh)
+    sshkit: Sshkit = field(default_factory=Sshkit)
     registry: Registry | None = None
     builder: Builder = field(default_factory=Builder)
     boot: Boot = field(default_factory=Boot)
+    accessories: tuple[Accessory, ...] = ()
+    logging: Logging = field(default_factory=Logging)
+    output: Output = field(default_factory=Output)
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    asset_path: str | None = None
+    error_pages_path: str | None = None
     deploy_timeout: float = 30.0
     drain_timeout: float = 30.0
     readiness_delay: float = 7.0
+    stop_timeout: float | None = None
     retain_containers: int = 5
+    run_directory: str = ".kamal"
     hooks_path: str = ".freehold/hooks"
+    hooks_output: Mapping[str, str] = field(default_factory=dict)
+    version: str | None = None
     warnings: tuple[str, ...] = ()
-    secrets: Callable[[str], Secret] = field(default=lambda name: Secret(""), repr=False, compare=False)
+    secrets: Callable[[str], Secret] = field(default=no_secrets, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -71,13 +94,22 @@ class DeployConfig:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host, in the order of the file, the primary first."""
-        seen = dict.fromkeys([self.primary_host, *(host for role in self.roles for host in role.hosts)])
-        return tuple(seen)
+        """Every host of a role, in the order of the file, the primary first."""
+        return tuple(
+            dict.fromkeys([self.primary_host, *(host for role in self.roles for host in role.hosts)])
+        )
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """Every host of a role or an accessory."""
+        own = self.hosts if self.roles else ()
+        return tuple(dict.fromkeys([*own, *(host for item in self.accessories for host in item.hosts)]))
 
     @property
     def primary_role(self) -> Role:
-        """The role whose first host leads: `primary_role`, or the first."""
+        """The role whose first host leads: `primary_role`, or the first that is selected."""
+        if not self.roles:
+            raise ConfigError(f"{self.file} names no servers", hint="write the hosts under 'servers'")
         return next((role for role in self.roles if role.name == self.primary_role_name), self.roles[0])
 
     @property
@@ -85,9 +117,31 @@ class DeployConfig:
         """The first host of the primary role; locks live there."""
         return next(iter(self.primary_role.hosts), next(host for role in self.roles for host in role.hosts))
 
+    def role(self, name: str) -> Role:
+        """The role of that name; UsageError where there is none."""
+        found = next((role for role in self.roles if role.name == name), None)
+        if found is None:
+            raise UsageError(
+                f"there is no role {name!r}", hint=offer(name, [role.name for role in self.roles])
+            )
+        return found
+
+    def accessory(self, name: str) -> Accessory:
+        """The accessory of that name; UsageError where there is none."""
+        found = next((item for item in self.accessories if item.name == name), None)
+        if found is None:
+            raise UsageError(
+                f"there is no accessory {name!r}", hint=offer(name, [item.name for item in self.accessories])
+            )
+        return found
+
     def roles_on(self, host: str) -> tuple[Role, ...]:
         """The roles that run on a host."""
         return tuple(role for role in self.roles if host in role.hosts)
+
+    def accessories_on(self, host: str) -> tuple[Accessory, ...]:
+        """The accessories that run on a host."""
+        return tuple(item for item in self.accessories if host in item.hosts)
 
     def container_prefix(self, role: Role) -> str:
         """`app-web` or `app-web-staging`: containers are named so, followed by the version."""
@@ -97,49 +151,82 @@ class DeployConfig:
         """The name of the container of a role at a version."""
         return f"{self.container_prefix(role)}-{version}"
 
-    def image_name(self, version: str) -> str:
-        """The image of a version: `[server/]repository:version`."""
-        server = self.registry.server if self.registry else None
-        return f"{server}/{self.image}:{version}" if server else f"{self.image}:{version}"
+    def container_labels(self, role: Role) -> dict[str, str]:
+        """The labels of a role's containers: service, role, destination, and those of the file."""
+        own = {"service": self.service, "role": role.name, "destination": self.destination or ""}
+        return {**own, **role.labels}
 
-    def env_for(self, role: Role) -> tuple[dict[str, str], dict[str, Secret]]:
-        """Clear values and revealed-by-need secrets of a role's containers."""
-        env = self.env.merged(role.env)
-        secret: dict[str, Secret] = {}
-        for entry in env.secret:
-            name, _, source = entry.partition(":")
-            secret[name] = self.secrets(source or name)
-        return dict(env.clear), secret
+    @property
+    def repository(self) -> str:
+        """The image without its tag: `[server/]image`. Kamal's local registry is not needed, so not named."""
+        server = self.registry.server if self.registry and not self.registry.local else None
+        return f"{server}/{self.image}" if server else self.image
+
+    def image_name(self, version: str) -> str:
+        """The image of a version: `[server/]image:version`."""
+        return f"{self.repository}:{version}"
+
+    def env_of(self, role: Role, host: str | None = None) -> Env:
+        """The environment of a role's containers, with the variables of a host's tags where one is given."""
+        env: Env = Env(self.env.clear, self.env.secret).merged(role.env)
+        for tag in role.tags.get(host, ()) if host else ():
+            env = env.merged(self.env.tags.get(tag, Env()))
+        return env
+
+    def env_for(self, role: Role, host: str | None = None) -> tuple[dict[str, str], dict[str, Secret]]:
+        """Clear values and secrets of a role's containers; ConfigError where a secret is not defined."""
+        env = self.env_of(role, host)
+        return dict(env.clear), self._reveal(env, f"servers.{role.name}")
+
+    def accessory_env(self, accessory: Accessory) -> tuple[dict[str, str], dict[str, Secret]]:
+        """Clear values and secrets of an accessory."""
+        return dict(accessory.env.clear), self._reveal(accessory.env, f"accessories.{accessory.name}")
+
+    def _reveal(self, env: Env, wanted_by: str) -> dict[str, Secret]:
+        found: dict[str, Secret] = {}
+        for name, source in env.secret_sources().items():
+            found[name] = self.secret(source, wanted_by=f"{self.file} {wanted_by}.env.secret")
+        return found
+
+    def secret(self, name: str, *, wanted_by: str = "") -> Secret:
+        """A secret by name; the error says which key asks for it."""
+        from deployer.secrets.store import Secrets
+
+        if isinstance(self.secrets, Secrets):
+            return self.secrets(name, wanted_by=wanted_by)
+        return self.secrets(name)
 
     def select(
-        self, hosts: tuple[str, ...] = (), roles: tuple[str, ...] = (), primary: bool = False
+        self, hosts: Sequence[str] = (), roles: Sequence[str] = (), primary: bool = False
     ) -> DeployConfig:
-        """Only the hosts and roles that match the patterns (`web-*`); UsageError where none does."""
-        import dataclasses
+        """Only the hosts and roles that match the patterns (`web-*`, `{a,b}`); UsageError where none does.
 
+        Accessories keep the hosts that match too.
+        """
         chosen = self.roles
         if roles:
-            chosen = tuple(role for role in chosen if any(fnmatch.fnmatch(role.name, p) for p in roles))
-            if not chosen:
-                names = [role.name for role in self.roles]
-                raise UsageError(f"no role matches {', '.join(roles)}", hint=_offer(roles[0], names))
-        if primary:
-            hosts = (self.primary_host,)
-        if hosts:
-            chosen = tuple(
-                dataclasses.replace(
-                    role, hosts=tuple(h for h in role.hosts if any(fnmatch.fnmatch(h, p) for p in hosts))
+            names = matching(roles, [role.name for role in self.roles])
+            if not names:
+                raise UsageError(
+                    f"no role matches {', '.join(roles)}", hint=offer(roles[0], [r.name for r in self.roles])
                 )
+            chosen = tuple(role for role in chosen if role.name in names)
+        accessories = self.accessories
+        patterns = (dataclasses.replace(self, roles=chosen).primary_host,) if primary else tuple(hosts)
+        if patterns:
+            kept = set(patterns) if primary else set(matching(patterns, self.all_hosts))
+            chosen = tuple(
+                dataclasses.replace(role, hosts=tuple(host for host in role.hosts if host in kept))
                 for role in chosen
             )
             chosen = tuple(role for role in chosen if role.hosts)
-            if not chosen:
+            accessories = tuple(
+                dataclasses.replace(item, hosts=tuple(host for host in item.hosts if host in kept))
+                for item in accessories
+            )
+            accessories = tuple(item for item in accessories if item.hosts)
+            if not chosen and not accessories:
                 raise UsageError(
-                    f"no host matches {', '.join(hosts)}", hint=_offer(hosts[0], list(self.hosts))
+                    f"no host matches {', '.join(patterns)}", hint=offer(patterns[0], list(self.all_hosts))
                 )
-        return dataclasses.replace(self, roles=chosen)
-
-
-def _offer(word: str, names: list[str]) -> str:
-    guess = near(word, names)
-    return f"did you mean {guess!r}?" if guess else f"there are: {', '.join(names)}"
+        return dataclasses.replace(self, roles=chosen, accessories=accessories)

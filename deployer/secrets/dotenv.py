@@ -152,8 +152,8 @@ class _Parser:
         if self.text[self.at : self.at + 1] == "#":
             if self.text[self.at - 1 : self.at] not in (" ", "\t", "="):
                 self.warnings.append(
-                    f"{self.name}:{self.place().line} the value of {key} is cut at '#', which begins a comment; "
-                    "quote the value to keep it whole"
+                    f"{self.name}:{self.place().line} the value of {key} is cut at '#', "
+                    "which begins a comment; quote the value to keep it whole"
                 )
             self.skip("")
         else:
@@ -178,7 +178,7 @@ class _Parser:
             char = self.text[self.at]
             following = self.text[self.at + 1 : self.at + 2]
             if char == "\\" and following:
-                # dotenv keeps \n and \r inside double quotes as two characters; other escapes lose the backslash.
+                # dotenv keeps \n and \r inside double quotes as they are; other escapes lose the backslash.
                 keep = '"' in stops and following in "nr"
                 literal.append(f"\\{following}" if keep else following)
                 self.at += 2
@@ -231,7 +231,7 @@ class _Parser:
 
 
 def _closing(text: str, opening: int) -> int | None:
-    """Where the parenthesis at `opening` is closed, as a shell reads it: quotes and escapes hide parentheses."""
+    """Where the parenthesis at `opening` is closed, as a shell reads it: quotes hide parentheses."""
     depth = 0
     quote = ""
     at = opening

@@ -1,0 +1,133 @@
+"""`freehold init` and `freehold config`: begin a project; show what a configuration comes to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deployer.cli.options import Target, target_options
+from freehold.command import Context, common_options, pass_context
+
+DEPLOY = """\
+# What to run, and where. `freehold lab up` makes a machine for each host named here.
+service: {name}
+
+image: {name}
+
+servers:
+  web:
+    - 192.0.2.10        # the address or name of your server
+
+proxy:
+  app_port: 3000        # what the application listens on in its container
+  # host: app.example.com
+  # ssl: true           # a certificate by itself; needs `host` and a name that leads here
+  healthcheck:
+    path: /up
+
+ssh:
+  user: deploy          # who config/host.yml makes; root works too
+
+env:
+  clear:
+    LOG_LEVEL: info
+  # secret:
+  #   - SECRET_KEY      # from .freehold/secrets
+"""
+HOST = """\
+# What a prepared host is. Every key has a default; `freehold server bootstrap` brings a server to it,
+# `freehold image build` bakes it into an image, `freehold server check` proves it.
+users:
+  - name: deploy
+    sudo: true
+    # keys:
+    #   - gh:your-name  # the public keys of a GitHub account; yours of this computer by default
+"""
+SECRETS = """\
+# Values for `env: secret:`. This file is kept out of git; better than values are commands:
+# SECRET_KEY=$(pass show {name}/secret-key)
+# RAILS_MASTER_KEY=$(cat config/master.key)
+"""
+
+
+def service_name(directory: Path) -> str:
+    """A service's name out of a directory's."""
+    return re.sub(r"[^a-z0-9-]+", "-", directory.name.lower()).strip("-") or "app"
+
+
+@click.command()
+@common_options
+@pass_context
+def init(context: Context) -> None:
+    """Write config/deploy.yml, config/host.yml and .freehold/secrets; what exists is left alone."""
+    from freehold.files import write_atomic
+
+    name = service_name(context.root)
+    made = []
+    for path, text, mode in (
+        (Path("config/deploy.yml"), DEPLOY, 0o644),
+        (Path("config/host.yml"), HOST, 0o644),
+        (Path(".freehold/secrets"), SECRETS, 0o600),
+    ):
+        if (context.root / path).exists():
+            context.console.info(f"  {path} is there already")
+            continue
+        write_atomic(context.root / path, text.format(name=name) if "{name}" in text else text, mode)
+        made.append(str(path))
+        context.console.info(f"  wrote {path}")
+    ignore = context.root / ".gitignore"
+    lines = ignore.read_text().splitlines() if ignore.exists() else []
+    if ".freehold/secrets*" not in lines:
+        write_atomic(ignore, "\n".join([*lines, ".freehold/secrets*", ""]))
+        made.append(".gitignore")
+        context.console.info("  .gitignore keeps .freehold/secrets* out of git")
+    if context.console.json:
+        context.console.data({"made": made})
+    else:
+        context.console.success("next: edit config/deploy.yml, then `freehold lab up` or `freehold setup`")
+
+
+@click.command()
+@target_options
+@common_options
+@pass_context
+def config(context: Context, target: Target) -> None:
+    """Show what the configuration comes to: hosts, roles, images, environment. Secrets by name only."""
+    from deployer.cli.session import open_session
+    from freehold import yamlfile
+
+    session = open_session(context, target)
+    found = described(session.config)
+    if context.console.json:
+        context.console.data(found)
+    else:
+        context.console.print(yamlfile.dump(found).rstrip())
+
+
+def described(config: Any) -> dict[str, Any]:
+    """A configuration as plain data; of secrets only the names."""
+    roles = {}
+    for role in config.roles:
+        env = config.env.merged(role.env)
+        roles[role.name] = {
+            "hosts": list(role.hosts),
+            **({"cmd": role.cmd} if role.cmd else {}),
+            "proxied": role.proxy is not None,
+            **({"names": list(role.proxy.names), "app_port": role.proxy.app_port} if role.proxy else {}),
+            "env": {"clear": dict(env.clear), "secret": list(env.secret)},
+        }
+    return {
+        "service": config.service,
+        **({"destination": config.destination} if config.destination else {}),
+        "image": config.image,
+        "primary_host": config.primary_host,
+        "hosts": list(config.hosts),
+        "roles": roles,
+        "ssh": {"user": config.ssh.user, "port": config.ssh.port},
+        "deploy_timeout": config.deploy_timeout,
+        "drain_timeout": config.drain_timeout,
+        "retain_containers": config.retain_containers,
+    }

@@ -1,0 +1,70 @@
+"""Checks across roles and accessories: one proxy per host, names served once, tags that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployer.config.accessory import Accessory
+from deployer.config.document import Document
+from deployer.config.model import Role
+from deployer.config.proxy import Proxy
+from deployer.config.tree import at
+from freehold.settings import fail
+from freehold.yamlfile import Node
+
+
+def check_proxies(
+    roles: Sequence[Role], accessories: Sequence[Accessory], node: Node, warnings: list[str]
+) -> None:
+    """One way of running the proxy per host, and certificates that can work."""
+    runs: dict[str, tuple[str, Proxy]] = {}
+    owners: list[Role | Accessory] = [*roles, *accessories]
+    for owner in owners:
+        proxy = owner.proxy
+        if proxy is None:
+            continue
+        kind = "servers" if isinstance(owner, Role) else "accessories"
+        if proxy.ssl and proxy.certificate is None and len(owner.hosts) > 1:
+            warnings.append(
+                f"{kind}.{owner.name}.proxy: {len(owner.hosts)} hosts ask for a certificate for "
+                f"{', '.join(proxy.names)}; the name must lead to all of them, "
+                "or use one certificate of your own"
+            )
+        for host in owner.hosts if proxy.run is not None else ():
+            other, first = runs.setdefault(host, (f"{kind}.{owner.name}", proxy))
+            if first.run != proxy.run:
+                fail(
+                    at(node, kind, owner.name, "proxy", "run"),
+                    f"the proxy of {host} would have to run in two ways: "
+                    f"{other} and {kind}.{owner.name} differ",
+                    hint="write 'run' once, under the root's 'proxy'",
+                )
+    _check_shared_names(roles, node)
+
+
+def _check_shared_names(roles: Sequence[Role], node: Node) -> None:
+    names: dict[tuple[str, str, str], str] = {}
+    for role in roles:
+        proxy = role.proxy
+        if proxy is None:
+            continue
+        for host in role.hosts:
+            for name in proxy.names or ("",):
+                for prefix in proxy.prefixes or ("/",):
+                    other = names.setdefault((host, name, prefix), role.name)
+                    if other != role.name:
+                        shown = f"{name}{prefix if prefix != '/' else ''}" or "every request"
+                        fail(
+                            at(node, "servers", role.name, "proxy"),
+                            f"the roles {other!r} and {role.name!r} would both serve {shown} on {host}",
+                            hint="give one of them another host or path_prefix",
+                        )
+
+
+def check_tags(roles: Sequence[Role], document: Document, node: Node, warnings: list[str]) -> None:
+    used = {tag for role in roles for tags in role.tags.values() for tag in tags}
+    used |= {tag for item in document.accessories.values() for tag in (item.tag, *item.tags) if tag}
+    for tag in document.env.tags:
+        if tag not in used:
+            place = at(node, "env", "tags", tag)
+            warnings.append(f"{place.key_where or place.where}: no host has the tag {tag!r}")

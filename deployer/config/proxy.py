@@ -1,0 +1,198 @@
+"""How requests reach a container: the `proxy` section."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployer.config import shorthand
+from freehold.settings import describe, fail, read, setting
+from freehold.yamlfile import Node
+
+HOST_PATTERN = r"[^\s/]+"
+PREFIX_PATTERN = r"/[^\s]*"
+
+
+@dataclass(frozen=True)
+class Healthcheck:
+    """How the new container is probed before it gets traffic."""
+
+    path: str = setting("/up", help="Path that answers 2xx when the application is ready.", pattern="/.*")
+    interval: float = setting(
+        1.0, parse=shorthand.seconds, help="Seconds between probes.", schema=shorthand.SECONDS
+    )
+    timeout: float = setting(
+        5.0, parse=shorthand.seconds, help="Seconds one probe may take.", schema=shorthand.SECONDS
+    )
+    port: int | None = setting(None, help="Port to probe; `app_port` where absent.", minimum=1, maximum=65535)
+    max_attempts: int | None = setting(
+        None, help="Probes before giving up; `deploy_timeout` bounds them too.", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of one's own, by the names of the secrets that hold it."""
+
+    certificate_pem: str = setting(help="Secret with the certificate and its chain, PEM.")
+    private_key_pem: str = setting(help="Secret with the private key, PEM.")
+
+
+@dataclass(frozen=True)
+class Buffering:
+    """Whether the proxy reads whole requests and answers before it passes them on. Sizes in bytes."""
+
+    requests: bool = setting(True, help="Buffer requests.")
+    responses: bool = setting(True, help="Buffer answers.")
+    max_request_body: int | None = setting(
+        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest request; 1 GB where absent, 0 any."
+    )
+    max_response_body: int | None = setting(
+        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest answer; any where absent or 0."
+    )
+    memory: int | None = setting(
+        None,
+        parse=shorthand.size,
+        schema=shorthand.SIZE,
+        help="Bytes kept in memory; more goes to disk. 1 MB where absent.",
+    )
+
+
+@dataclass(frozen=True)
+class ProxyLogging:
+    """Headers in the access log."""
+
+    request_headers: tuple[str, ...] = setting(
+        ("Cache-Control", "Last-Modified", "User-Agent"), help="Request headers that are logged."
+    )
+    response_headers: tuple[str, ...] = setting((), help="Response headers that are logged.")
+
+
+@dataclass(frozen=True)
+class ProxyRun:
+    """How the proxy itself runs on a host. Every service of a host must agree on it."""
+
+    http_port: int = setting(80, help="Port for HTTP.", minimum=1, maximum=65535)
+    https_port: int = setting(443, help="Port for HTTPS.", minimum=1, maximum=65535)
+    metrics_port: int | None = setting(None, help="Port for Prometheus metrics.", minimum=1, maximum=65535)
+    debug: bool = setting(False, help="Log more.")
+    log_max_size: str | None = setting(None, help="Largest log file.", example="10m")
+    publish: bool = setting(True, help="Listen on the host's own addresses.")
+    bind_ips: tuple[str, ...] = setting(
+        (),
+        parse=lambda node: _addresses(node),
+        help="Listen on these addresses only.",
+        schema=shorthand.TEXTS,
+    )
+    registry: str | None = setting(None, help="Registry of the proxy's image.")
+    repository: str | None = setting(None, help="Repository of the proxy's image.")
+    version: str | None = setting(None, help="Version of the proxy's image.")
+    options: Mapping[str, shorthand.OptionValue] = setting(
+        factory=dict,
+        parse=shorthand.options,
+        schema=shorthand.OPTIONS,
+        help="Options of the proxy's container.",
+    )
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """How requests reach a role."""
+
+    host: str | None = setting(
+        None,
+        help="Host name that is served; several with commas.",
+        example="app.example.com",
+        pattern=HOST_PATTERN,
+    )
+    hosts: tuple[str, ...] = setting((), help="Several host names.", pattern=HOST_PATTERN)
+    app_port: int = setting(
+        80, help="Port the application listens on inside the container.", minimum=1, maximum=65535
+    )
+    ssl: bool | Certificate = setting(
+        False, help="Serve HTTPS: `true` with an automatic certificate (needs a host), or one of your own."
+    )
+    ssl_redirect: bool = setting(True, help="Redirect HTTP to HTTPS where `ssl` is on.")
+    forward_headers: bool | None = setting(
+        None, help="Trust X-Forwarded-* of the client; default: only where `ssl` is off."
+    )
+    response_timeout: float = setting(
+        30.0,
+        parse=shorthand.seconds,
+        help="Seconds the application may take to begin its answer.",
+        schema=shorthand.SECONDS,
+    )
+    path_prefix: str | None = setting(
+        None,
+        help="Serve only paths below this prefix; several with commas.",
+        pattern=PREFIX_PATTERN,
+        example="/api",
+    )
+    path_prefixes: tuple[str, ...] = setting((), help="Several path prefixes.", pattern=PREFIX_PATTERN)
+    strip_path_prefix: bool = setting(True, help="Take the prefix off before the application sees the path.")
+    healthcheck: Healthcheck = setting(factory=Healthcheck, help="Probe before traffic.")
+    buffering: Buffering = setting(factory=Buffering, help="Buffering of requests and answers.")
+    logging: ProxyLogging = setting(factory=ProxyLogging, help="Access log.")
+    run: ProxyRun | None = setting(None, help="How the proxy itself runs on the host.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All host names served; empty means any."""
+        return tuple(name for name in (self.host or "").split(",") if name) or self.hosts
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """All path prefixes served; empty means the whole site."""
+        return tuple(prefix for prefix in (self.path_prefix or "").split(",") if prefix) or self.path_prefixes
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate of one's own, where there is one."""
+        return self.ssl if isinstance(self.ssl, Certificate) else None
+
+
+def read_proxy(node: Node) -> Proxy:
+    """Read a `proxy` map that is in use, and check its keys against one another."""
+    proxy = read(Proxy, node)
+    for one, several in (("host", "hosts"), ("path_prefix", "path_prefixes")):
+        entry = node.get(several)
+        if entry is not None and node.get(one) is not None:
+            fail(
+                entry.key_where or entry,
+                f"write either {one!r} or {several!r}, not both",
+                hint=f"keep {several!r} with all of them",
+            )
+    if proxy.ssl and not proxy.names and proxy.certificate is None:
+        ssl = node.get("ssl") or node
+        fail(
+            ssl.key_where or ssl,
+            "'ssl' needs a 'host' to ask a certificate for",
+            hint="write host: app.example.com beside it, or ssl: false",
+        )
+    if proxy.run is not None and not proxy.run.publish:
+        run = node.get("run") or node
+        for name in ("http_port", "https_port", "bind_ips"):
+            entry = run.get(name)
+            if entry is not None:
+                fail(entry.key_where or entry, f"{name!r} has no meaning where 'publish' is false")
+    return proxy
+
+
+def proxy_schema() -> Mapping[str, object]:
+    """The JSON schema of a role's or the root's `proxy`: a map, or true or false."""
+    from freehold.reference import type_schema
+
+    return {"anyOf": [type_schema(Proxy), {"type": ["boolean", "null"]}]}
+
+
+def _addresses(node: Node) -> tuple[str, ...]:
+    found = shorthand.texts(node)
+    for address, entry in zip(found, node.elements() or (node,), strict=True):
+        try:
+            ipaddress.ip_address(address.strip("[]"))
+        except ValueError:
+            fail(
+                entry, f"expected an IP address, found {describe(entry)}", hint="for example 127.0.0.1 or ::1"
+            )
+    return found

@@ -1,0 +1,260 @@
+"""From the file as it is written to the configuration as it runs: merging, cross-checks, warnings."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
+from deployer.config.checks import check_proxies, check_tags
+from deployer.config.document import Document
+from deployer.config.model import DeployConfig, Role
+from deployer.config.pattern import offer
+from deployer.config.proxy import Proxy, read_proxy
+from deployer.config.servers import RoleSettings
+from deployer.config.tree import at, merge
+from freehold.secret import Secret
+from freehold.settings import describe, fail
+from freehold.yamlfile import Node
+
+KAMAL_VERSION = (2, 12, 0)
+"""The version of Kamal whose configuration this reads."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known besides the file: its name, the destinations, secrets, hooks, the version."""
+
+    file: str
+    destination: str | None
+    destinations: Sequence[str]
+    hooks_path: str
+    secrets: Callable[[str], Secret]
+    version: str | None = None
+
+    def destination_hint(self, otherwise: str) -> str:
+        """The hint for something that a destination's file may hold."""
+        if self.destination is None and self.destinations:
+            return f"or choose a destination with -d: {', '.join(self.destinations)}; {otherwise}"
+        return otherwise
+
+
+def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfig:
+    """The configuration of `document`, read from `node`; ConfigError for keys that contradict one another."""
+    warnings: list[str] = []
+    _check_version(document, node)
+    root_proxy = _root_proxy(node, warnings)
+    if document.require_destination and around.destination is None:
+        found = ", ".join(around.destinations) or "none found"
+        fail(
+            at(node, "require_destination"), "a destination is required", hint=f"choose one with -d: {found}"
+        )
+    roles = _roles(document, node, root_proxy, around)
+    accessories = tuple(
+        _accessory(name, settings, document, node, roles, around)
+        for name, settings in document.accessories.items()
+    )
+    if not roles and not accessories:
+        fail(
+            node.get("servers") or node,
+            "no servers are named",
+            hint=around.destination_hint("write the hosts under 'servers'"),
+        )
+    check_proxies(roles, accessories, node, warnings)
+    check_tags(roles, document, node, warnings)
+    return DeployConfig(
+        service=document.service,
+        image=document.image or document.service,
+        roles=roles,
+        destination=around.destination,
+        file=around.file,
+        primary_role_name=document.primary_role,
+        env=document.env,
+        ssh=document.ssh,
+        sshkit=document.sshkit,
+        registry=document.registry,
+        builder=document.builder,
+        boot=document.boot,
+        accessories=accessories,
+        logging=document.logging,
+        output=document.output,
+        volumes=document.volumes,
+        labels=document.labels,
+        aliases=document.aliases,
+        asset_path=document.asset_path,
+        error_pages_path=document.error_pages_path,
+        deploy_timeout=document.deploy_timeout,
+        drain_timeout=document.drain_timeout,
+        readiness_delay=document.readiness_delay,
+        stop_timeout=document.stop_timeout,
+        retain_containers=document.retain_containers,
+        run_directory=document.run_directory,
+        hooks_path=document.hooks_path or around.hooks_path,
+        hooks_output=document.hooks_output,
+        version=around.version,
+        warnings=tuple(warnings),
+        secrets=around.secrets,
+    )
+
+
+def _check_version(document: Document, node: Node) -> None:
+    if document.minimum_version is None:
+        return
+    parts = document.minimum_version.removeprefix("v").split(".")
+    wanted = tuple(int(part) for part in parts if part.isdigit())
+    if wanted > KAMAL_VERSION:
+        known = ".".join(str(part) for part in KAMAL_VERSION)
+        fail(
+            at(node, "minimum_version"),
+            f"the file needs Kamal {document.minimum_version}; Freehold reads what Kamal {known} reads",
+            hint="lower minimum_version if the file uses no newer keys",
+        )
+
+
+def _root_proxy(node: Node, warnings: list[str]) -> Node:
+    """The root's `proxy` as a map, with Kamal 1's `healthcheck` below it."""
+    proxy = node.get("proxy")
+    if proxy is None or proxy.kind == "bool":
+        proxy = Node({}, proxy.where if proxy else node.where)
+    old = node.get("healthcheck")
+    if old is None:
+        return proxy
+    warnings.append(
+        f"{old.key_where or old.where}: 'healthcheck' at the top is Kamal 1's; "
+        "write it under 'proxy' (interval and timeout in seconds)"
+    )
+    return merge(Node({"healthcheck": old}, proxy.where, proxy.key_where), proxy)
+
+
+def _roles(document: Document, node: Node, root_proxy: Node, around: Surroundings) -> tuple[Role, ...]:
+    found: list[Role] = []
+    root = node.get("proxy")
+    for name, settings in document.servers.items():
+        place = at(node, "servers", name)
+        if not settings.hosts and not document.allow_empty_roles:
+            fail(
+                place.key_where or place,
+                f"the role {name!r} has no hosts",
+                hint=around.destination_hint("write them under 'hosts', or allow_empty_roles: true"),
+            )
+        primary = name == document.primary_role and (root is None or root.value is not False)
+        found.append(_role(name, settings, document, primary, root_proxy))
+    if found and document.primary_role not in document.servers:
+        names = list(document.servers)
+        fail(
+            at(node, "primary_role" if node.get("primary_role") else "servers"),
+            f"the primary role {document.primary_role!r} is not among the servers",
+            hint=f"{offer(document.primary_role, names)} Name the leading role with 'primary_role'.",
+        )
+    if found and not next(role for role in found if role.name == document.primary_role).hosts:
+        place = at(node, "servers", document.primary_role)
+        fail(
+            place.key_where or place,
+            f"the primary role {document.primary_role!r} has no hosts",
+            hint=around.destination_hint("write them under 'hosts'"),
+        )
+    return tuple(found)
+
+
+def _role(name: str, settings: RoleSettings, document: Document, primary: bool, root_proxy: Node) -> Role:
+    path, _, options = (settings.asset_path or document.asset_path or "").partition(":")
+    proxy = _proxy(settings.proxy, primary, root_proxy)
+    return Role(
+        name=name,
+        hosts=tuple(settings.hosts),
+        cmd=settings.cmd,
+        proxy=proxy,
+        env=settings.env,
+        options=settings.options,
+        labels=types.MappingProxyType({**document.labels, **settings.labels}),
+        stop_timeout=settings.stop_timeout if settings.stop_timeout is not None else document.stop_timeout,
+        tags=settings.hosts,
+        logging=document.logging.merged(settings.logging),
+        # Assets are bridged for requests, which reach proxied roles only.
+        asset_path=(path or None) if proxy else None,
+        asset_options=(options or None) if proxy else None,
+    )
+
+
+def _proxy(own: Node | None, primary: bool, root: Node) -> Proxy | None:
+    """A role's proxy: the primary role has one unless it says `false`, the others where they ask for it."""
+    if own is None:
+        return read_proxy(root) if primary else None
+    if own.kind == "bool":
+        return read_proxy(root) if own.value else None
+    if own.kind != "map":
+        fail(own, f"expected true, false or a map, found {describe(own)}")
+    return read_proxy(merge(root, own))
+
+
+def _accessory(
+    name: str,
+    settings: AccessorySettings,
+    document: Document,
+    node: Node,
+    roles: Sequence[Role],
+    around: Surroundings,
+) -> Accessory:
+    place = at(node, "accessories", name)
+    service = settings.service or f"{document.service}-{name}"
+    registry = settings.registry
+    server = registry.server if registry else None
+    proxy = settings.proxy
+    if proxy is not None and proxy.kind not in ("map", "bool"):
+        fail(proxy, f"expected a map, found {describe(proxy)}")
+    if proxy is not None and proxy.value is False:
+        proxy = None
+    if proxy is not None and proxy.kind == "bool":
+        proxy = Node({}, proxy.where, proxy.key_where)
+    return Accessory(
+        name=name,
+        service=service,
+        image=f"{server}/{settings.image}" if server else settings.image,
+        hosts=_places(name, settings, place, roles, around),
+        network=settings.network,
+        cmd=settings.cmd,
+        publish=published(settings.port),
+        env=settings.env,
+        labels=types.MappingProxyType({"service": service, **settings.labels}),
+        options=settings.options,
+        files=settings.files,
+        directories=settings.directories,
+        volumes=settings.volumes,
+        logging=document.logging,
+        proxy=read_proxy(proxy) if proxy is not None else None,
+        registry=registry,
+    )
+
+
+def _places(
+    name: str, settings: AccessorySettings, place: Node, roles: Sequence[Role], around: Surroundings
+) -> tuple[str, ...]:
+    given = [key for key in PLACES if place.get(key) is not None]
+    if len(given) != 1:
+        problem = f"says {' and '.join(given)}" if given else "does not say where it runs"
+        fail(
+            place.key_where or place,
+            f"the accessory {name!r} {problem}",
+            hint=around.destination_hint("write one of host, hosts, role, roles, tag and tags"),
+        )
+    if settings.host is not None:
+        return (settings.host,)
+    if settings.hosts:
+        return tuple(settings.hosts)
+    by_name = {role.name: role for role in roles}
+    wanted = (settings.role,) if settings.role else settings.roles
+    for role in wanted:
+        if role not in by_name:
+            fail(at(place, given[0]), f"there is no role {role!r}", hint=offer(role, list(by_name)))
+    tags = {settings.tag} if settings.tag else set(settings.tags)
+    hosts = [host for role in wanted for host in by_name[role].hosts]
+    hosts += [host for role in roles for host, own in role.tags.items() if tags & set(own)]
+    if not hosts and not (wanted and around):
+        fail(at(place, given[0]), f"no host has the tag {' or '.join(sorted(tags))}")
+    return tuple(dict.fromkeys(hosts))
+
+
+def with_warnings(config: DeployConfig, more: Sequence[str]) -> DeployConfig:
+    """The configuration with further warnings in front."""
+    return replace(config, warnings=(*more, *config.warnings))

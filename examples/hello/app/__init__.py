@@ -1,0 +1,1 @@
+"""Hello: a small web application that shows what a deployment does."""

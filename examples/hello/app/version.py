@@ -1,0 +1,3 @@
+"""The one line that a new version changes."""
+
+VERSION = "v1"
