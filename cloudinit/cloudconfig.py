@@ -56,7 +56,10 @@ def render(config: Mapping[str, Any]) -> str:
 
 
 def as_cloud_config(recipe: Recipe, users: Sequence[User] = ()) -> str:
-    """user-data that turns a vendor's image into a prepared host."""
+    """user-data that turns a vendor's image into a prepared host.
+
+    It holds whatever `recipe.secrets` names; `render_seed` refuses those unless they are allowed.
+    """
     config: dict[str, Any] = {}
     if users:
         config["users"] = users_of(users, groups=False)

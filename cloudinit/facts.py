@@ -20,6 +20,10 @@ from cloudinit.recipe import make_recipe
 from cloudinit.services import APP_NETWORK
 
 _MARK = "@@fact "
+_ENGINE = (
+    '{"ServerVersion":{{json .ServerVersion}},"LiveRestoreEnabled":{{json .LiveRestoreEnabled}},'
+    '"LoggingDriver":{{json .LoggingDriver}}}'
+)
 _UNITS = (
     "docker.service",
     "freehold-network.service",
@@ -76,12 +80,13 @@ def commands(profile: HostProfile) -> dict[str, str]:
     paths = " ".join([*SHARED, LOCKS, "/run/freehold-proxy", ADMIN])
     written = " ".join(shlex.quote(item.path) for step in make_recipe(profile).steps for item in step.files)
     kernel = " ".join(shlex.quote(name) for name in profile.sysctl)
+    packages = " ".join(profile.packages)
     probe = profile.users[0].name if profile.users else "root"
     return {
         "system": "systemctl is-system-running; systemctl --failed --plain --no-legend | cut -d' ' -f1",
         "container": "systemd-detect-virt --container",
         "units": f"systemctl show -p Id,ActiveState,UnitFileState,LoadState {' '.join(_UNITS)}",
-        "docker": "docker info --format '{{json .}}'",
+        "docker": f"docker info --format '{_ENGINE}'",
         "network": f"docker network inspect {APP_NETWORK}",
         "caddy": f"{BINARY} version",
         "modes": f"stat -c '%n %a %U %G' {paths}",
@@ -96,12 +101,14 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "sudo": f"for n in {names}; do runuser -u $n -- sudo -n true && echo $n; done",
         "sshd": "sshd -T",
         "firewall": "nft -j list table inet freehold",
-        "updates": "apt-config dump",
+        "updates": "apt-config dump | grep -E '^(APT::Periodic|Unattended-Upgrade)::[A-Za-z-]+ '",
         "zone": "readlink -f /etc/localtime",
         "locale": "cat /etc/locale.conf /etc/default/locale",
         "sysctl": f"sysctl {kernel}" if kernel else ":",
         "swap": "swapon --show=NAME,SIZE --bytes --noheadings",
-        "packages": "dpkg-query -W -f '${Package} ${db:Status-Status}\\n'",
+        "packages": f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {packages}"
+        if packages
+        else ":",
         "files": f"sha256sum {written}",
     }
 

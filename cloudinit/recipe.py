@@ -19,11 +19,15 @@ from cloudinit.steps import Step
 
 @dataclass(frozen=True)
 class Recipe:
-    """A prepared host. `packages` are Debian's, `suite_packages` those that only some releases have."""
+    """A prepared host. `packages` are Debian's, `suite_packages` those that only some releases have.
+
+    `secrets` names what in the recipe must not be read by others, such as a password's hash.
+    """
 
     steps: tuple[Step, ...]
     packages: tuple[str, ...]
     suite_packages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    secrets: tuple[str, ...] = ()
 
     def packages_for(self, suite: str) -> tuple[str, ...]:
         """All packages on one release, by its code name (`bookworm`)."""
@@ -39,6 +43,7 @@ class Recipe:
 def make_recipe(profile: HostProfile) -> Recipe:
     """The recipe of a profile. References to keys that are not read yet are left out."""
     steps = [
+        *proxy.before_packages(profile),
         *docker.before_packages(profile),
         base.packages(),
         *users.steps(profile),
@@ -59,4 +64,9 @@ def make_recipe(profile: HostProfile) -> Recipe:
         *base.packages_of(profile),
         *profile.packages,
     )
-    return Recipe(tuple(steps), tuple(dict.fromkeys(packages)), MappingProxyType(docker.SUITE_PACKAGES))
+    return Recipe(
+        tuple(steps),
+        tuple(dict.fromkeys(packages)),
+        MappingProxyType(docker.SUITE_PACKAGES),
+        users.secrets(profile),
+    )

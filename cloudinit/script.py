@@ -17,6 +17,8 @@ from cloudinit.recipe import Recipe
 from cloudinit.steps import Directory, File, Step
 
 State = Literal["start", "ok", "changed", "failed"]
+# What the recipe remembers on a host: which files it wrote, which commands ran, its own digest.
+STATE = "/var/lib/freehold-bootstrap"
 _EVENT = re.compile(r"@@freehold (\S+) (start|ok|changed|failed)(?: (\d+\.\d+))?\s*")
 
 
@@ -49,7 +51,7 @@ def as_script(recipe: Recipe, *, offline: bool) -> str:
         "#!/bin/bash",
         # A script that arrives cut off defines functions and runs nothing.
         "main() {",
-        f"FREEHOLD_OFFLINE={int(offline)}",
+        f"FREEHOLD_OFFLINE={int(offline)} FREEHOLD_STATE={STATE}",
         _library(),
         _preamble(recipe),
         *(_function(step) for step in recipe.steps),
@@ -82,7 +84,7 @@ esac
 FREEHOLD_WORK=$(mktemp -d)
 trap 'rm -rf "$FREEHOLD_WORK"' EXIT
 step_finish() {{
-    file /var/lib/freehold-bootstrap/recipe 644 root root <<'END'
+    file $FREEHOLD_STATE/recipe 644 root root <<'END'
 {recipe.digest}
 END
 }}

@@ -39,7 +39,7 @@ class Seed:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in filter(None, (self.hostname, self.fqdn, *self.hosts)):
+        for name in (self.hostname, *([self.fqdn] if self.fqdn else []), *self.hosts):
             if not re.fullmatch(HOSTNAME, name):
                 raise InputError(
                     f"{name!r} is no host name",
@@ -94,6 +94,7 @@ def _refuse_secrets(seed: Seed) -> None:
     if seed.host_keys:
         found.append("private SSH host keys")
     found += [f"the password hash of {user.name}" for user in seed.users if user.password is not None]
+    found += [] if seed.recipe is None else [item for item in seed.recipe.secrets if item not in found]
     if found:
         raise InputError(
             f"the seed of {seed.hostname} would carry secrets: {', '.join(found)}",

@@ -24,8 +24,8 @@ class Ssh:
     """sshd: keys only, and nothing that a deploy does not need."""
 
     port: int = setting(22, minimum=1, maximum=65535, help="TCP port of sshd.")
-    root: Literal["keys", "no"] = setting(
-        "keys", help="Whether root may log in with a key (`no` once every tool uses its own user)."
+    root: bool = setting(
+        True, help="Whether root may log in, with a key; false once every tool has its user."
     )
     max_sessions: int = setting(
         50, minimum=2, maximum=1000, help="Sessions over one connection, and connections that are logging in."

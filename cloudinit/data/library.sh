@@ -1,7 +1,8 @@
 # The words that the steps of a recipe are written with. Every word looks first and acts only on a
 # difference, so that a second run changes nothing.
 #
-# Set by the caller: FREEHOLD_OFFLINE=1 inside a root tree (no systemd runs there), else 0.
+# Set by the caller: FREEHOLD_OFFLINE=1 inside a root tree (no systemd runs there), else 0;
+# FREEHOLD_STATE, where the recipe remembers what it did; FREEHOLD_WORK, a scratch directory.
 
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -68,13 +69,13 @@ file() {
 
 # keep PATH : the first time, keep what stood at a path that Freehold is about to write.
 keep() {
-    local record=/var/lib/freehold-bootstrap/written
+    local record=$FREEHOLD_STATE/written
     mkdir -p -m 700 "${record%/*}"
     grep -qxF -- "$1" "$record" 2>/dev/null && return 0
     if [ -e "$1" ] && live; then
-        mkdir -p "/var/lib/freehold-bootstrap/before${1%/*}"
-        cp -a -- "$1" "/var/lib/freehold-bootstrap/before$1"
-        say "kept the former $1 in /var/lib/freehold-bootstrap/before"
+        mkdir -p "$FREEHOLD_STATE/before${1%/*}"
+        cp -a -- "$1" "$FREEHOLD_STATE/before$1"
+        say "kept the former $1 in $FREEHOLD_STATE/before"
     fi
     say "$1" >>"$record"
 }

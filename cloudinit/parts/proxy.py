@@ -136,6 +136,22 @@ import {SITES}/*.caddy
 """
 
 
+def before_packages(profile: HostProfile) -> tuple[Step, ...]:
+    """The ports have to be free: known before anything is changed."""
+    if not profile.proxy.enabled:
+        return ()
+    live = f"""
+if command -v ss >/dev/null && ! systemctl --quiet is-active {SOCKET_UNIT}; then
+    for port in 80 443; do
+        taken=$(ss -Hltnp "sport = :$port" |
+            sed -nE 's/.*"([^"]+)",pid=([0-9]+).*/\\1 (process \\2)/p' | sort -u)
+        [ -z "$taken" ] || give_up "port $port is taken by $taken: stop and disable it, then run again"
+    done
+fi
+"""
+    return (Step("ports", "Ports of the proxy", live=live),)
+
+
 def steps(profile: HostProfile) -> tuple[Step, ...]:
     """The program, then the units; both disabled where the host serves nothing."""
     if not profile.proxy.enabled:
@@ -215,11 +231,5 @@ def _live() -> str:
 # Only the syntax: a full validation as root would leave certificates that the proxy cannot read.
 {BINARY} adapt --config {CADDYFILE} >"$FREEHOLD_WORK/adapted" 2>&1 ||
     give_up "Caddy refuses {CADDYFILE}: $(tail -n 1 "$FREEHOLD_WORK/adapted")"
-if ! systemctl --quiet is-active {SOCKET_UNIT}; then
-    for port in 80 443; do
-        taken=$(ss -Hltnp "sport = :$port")
-        [ -z "$taken" ] || give_up "port $port is taken: $taken"
-    done
-fi
 start {SOCKET_UNIT} {SERVICE_UNIT}
 """

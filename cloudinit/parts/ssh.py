@@ -19,7 +19,7 @@ def settings(profile: HostProfile) -> dict[str, str]:
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",
         "PermitEmptyPasswords": "no",
-        "PermitRootLogin": "prohibit-password" if ssh.root == "keys" else "no",
+        "PermitRootLogin": "prohibit-password" if ssh.root else "no",
         "X11Forwarding": "no",
         "UseDNS": "no",
         "LoginGraceTime": "60",
@@ -68,7 +68,7 @@ fi
 
 def _lock_out(profile: HostProfile) -> str:
     # Only on a live host can a login be lost; a tree gets its keys with the seed.
-    names = [user.name for user in profile.users] + (["root"] if profile.ssh.root == "keys" else [])
+    names = [user.name for user in profile.users] + (["root"] if profile.ssh.root else [])
     return f"""
 if live; then
     found=

@@ -28,6 +28,11 @@ def steps(profile: HostProfile) -> tuple[Step, ...]:
     return (_state(), *(_user(user) for user in profile.users))
 
 
+def secrets(profile: HostProfile) -> tuple[str, ...]:
+    """What these steps hold that others must not read."""
+    return tuple(f"the password hash of {user.name}" for user in profile.users if user.password is not None)
+
+
 def _state() -> Step:
     return Step(
         "state",

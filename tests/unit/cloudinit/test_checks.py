@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cloudinit.checks import CHECKS, gather, run_checks
+from cloudinit.facts import Facts, commands, gathering, parse
+from cloudinit.profile import HostProfile, parse_profile
+from cloudinit.recipe import make_recipe
+from freehold.errors import FreeholdError
+
+# What a host of the golden image printed; the digests of its files are this recipe's own.
+GOOD = Path(__file__).with_name("facts-good.txt")
+PROFILE = HostProfile()
+
+
+def recorded() -> str:
+    text = GOOD.read_text()
+    return text[: text.index("@@fact files")] + "@@fact files\n" + digests()
+
+
+def digests() -> str:
+    files = [item for step in make_recipe(PROFILE).steps for item in step.files]
+    return "".join(f"{hashlib.sha256(item.content.encode()).hexdigest()}  {item.path}\n" for item in files)
+
+
+@dataclass
+class Answer:
+    stdout: str
+    stderr: str = ""
+    rc: int = 0
+
+
+@dataclass
+class Recorded:
+    """A host that answers with what a real one printed."""
+
+    output: str
+    count: int = 0
+
+    def run(self, command: str, /) -> Answer:
+        self.count += 1
+        return Answer(self.output, "sudo: a password is required\n")
+
+
+def facts(**changed: str) -> Facts:
+    found = parse(recorded())
+    return Facts({**found.outputs, **changed})
+
+
+def problem(name: str, found: Facts, profile: HostProfile = PROFILE) -> str:
+    (check,) = [check for check in CHECKS if check.id == name]
+    return check.problem(found, profile)
+
+
+def test_the_command_is_bash() -> None:
+    profile = parse_profile("users: [deploy, ops]\nsysctl: {vm.swappiness: 1}\n")
+    checked = subprocess.run(["bash", "-n"], input=gathering(profile), capture_output=True, text=True)
+    assert checked.stderr == ""
+    assert checked.returncode == 0
+
+
+def test_a_prepared_host_passes_every_check_in_one_round_trip() -> None:
+    host = Recorded(recorded())
+    results = run_checks(host, PROFILE)
+    assert [(result.id, result.detail) for result in results if not result.ok] == []
+    assert {result.id for result in results} == {check.id for check in CHECKS}
+    assert len(results) > 15
+    assert host.count == 1
+
+
+def test_every_fact_that_is_asked_for_is_in_the_answer() -> None:
+    assert set(parse(recorded()).outputs) == set(commands(PROFILE))
+
+
+def test_a_host_that_cannot_be_examined_is_no_result() -> None:
+    with pytest.raises(FreeholdError, match="could not be examined") as caught:
+        gather(Recorded(""), PROFILE)
+    assert caught.value.details == ("sudo: a password is required",)
+
+
+def without(unit: str, key: str, value: str) -> str:
+    blocks = facts().text("units").split("\n\n")
+    changed = []
+    for block in blocks:
+        lines = block.splitlines()
+        if f"Id={unit}" in lines:
+            lines = [f"{key}={value}" if line.startswith(f"{key}=") else line for line in lines]
+        changed.append("\n".join(lines))
+    return "\n\n".join(changed)
+
+
+FILE = "/etc/freehold/proxy/Caddyfile"
+BROKEN = [
+    ("system", {"system": "degraded\nfoo.service\n"}, "degraded: foo.service"),
+    ("docker", {"units": without("docker.service", "ActiveState", "failed")}, "docker.service is failed"),
+    ("docker", {"docker": "Cannot connect"}, "does not answer"),
+    ("network", {"network": "[]"}, "missing"),
+    ("network", {"network": facts().text("network").replace("172.30.0.0/16", "172.31.0.0/16")}, "172.31"),
+    ("proxy", {"caddy": "v2.6.2 h1:abc"}, "the least is 2.11"),
+    ("proxy", {"http": "000"}, "nothing answers on port 80"),
+    (
+        "proxy",
+        {"units": without("freehold-proxy.socket", "UnitFileState", "disabled")},
+        "freehold-proxy.socket is not started at boot",
+    ),
+    ("admin", {"modes": facts().text("modes").replace("admin.sock 660", "admin.sock 666")}, "666"),
+    ("admin", {"admin": "000"}, "answers 000"),
+    ("state", {"modes": facts().text("modes").replace("/apps 2775", "/apps 755")}, "/var/lib/freehold/apps"),
+    ("users", {"users": ""}, "deploy is missing"),
+    ("users", {"users": "deploy /bin/bash deploy sudo freehold"}, "deploy is not in docker"),
+    ("keys", {"keys": ""}, "deploy has no key"),
+    ("sudo", {"sudo": ""}, "deploy"),
+    (
+        "ssh",
+        {"sshd": facts().text("sshd").replace("passwordauthentication no", "passwordauthentication yes")},
+        "PasswordAuthentication is yes",
+    ),
+    ("firewall", {"firewall": ""}, "not loaded"),
+    (
+        "firewall",
+        {"firewall": facts().text("firewall").replace('"policy": "drop"', '"policy": "accept"')},
+        "lets through",
+    ),
+    ("updates", {"updates": ""}, "off"),
+    ("time", {"zone": "/usr/share/zoneinfo/Europe/Rome"}, "Europe/Rome"),
+    ("locale", {"locale": "LANG=de_DE.UTF-8"}, "de_DE"),
+    ("files", {"files": f"{'0' * 64}  {FILE}"}, FILE),
+]
+
+
+@pytest.mark.parametrize(("check", "changed", "words"), BROKEN, ids=[f"{c[0]}-{c[2]}" for c in BROKEN])
+def test_what_is_not_as_it_should_be_is_said(check: str, changed: dict[str, str], words: str) -> None:
+    assert problem(check, facts()) == ""
+    assert words in problem(check, facts(**changed))
+
+
+def test_without_a_firewall_what_listens_is_listed() -> None:
+    profile = replace(PROFILE, firewall=replace(PROFILE.firewall, enabled=False))
+    listeners = (
+        'tcp LISTEN 0 4096 0.0.0.0:5432 0.0.0.0:* users:(("postgres",pid=1,fd=3))\n'
+        "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n"
+        "tcp LISTEN 0 128 127.0.0.1:631 0.0.0.0:*\n"
+        "udp UNCONN 0 0 [::1]:323 [::]:*\n"
+    )
+    assert (
+        problem("exposure", facts(listeners=listeners), profile)
+        == "reachable from outside: 5432/tcp (postgres)"
+    )
+    assert problem("exposure", facts(listeners=listeners)) == ""
+
+
+def test_json_that_is_none_is_none() -> None:
+    assert facts(docker="{").json("docker") is None
+    assert json.loads(facts().text("docker"))["LiveRestoreEnabled"] is True

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cloudinit.profile import HostProfile, parse_profile
+from freehold.reference import reference
+
+PAGE = Path("docs/host.md")
+
+
+def test_the_page_names_every_key_with_its_help_and_no_other() -> None:
+    text = PAGE.read_text().partition("## Every key")[2]
+    listed = dict(re.findall(r"^\| `([^`]+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE))
+    assert listed == {row.path: row.help for row in reference(HostProfile)}
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL))
+def test_the_pages_examples_are_read(example: str) -> None:
+    assert parse_profile(example) != HostProfile()

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from cloudinit.profile import HostProfile, parse_profile
+from freehold.errors import ConfigError
+from freehold.reference import json_schema, reference
+
+ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE me"
+HASH = "$6$saltsalt$" + "a" * 86
+
+
+def test_an_empty_file_is_the_default_profile() -> None:
+    assert parse_profile("") == HostProfile()
+    (user,) = HostProfile().users
+    assert user.name == "deploy"
+    assert user.all_groups == ("docker", "freehold", "sudo")
+
+
+def test_users_as_list_and_as_map_mean_the_same() -> None:
+    listed = parse_profile(f"users:\n  - name: ops\n    sudo: false\n    keys: {ED}\n")
+    mapped = parse_profile(f"users:\n  ops:\n    sudo: false\n    keys: [{ED}]\n")
+    assert listed.users == mapped.users
+    assert listed.users[0].all_groups == ("docker", "freehold")
+
+
+def test_a_whole_file_is_read() -> None:
+    profile = parse_profile(f"""
+x-note: anything
+users:
+  - name: deploy
+    password: {HASH}
+timezone: Europe/Berlin
+swap: 2GiB
+sysctl: {{vm.swappiness: 10}}
+firewall:
+  open: [5432 from 198.51.100.0/24, 8000-8010, 51820/udp, 9090]
+docker:
+  mirrors: ["https://mirror.example.com"]
+  options: {{data-root: /srv/docker}}
+updates: {{reboot: "04:30"}}
+files:
+  - {{path: /etc/motd, content: hello, mode: 0640}}
+machines:
+  web-1:
+    network:
+      interfaces:
+        - {{name: eth0, addresses: [192.0.2.10/24], gateway4: 192.0.2.1}}
+""")
+    assert profile.swap == 2 * 1024**3
+    assert profile.users[0].password is not None
+    assert HASH not in repr(profile)
+    assert [rule.ports for rule in profile.firewall.open] == ["5432", "8000-8010", "51820", "9090"]
+    assert str(profile.firewall.open[0].source) == "198.51.100.0/24"
+    assert profile.firewall.open[2].protocol == "udp"
+    assert profile.files[0].mode == 0o640
+    assert profile.machine("web-1").network is not None
+    assert profile.machine("other").network is None
+
+
+WRONG = [
+    ("usres: []", 1, "unknown key 'usres'", "did you mean 'users'"),
+    ("users: deploy", 1, "expected a list of users", ""),
+    ("users:\n  - name: Deploy", 2, "forbids the user name 'Deploy'", "'deploy'"),
+    ("users:\n  - root", 2, "forbids the user name 'root'", "root's own keys"),
+    ("users:\n  - www-data", 2, "forbids the user name 'www-data'", "system"),
+    ("users:\n  - deploy\n  - deploy", 3, "stands twice", ""),
+    ("users:\n  ops:\n    name: x", 3, "the name stands twice", ""),
+    ("users:\n  - name: ops\n    password: hunter2", 3, "plain password", "openssl passwd -6"),
+    ("users:\n  - name: ops\n    password: $1$abc$defghijklmnopqrstuvwxyz", 3, "weak kind", "openssl"),
+    ("users:\n  - name: ops\n    keys: [nonsense]", 3, "not an SSH public key", "gh:NAME"),
+    ("users:\n  - name: ops\n    keys: [~/.ssh/id_ed25519]", 3, "not a public key file", "id_ed25519.pub"),
+    ("users:\n  - name: ops\n    keys: [gh:-]", 3, "no GitHub user name", ""),
+    ("swap: much", 1, "no size", "2GiB"),
+    ("swap: 1k", 1, "of no use", ""),
+    ("sysctl: {swappiness: 1}", 1, "no kernel setting", "vm.swappiness"),
+    ("firewall: {open: [http]}", 1, "'http' is no port", "PORT"),
+    ("firewall: {open: [70000]}", 1, "between 1 and 65535", ""),
+    ("firewall: {open: [22 from here]}", 1, "here", "198.51.100.0/24"),
+    ("docker: {options: {log-driver: syslog}}", 1, "Freehold's own", "log_max_size"),
+    ("docker: {address_pools: [{base: 172.30.0.0/16}]}", 1, "overlaps", ""),
+    ("docker: {address_pools: [{base: 10.0.0.0/26}]}", 1, "do not fit", ""),
+    ("updates: {reboot: '25:00'}", 1, "right form", ""),
+    ("files: [{path: etc/motd, content: x}]", 1, "no absolute path", ""),
+    ("files:\n- {path: /a, content: x}\n- {path: /a, content: y}", 3, "stands twice", ""),
+    ("files: [{path: /a, content: x, mode: rwx}]", 1, "no file mode", "0644"),
+    ("machines: {Web_1: {}}", 1, "no host name", ""),
+    ("timezone: 'a b'", 1, "for example 'Europe/Berlin'", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "message", "hint"), WRONG, ids=[case[0][:40] for case in WRONG])
+def test_a_mistake_is_named_with_its_line(text: str, line: int, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_profile(text)
+    error = caught.value
+    assert message in error.message
+    assert hint in error.hint
+    assert error.where is not None
+    assert error.where.line == line
+    assert error.where.file == "config/host.yml"
+    assert "hunter2" not in str(error)
+
+
+NETWORKS = [
+    ("{addresses: [192.0.2.10/24], gateway4: 198.51.100.1}", "in none of the networks"),
+    ("{addresses: [192.0.2.10/24], gateway4: 192.0.2.10}", "the host's own address"),
+    ("{addresses: [192.0.2.10]}", "has no prefix"),
+    ("{addresses: [192.0.2.0/24]}", "network's own"),
+    ("{addresses: [192.0.2.1/24, 192.0.2.1/25]}", "one address twice"),
+    ("{dhcp4: true, addresses: [192.0.2.9/24], gateway4: 192.0.2.1}", "leave gateway4 out"),
+    ("{rename: true}", "needs the mac"),
+    ("{addresses: [nowhere/24]}", "nowhere"),
+    ("{dhcp4: true}, {dhcp4: true}", "two interfaces are named eth0"),
+    ("{name: a, addresses: [192.0.2.9/24]}, {name: b, addresses: [192.0.2.9/24]}", "have the address"),
+    ("{addresses: [192.0.2.9/24], routes: [{to: 198.51.100.0/24, via: '2001:db8::1'}]}", "mixed"),
+    ("", "at least one interface"),
+]
+
+
+@pytest.mark.parametrize(("interfaces", "message"), NETWORKS, ids=[case[1] for case in NETWORKS])
+def test_a_network_that_contradicts_itself_is_refused(interfaces: str, message: str) -> None:
+    text = f"machines:\n  web-1:\n    network: {{interfaces: [{interfaces}]}}\n"
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_profile(text)
+    assert caught.value.where is not None
+    assert caught.value.where.line == 3
+
+
+def test_the_schema_for_editors_takes_what_the_reader_takes() -> None:
+    schema = json_schema(HostProfile, extensions=True)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    good = {"users": ["deploy"], "swap": "2GiB", "firewall": {"open": [5432, "53/udp"]}}
+    jsonschema.validate(good, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"usres": []}, schema)
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    rows = reference(HostProfile)
+    assert len(rows) > 40
+    assert not [row.path for row in rows if not row.help.strip()]
