@@ -10,11 +10,12 @@ from pathlib import Path
 from builder import boot
 from builder.configured import Configured
 from builder.disk import SECTOR, Layout, mke2fs, mkfs_vfat, sfdisk_script
+from builder.ext4 import stamp, used_inodes
 from builder.sandbox import Sandbox
 from builder.spec import Arch
 from builder.store import disk_free
 from freehold.errors import BuildError, ProcessError
-from freehold.process import Runner, which
+from freehold.process import Completed, Runner, which
 
 # mke2fs takes creation times from here; what it copies keeps the tree's own.
 ROOT_SCRIPT = """\
@@ -78,6 +79,16 @@ def make_raw(
         epoch=configured.packages.epoch,
         what="writing the root file system",
     )
+    _stamp_root(raw, disk, configured.packages.epoch, runner)
+
+
+def _stamp_root(raw: Path, disk: Layout, epoch: int, runner: Runner) -> None:
+    place = f"{raw}?offset={disk.root.start}"
+    env = {"E2FSPROGS_FAKE_TIME": str(epoch)}
+    commands = raw.parent / "stamp"
+    commands.write_text(stamp(used_inodes(_run(runner, ("dumpe2fs", place)).stdout), epoch))
+    _run(runner, ("debugfs", "-w", "-f", commands, place), env=env)
+    commands.unlink()
 
 
 def _write_bios(raw: Path, start: int, export: Path) -> None:
@@ -146,8 +157,8 @@ def _run(
     *,
     stdin: str | None = None,
     env: dict[str, str] | None = None,
-) -> None:
+) -> Completed:
     try:
-        runner.run(argv, stdin=stdin, env=env, timeout=900)
+        return runner.run(argv, stdin=stdin, env=env, timeout=900)
     except ProcessError as exc:
         raise BuildError(str(exc), hint=exc.hint, details=exc.details) from exc

@@ -20,6 +20,7 @@ from freehold.console import size as human
 from freehold.process import Runner
 
 KIND = "bases"
+FORMAT = "2"
 
 # What a container never uses: package lists, units, the boot's tools' leftovers. The dpkg database stays: it
 # is what scanners read.
@@ -75,7 +76,7 @@ def build_base(
         mirror=mirror,
         refresh=refresh,
     )
-    key = digest(packages.key, packages.epoch, spec.reference, TAR_SCRIPT)
+    key = digest(packages.key, packages.epoch, spec.reference, TAR_SCRIPT, FORMAT)
     if refresh or store.find(KIND, key) is None:
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
@@ -90,10 +91,19 @@ def build_base(
     return image
 
 
+def find_base(reference: str, cache: Path | None = None) -> Path | None:
+    """The archive of the base image of that name which was made last, or None where none is in the cache."""
+    found: list[tuple[float, Path]] = []
+    for path in (images_dir(cache) / KIND).glob("*/base.json"):
+        if json.loads(path.read_text()).get("reference") == reference:
+            found.append((path.stat().st_mtime, path.with_name("image.tar")))
+    return max(found)[1] if found else None
+
+
 def _pack(work: Path, spec: BaseSpec, packages: Packages, sandbox: Sandbox) -> None:
     layer = work / "layer.tar"
     sandbox.run(TAR_SCRIPT, work, packages.tree, epoch=packages.epoch, what=f"packing {spec.name}")
     made = write_archive(work / "image.tar", spec.reference, layer, spec.arch, packages.epoch)
     layer.unlink()
-    (work / "base.json").write_text(json.dumps({"digest": made.digest}) + "\n")
+    (work / "base.json").write_text(json.dumps({"reference": spec.reference, "digest": made.digest}) + "\n")
     (work / "SHA256SUMS").write_text(sums(work, ("image.tar",)))

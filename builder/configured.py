@@ -23,8 +23,8 @@ SCRIPT = """\
 work=$1 lower=$2
 root=$work/root export=$work/export
 mkdir "$export"
+touch --date='2 seconds ago' "$work/.started"
 overlay "$lower" "$work/upper" "$work/overlay" "$root"
-touch "$work/.started"
 tar --extract --file="$work/files.tar" --directory="$root" --no-same-owner --preserve-permissions
 rm "$work/files.tar"
 shift 2

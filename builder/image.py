@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,9 @@ class Image:
 
 
 def images_dir(cache: Path | None = None) -> Path:
-    """Where layers and images are kept."""
-    return (cache or cache_dir()) / "images"
+    """Where layers and images are kept. Trees of an unprivileged user belong to that user's mapped ids."""
+    user = os.geteuid()
+    return (cache or cache_dir()) / ("images" if user == 0 else f"images-{user}")
 
 
 def _store(sandbox: Sandbox, cache: Path | None) -> Store:

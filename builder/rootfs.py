@@ -20,11 +20,14 @@ KIND = "packages"
 EPOCH = 1_700_000_000
 
 SCRIPT = """\
-work=$1 archives=$2
+work=$1 kept=$2
 shift 2
-mkdir -p "$archives/partial"
-export ARCHIVES=$archives WORK=$work
-touch "$work/.started"
+# apt locks its archives, and another build may be using the kept ones: linked into a directory of our own.
+export ARCHIVES=$work/archives WORK=$work
+mkdir -p "$ARCHIVES/partial"
+find "$kept" -name '*.deb' -exec cp --link -t "$ARCHIVES" {} +
+# A moment ago: what is made within the clock's grain of the mark counts as made after it.
+touch --date='2 seconds ago' "$work/.started"
 "$@" --format=directory \\
     --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \\
     --setup-hook='mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"' \\
@@ -32,8 +35,13 @@ touch "$work/.started"
     --customize-hook='umount "$1/var/cache/apt/archives"' \\
     --skip=essential/unlink,download/empty,cleanup/apt/cache \\
     "$SUITE" "$work/tree" ${MIRROR:+"$MIRROR"}
+find "$ARCHIVES" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
+rm -rf "$ARCHIVES"
 tree=$work/tree
 cp "$tree/var/lib/dpkg/status" "$work/status"
+# Nodes that only root can make, and that every kernel makes anew; keys that every host makes anew.
+find "$tree/dev" -mindepth 1 -delete
+rm -f "$tree"/etc/ssh/ssh_host_*
 # What the build wrote down about itself, and caches that the host makes again when it needs them.
 rm -rf "$tree"/var/log/{apt,dpkg.log,alternatives.log,bootstrap.log,fontconfig.log} \\
     "$tree"/var/cache/{ldconfig/aux-cache,apt/*.bin,debconf/*-old} "$tree"/var/lib/{dpkg,apt}/*-old \\
@@ -95,7 +103,7 @@ def make_packages(
     mirror that does not answer, a full disk; then the cache is as it was.
     """
     command = mmdebstrap(arch, packages, variant=variant)
-    key = digest(sandbox.kind, suite, mirror, command, SCRIPT, CLAMP)
+    key = digest(suite, mirror, command, SCRIPT, CLAMP)
     if not refresh:
         found = store.find(KIND, key)
         if found is not None:
@@ -123,10 +131,6 @@ def _bootstrap(
     console: Console,
 ) -> None:
     archives.mkdir(parents=True, exist_ok=True)
-
-    def progress(line: str) -> None:
-        console.detail(f"  {line}")
-
     sandbox.run(
         SCRIPT,
         work,
@@ -135,7 +139,7 @@ def _bootstrap(
         epoch=EPOCH,
         env={"SUITE": suite, "MIRROR": mirror},
         what=f"installing Debian packages for {suite}",
-        on_line=progress,
+        on_line=lambda line: console.detail(f"  {line}"),
     )
     epoch = release_epoch((work / "releases").read_text(errors="replace"))
     sandbox.run(CLAMP, work / "tree", work / ".started", epoch=epoch, what="setting the files' dates")

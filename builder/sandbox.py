@@ -8,7 +8,7 @@ outside, and all of it ends with the shell.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +110,10 @@ class Sandbox:
         try:
             return self.runner.run(command, env=environment, timeout=timeout, on_line=on_line)
         except ProcessError as exc:
-            lines = tuple((exc.stderr or exc.stdout).splitlines()[-20:]) or exc.details
-            raise BuildError(f"{what} failed", hint=explain(lines) or exc.hint, details=lines) from exc
+            lines = (exc.stderr or exc.stdout).splitlines()
+            raise BuildError(
+                f"{what} failed", hint=explain(lines) or exc.hint, details=telling(lines) or exc.details
+            ) from exc
 
     def remove(self, path: Path) -> None:
         """Delete a tree, whoever owns what is in it."""
@@ -136,7 +138,15 @@ CAUSES = (
 )
 
 
-def explain(lines: tuple[str, ...]) -> str:
+def telling(lines: Sequence[str]) -> tuple[str, ...]:
+    """The lines that say what went wrong: apt's and dpkg's errors where there are, else the last ones."""
+    errors = [line for line in lines if line.startswith(("E: ", "dpkg: error"))]
+    # mmdebstrap repeats apt's whole command line after apt's own words.
+    short = [line for line in errors if not line.startswith(("E: setup failed", "E: mmdebstrap failed"))]
+    return tuple((short or errors or list(lines))[-20:])
+
+
+def explain(lines: Sequence[str]) -> str:
     """What to do about a failure, from what it printed; empty where nothing is recognised."""
     text = "\n".join(lines)
     return next((hint for mark, hint in CAUSES if mark in text), "")

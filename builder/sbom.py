@@ -34,7 +34,7 @@ def sbom(
     system: str,
     codename: str,
 ) -> str:
-    """The document. `binaries`: paths of files that no package brought → their SHA-256; `created` in seconds."""
+    """The document. `binaries`: path of a file that no package brought → SHA-256; `created` in seconds."""
     root = "SPDXRef-image"
     entries: list[dict[str, Any]] = [_entry(root, name, key)]
     for package in packages:

@@ -13,6 +13,38 @@ DATASOURCES = (
     "UpCloud, Akamai, None"
 )
 
+# What cloud-init does on this image. Left out: what the recipe has done (package sources, locale, GRUB,
+# password policy of the console), other distributions' modules, and configuration management systems.
+CLOUD_MODULES = {
+    "cloud_init_modules": (
+        "seed_random",
+        "bootcmd",
+        "write-files",
+        "disk_setup",
+        "mounts",
+        "set_hostname",
+        "update_hostname",
+        "update_etc_hosts",
+        "ca-certs",
+        "users-groups",
+        "ssh",
+    ),
+    "cloud_config_modules": ("ssh-import-id", "set-passwords", "ntp", "timezone", "runcmd"),
+    "cloud_final_modules": (
+        "package-update-upgrade-install",
+        "write-files-deferred",
+        "scripts-vendor",
+        "scripts-per-once",
+        "scripts-per-boot",
+        "scripts-per-instance",
+        "scripts-user",
+        "phone-home",
+        "final-message",
+        "power-state-change",
+    ),
+}
+MODULES = "".join(f"{stage}: [{', '.join(names)}]\n" for stage, names in CLOUD_MODULES.items())
+
 CLOUD_CFG = f"""\
 # What this image leaves to others: growing the root (systemd-repart), package lists, locale generation.
 datasource_list: [ {DATASOURCES} ]
@@ -23,7 +55,7 @@ apt:
   preserve_sources_list: true
 locale: false
 ssh_genkeytypes: [ed25519, ecdsa]
-manage_etc_hosts: true
+{MODULES}manage_etc_hosts: true
 system_info:
   network:
     renderers: [networkd]
@@ -68,14 +100,25 @@ REPART = """\
 Type=root
 """
 
-# Kept small for /tmp and the journal's sake: a host's disk belongs to its applications.
+# When everything starts at once, the operator's way in comes first.
+SSH_FIRST = """\
+[Service]
+StartupCPUWeight=1000
+"""
+
+# A host's disk belongs to its applications.
 JOURNAL = """\
 [Journal]
 SystemMaxUse=500M
 """
 
-# Not needed on a server that is one image: LVM snapshots to scrub, a wait for every link.
-DISABLED = ("e2scrub_reap.service", "e2scrub_all.timer")
+# Not needed on a server that is one image: LVM snapshots to scrub, GRUB's memory of failed boots.
+DISABLED = (
+    "e2scrub_reap.service",
+    "e2scrub_all.timer",
+    "grub-common.service",
+    "grub-initrd-fallback.service",
+)
 ENABLED = (
     "systemd-networkd.service",
     "systemd-resolved.service",
@@ -95,6 +138,7 @@ def system_files(spec: ImageSpec, ids: Identity) -> tuple[TreeFile, ...]:
         "/etc/systemd/network/99-freehold-fallback.network": FALLBACK_NETWORK,
         "/etc/systemd/system/freehold-hostkeys.service": HOST_KEYS,
         "/etc/systemd/journald.conf.d/freehold.conf": JOURNAL,
+        "/etc/systemd/system/ssh.service.d/freehold.conf": SSH_FIRST,
         "/etc/repart.d/50-root.conf": REPART,
         "/etc/hostname": "freehold\n",
         "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",

@@ -1,0 +1,54 @@
+"""The golden images, booted in every way they promise, and what two builds have in common."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from builder.image import Image, build_image
+from builder.qemu import Mode
+from builder.report import TrialHost, settle
+from builder.spec import ImageSpec
+from builder.trial import GROWN, booted
+from cloudinit.checks import run_checks
+from cloudinit.profile import HostProfile
+from freehold.console import Console
+from freehold.process import LocalRunner
+
+RUNNER = LocalRunner()
+
+
+def image(suite: str, cache: Path | None = None) -> Image:
+    return build_image(ImageSpec(suite), runner=RUNNER, console=Console(quiet=True), cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("suite", "mode"),
+    [("trixie", "secure"), ("bookworm", "bios"), ("trixie", "direct"), ("bookworm", "uefi")],
+)
+def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path) -> None:
+    with booted(image(suite), mode, runner=RUNNER, evidence=tmp_path) as trial:
+        settle(trial)
+        results = run_checks(TrialHost(trial), HostProfile())
+        assert [result for result in results if not result.ok] == []
+        facts = trial.ssh(
+            "findmnt -bno SIZE /; cat /etc/machine-id; hostname; test -d /sys/firmware/efi && echo efi "
+            "|| echo no-efi; mokutil --sb-state 2>&1; sudo ls /boot/efi/EFI"
+        ).stdout.splitlines()
+    assert int(facts[0]) > GROWN * 0.9  # the root took up the larger disk
+    assert len(facts[1]) == 32
+    assert facts[2] == "trial"
+    assert facts[3] == ("efi" if mode in ("uefi", "secure") else "no-efi")
+    assert ("SecureBoot enabled" in facts[4]) == (mode == "secure")
+    assert facts[-2:] == ["BOOT", "debian"]
+
+
+def test_two_builds_have_the_same_bytes(tmp_path: Path) -> None:
+    first = image("bookworm")
+    second = image("bookworm", tmp_path / "cache")
+    before, after = (json.loads(found.manifest.read_text()) for found in (first, second))
+    if before["created"] != after["created"]:
+        pytest.skip("the mirror changed since the cached image was built")
+    assert (second.directory / "SHA256SUMS").read_text() == (first.directory / "SHA256SUMS").read_text()

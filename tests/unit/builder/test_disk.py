@@ -1,0 +1,145 @@
+"""The disk's layout, against the real sfdisk, mke2fs, mkfs.vfat and their checkers."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from builder import boot
+from builder.disk import SECTOR, identity, layout, mke2fs, mkfs_vfat, sfdisk_script
+from builder.spec import ARCHES, Arch, GiB, MiB
+from freehold.process import LocalRunner, which
+
+RUNNER = LocalRunner()
+needs_tools = pytest.mark.skipif(
+    any(which(name) is None for name in ("sfdisk", "mke2fs", "mkfs.vfat", "e2fsck", "fsck.vfat")),
+    reason="sfdisk, e2fsprogs and dosfstools are needed",
+)
+
+
+def test_identity_depends_on_the_seed_alone() -> None:
+    assert identity("a") == identity("a")
+    assert identity("a") != identity("b")
+    ids = identity("a")
+    assert len({ids.disk, ids.bios, ids.esp, ids.root, ids.filesystem, ids.hash_seed}) == 6
+
+
+@pytest.mark.parametrize("arch", ARCHES.values(), ids=lambda arch: arch.name)
+@pytest.mark.parametrize("size", [2 * GiB, 10 * GiB, 3 * GiB + MiB])
+def test_partitions_follow_each_other_and_the_root_is_last(arch: Arch, size: int) -> None:
+    disk = layout(size, arch, identity("x"))
+    end = MiB
+    for partition in disk.partitions:
+        assert partition.start == end
+        assert partition.start % MiB == partition.size % MiB == 0
+        end = partition.end
+    assert disk.partitions[-1] is disk.root
+    assert end == size - MiB
+
+
+@pytest.mark.parametrize("size", [0, 64 * MiB, 2 * GiB + 512])
+def test_disk_without_room_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="no room"):
+        layout(size, ARCHES["amd64"], identity("x"))
+
+
+@needs_tools
+def test_sfdisk_reads_back_what_was_laid_out(tmp_path: Path) -> None:
+    raw = tmp_path / "disk.raw"
+    with raw.open("wb") as stream:
+        stream.truncate(2 * GiB)
+    disk = layout(2 * GiB, ARCHES["amd64"], identity("x"))
+    RUNNER.run(("sfdisk", "--quiet", "--no-reread", raw), stdin=sfdisk_script(disk))
+    RUNNER.run(("sfdisk", "--verify", raw))
+    found = json.loads(RUNNER.run(("sfdisk", "--json", raw)).stdout)["partitiontable"]
+    assert found["id"].lower() == str(disk.identity.disk)
+    assert [(entry["start"] * SECTOR, entry["size"] * SECTOR) for entry in found["partitions"]] == [
+        (partition.start, partition.size) for partition in disk.partitions
+    ]
+    assert [entry["uuid"].lower() for entry in found["partitions"]] == [
+        str(partition.identity) for partition in disk.partitions
+    ]
+    assert [entry["name"] for entry in found["partitions"]] == ["bios", "esp", "root"]
+
+
+@needs_tools
+def test_file_systems_stand_at_their_offsets_and_pass_their_checkers(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc" / "motd").write_text("hello\n")
+    (tree / "etc" / "link").symlink_to("motd")
+    disk = layout(2 * GiB, ARCHES["amd64"], identity("x"))
+    raw = tmp_path / "disk.raw"
+    with raw.open("wb") as stream:
+        stream.truncate(disk.size)
+    RUNNER.run(mkfs_vfat(disk, str(raw)))
+    RUNNER.run(mke2fs(disk, str(raw), str(tree)), env={"MKE2FS_CONFIG": "/dev/null"})
+
+    root = f"{raw}?offset={disk.root.start}"
+    RUNNER.run(("e2fsck", "-fn", root))
+    assert RUNNER.run(("debugfs", "-R", "cat /etc/motd", root)).stdout == "hello\n"
+    features = RUNNER.run(("dumpe2fs", "-h", root)).stdout
+    assert str(disk.identity.filesystem) in features
+    # GRUB 2.06 reads neither of these, and newer mke2fs turns them on by itself.
+    assert "metadata_csum_seed" not in features
+    assert "orphan_file" not in features
+    esp = tmp_path / "esp.raw"
+    with raw.open("rb") as stream:
+        stream.seek(disk.esp.start)
+        esp.write_bytes(stream.read(disk.esp.size))
+    RUNNER.run(("fsck.vfat", "-n", esp))
+    found = RUNNER.run(("blkid", "-p", "-o", "export", esp)).stdout
+    assert f"UUID={disk.identity.volume_id}" in found
+    assert "VERSION=FAT32" in found
+
+
+def test_volume_id_has_the_form_of_by_uuid() -> None:
+    left, _, right = identity("x").volume_id.partition("-")
+    assert (len(left), len(right)) == (4, 4)
+    assert int(left + right, 16) == identity("x").volume
+
+
+def boot_img() -> bytes:
+    return bytes(range(256)) + bytes(254) + b"\x55\xaa"
+
+
+def test_bios_boot_code_points_at_the_core() -> None:
+    code = boot.bios_boot_code(boot_img(), 2048)
+    assert len(code) == 440  # what follows is the disk's signature and table
+    assert struct.unpack_from("<Q", code, boot.BOOT_KERNEL_SECTOR) == (2048,)
+    assert code[boot.BOOT_DRIVE] == 0xFF
+    assert code[: boot.BOOT_KERNEL_SECTOR] == boot_img()[: boot.BOOT_KERNEL_SECTOR]
+
+
+def test_bios_core_knows_where_the_rest_of_it_is() -> None:
+    core = boot.bios_core(b"x" * 1300, 2048)
+    assert len(core) == 3 * SECTOR
+    assert struct.unpack_from("<QHH", core, boot.CORE_BLOCKLIST) == (2049, 2, 0x820)
+    assert core[SECTOR : SECTOR + 10] == b"x" * 10
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 511, b"x" * 512])
+def test_what_is_no_boot_sector_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="boot sector"):
+        boot.bios_boot_code(data, 2048)
+
+
+@pytest.mark.parametrize("size", [100, 2 * MiB])
+def test_core_that_does_not_fit_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        boot.bios_core(b"x" * size, 2048)
+
+
+def test_everything_that_boots_names_the_same_root() -> None:
+    ids = identity("x")
+    root = str(ids.filesystem)
+    assert f"root=UUID={root}" in boot.cmdline(ids)
+    assert boot.cmdline(ids) in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64")
+    assert "/boot/vmlinuz-6.1.0-1-cloud-amd64" in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64")
+    assert root in boot.esp_grub_cfg(ids)
+    assert root in boot.grub_early_cfg(ids)
+    assert boot.fstab(ids).startswith(f"UUID={root} / ext4 ")
+    assert f"UUID={ids.volume_id} /boot/efi vfat" in boot.fstab(ids)
