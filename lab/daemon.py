@@ -18,6 +18,7 @@ from pathlib import Path
 
 from freehold.errors import LabError
 from freehold.files import new_private_dir, write_atomic
+from freehold.paths import cache_dir
 from freehold.process import Runner, which
 from lab import virt
 
@@ -28,6 +29,11 @@ STARTING = 20.0
 STOPPING = 10.0
 # A number that is nobody's; it only has to differ from root's inside the namespace.
 MAPPED = "1000"
+
+# The longest path of a Unix socket, and what libvirt puts behind its configuration directory for a
+# machine's monitor: `/libvirt/qemu/lib/domain-<id>-<20 letters of the name>/monitor.sock`.
+UNIX_PATH = 107
+MONITOR = 64
 
 QEMU_CONF = """\
 # The console goes straight to its file: virtlogd would be one more daemon.
@@ -91,6 +97,10 @@ def _home(runtime: Path) -> Path:
     return runtime / "virt"
 
 
+def _config(runtime: Path) -> Path:
+    return runtime / "c"
+
+
 def _socket(runtime: Path) -> Path:
     return _home(runtime) / "run" / "libvirt" / _program()[1]
 
@@ -116,15 +126,18 @@ def ensure(runtime: Path, runner: Runner) -> None:
     if running_pid(runtime) is not None and _listening(_socket(runtime)):
         return
     home = new_private_dir(_home(runtime))
-    if len(str(home)) > 60:
+    config = new_private_dir(_config(runtime))
+    if len(str(config)) + MONITOR > UNIX_PATH:
         raise LabError(
-            f"{home} is too long for the path of a Unix socket", hint="set FREEHOLD_RUNTIME to a shorter one"
+            f"{runtime} is too long: libvirt puts Unix sockets below it",
+            hint=f"set FREEHOLD_RUNTIME to a path of at most {UNIX_PATH - MONITOR - 13} letters",
         )
-    write_atomic(home / "config" / "libvirt" / "qemu.conf", QEMU_CONF)
+    write_atomic(config / "libvirt" / "qemu.conf", QEMU_CONF)
     env = {
         "XDG_RUNTIME_DIR": str(new_private_dir(home / "run")),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_CACHE_HOME": str(new_private_dir(home / "cache")),
+        "XDG_CONFIG_HOME": str(config),
+        # What QEMU can do takes seconds to ask; all labs share the answer.
+        "XDG_CACHE_HOME": str(new_private_dir(cache_dir() / "lab")),
         "XDG_DATA_HOME": str(new_private_dir(home / "data")),
     }
     log = home / "daemon.log"
@@ -159,7 +172,8 @@ def end(runtime: Path) -> None:
                 break
         else:
             raise LabError(f"the private libvirt daemon {pid} does not end", hint=f"end it: kill -9 {pid}")
-    shutil.rmtree(_home(runtime), ignore_errors=True)
+    for folder in (_home(runtime), _config(runtime)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _signal(pid: int, sign: signal.Signals) -> None:

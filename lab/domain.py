@@ -218,16 +218,17 @@ def wire_netdev(wire: Wire, *, reconnect: bool) -> str:
 
 
 def _command_line(root: ET.Element, domain: Domain) -> None:
+    # Fixed slots, as QEMU would give these the first ones, which libvirt means for its own devices.
     card = "virtio-net-pci,romfile=" if domain.arch == "x86_64" else "virtio-net-pci"
     arguments = [
         "-netdev",
         management_netdev(domain.management),
         "-device",
-        f"{card},netdev=management,id=card-management,mac={domain.management.mac}",
+        f"{card},netdev=management,id=card-management,mac={domain.management.mac},bus=pcie.0,addr=0x10",
         "-netdev",
         wire_netdev(domain.wire, reconnect=domain.reconnect),
         "-device",
-        f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac}",
+        f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11",
     ]
     line = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
     for argument in arguments:

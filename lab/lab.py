@@ -12,40 +12,37 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from threading import Event
 
 from builder.image import Image, build_image, load_image
 from builder.spec import ImageSpec
-from cloudinit.keys import parse_public_key
 from freehold.console import Console, duration
-from freehold.errors import FreeholdError, LabError
 from freehold.files import new_private_dir, write_atomic
 from freehold.process import Completed, Runner
-from lab import accelerator, daemon, sweep
+from lab import accelerator, daemon
 from lab.address import loopback_prefix
-from lab.domain import domain_xml
-from lab.machine import host_key, key_pair, prepare
+from lab.bring import bring_up
+from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
 from lab.parallel import each
-from lab.plan import Place, domain_of, plan_state
-from lab.preflight import check_memory, check_ports
+from lab.plan import Place, plan_state
+from lab.report import MachineStatus
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
 from lab.state import (
     LabState,
     MachineState,
     lab_dir,
-    lab_runtime,
     load_state,
     locked,
     remove_files,
+    runtime_of,
     save_state,
     taken_prefixes,
 )
-from lab.virt import ABSENT, ALIVE, Virt
-from lab.wait import wait_ready
-from lab.wire import Wire
+from lab.takedown import take_down
+from lab.virt import Virt
+from lab.wait import banner, console_size, console_tail, fatal, stage, wait_ready
 
 SHUTDOWN = 90.0
 
@@ -90,10 +87,9 @@ class Lab:
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
             image = self._image(spec, known)
             state = self._plan(spec, known, image)
-            with self._connected(state) as virt:
+            with self.connected(state) as virt:
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
-                Wire(state.runtime).ensure([machine.name for machine in state.machines], self.runner)
                 self._bring_up(virt, state, state.machines, image, deadline=began + spec.deadline)
         self.console.success(
             f"the lab {state.name} is up: {len(state.machines)} machines in "
@@ -119,7 +115,7 @@ class Lab:
 
     def _plan(self, spec: LabSpec, known: LabState | None, image: Image) -> LabState:
         directory = new_private_dir(lab_dir(self.name))
-        runtime = new_private_dir(lab_runtime(self.name))
+        runtime = new_private_dir(runtime_of(self.name))
         if known is not None and not spec.uri:
             connection = daemon.Connection(known.uri, known.private)
         else:
@@ -143,7 +139,8 @@ class Lab:
         return state
 
     @contextmanager
-    def _connected(self, state: LabState) -> Iterator[Virt]:
+    def connected(self, state: LabState) -> Iterator[Virt]:
+        """The lab's libvirt for the block; a private daemon that ended is started again."""
         if state.private:
             daemon.ensure(state.runtime, self.runner)
         with Virt(state.uri) as virt:
@@ -166,56 +163,9 @@ class Lab:
         write_atomic(state.ssh_config, ssh_config(state), 0o600)
 
     def _bring_up(
-        self,
-        virt: Virt,
-        state: LabState,
-        machines: Sequence[MachineState],
-        image: Image,
-        *,
-        deadline: float,
+        self, virt: Virt, state: LabState, machines: Sequence[MachineState], image: Image, *, deadline: float
     ) -> None:
-        states = {machine.name: virt.state(machine.uuid) for machine in machines}
-        cold = [machine for machine in machines if states[machine.name] not in ALIVE]
-        for machine in machines:
-            if states[machine.name] == "crashed":
-                virt.destroy(machine.uuid)
-                cold.append(machine)
-        check_memory(cold)
-        check_ports(cold)
-        public = parse_public_key(state.key.with_name("id_ed25519.pub").read_text())
-        reconnect = virt.qemu_version >= (9, 2, 0)
-        names = [machine.name for machine in machines]
-        wire = Wire(state.runtime)
-        with self.console.board(f"lab {state.name}", names) as board:
-
-            def work(machine: MachineState, stop: Event) -> None:
-                if machine in cold:
-                    board.update(machine.name, "disk and seed")
-                    prepare(state, machine, base=image.qcow2, user_key=public, runner=self.runner)
-                    domain = domain_of(
-                        state, machine, image, socket=wire.socket(machine.name), reconnect=reconnect
-                    )
-                    virt.define(domain_xml(domain))
-                    virt.start(machine.uuid)
-                elif states[machine.name] == "paused":
-                    virt.resume(machine.uuid)
-                wait_ready(
-                    state,
-                    machine,
-                    deadline=deadline,
-                    runner=self.runner,
-                    alive=lambda: virt.state(machine.uuid),
-                    tell=lambda text: board.update(machine.name, text),
-                    stop=stop,
-                )
-                board.done(machine.name, f"ready at {machine.address}")
-
-            each(
-                machines,
-                work,
-                doing="bringing the lab up",
-                failed=lambda machine, error: board.fail(machine.name, str(error)),
-            )
+        bring_up(virt, state, machines, image, deadline=deadline, runner=self.runner, console=self.console)
 
     def down(self) -> None:
         """Remove the lab: machines, disks, keys, switch, private daemon. Nothing happens where there is none.
@@ -223,47 +173,14 @@ class Lab:
         LabError names what could not be removed.
         """
         with locked(self.name):
-            if lab_dir(self.name).is_dir() or lab_runtime(self.name).is_dir():
+            if lab_dir(self.name).is_dir() or runtime_of(self.name).is_dir():
                 with self.console.step(f"taking the lab {self.name} down"):
-                    self._take_down()
+                    take_down(self.name, self.connected)
             remove_files(self.name)
-
-    def _take_down(self) -> None:
-        runtime = lab_runtime(self.name)
-        try:
-            state: LabState | None = self.state
-        except LabError:
-            state = None
-        trouble: list[str] = []
-        if state is not None:
-            try:
-                self._remove_machines(state)
-            except FreeholdError as exc:
-                trouble.append(str(exc))
-        for end in (partial(daemon.end, runtime), Wire(runtime).end):
-            try:
-                end()
-            except LabError as exc:
-                trouble.append(str(exc))
-        left = sweep.finish(sweep.processes([lab_dir(self.name), runtime]))
-        trouble += [f"process {process.pid} ({process.name}) does not end" for process in left]
-        if trouble and (left or state is None or not state.private):
-            raise LabError(f"the lab {self.name} is not gone", details=trouble)
-
-    def _remove_machines(self, state: LabState) -> None:
-        if state.private and not (state.runtime / "virt").is_dir():
-            return
-        with self._connected(state) as virt:
-            mine = [item for item in virt.owned() if item.directory == str(state.directory)]
-            for item in mine:
-                virt.remove(item.uuid)
-            still = [item.name for item in mine if virt.state(item.uuid) != ABSENT]
-        if still:
-            raise LabError(f"libvirt still has {', '.join(still)}")
 
     def stop(self, names: Sequence[str] = (), *, force: bool = False) -> None:
         """Power machines off (all of them by default); `force` cuts the power."""
-        with locked(self.name), self._connected(self.state) as virt:
+        with locked(self.name), self.connected(self.state) as virt:
 
             def work(machine: MachineState, stop: Event) -> None:
                 self._power_off(virt, machine, force, stop)
@@ -285,13 +202,73 @@ class Lab:
             state = self.state
             chosen = self._chosen(names)
             image = load_image(state.image)
-            with self._connected(state) as virt:
-                Wire(state.runtime).ensure([machine.name for machine in state.machines], self.runner)
+            with self.connected(state) as virt:
                 self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
 
     def _chosen(self, names: Sequence[str]) -> tuple[MachineState, ...]:
         state = self.state
         return tuple(state.machine(name) for name in names) if names else state.machines
+
+    def reset(self, names: Sequence[str] = (), *, deadline: float = 600.0) -> None:
+        """Begin again from the golden image: new disks, the same names, keys and addresses."""
+        with locked(self.name):
+            state = self.state
+            chosen = self._chosen(names)
+            image = load_image(state.image)
+            with self.connected(state) as virt:
+                for machine in chosen:
+                    virt.remove(machine.uuid)
+                    for name in ("disk.qcow2", "console.log"):
+                        (state.folder(machine) / name).unlink(missing_ok=True)
+                self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
+
+    def status(self) -> tuple[MachineStatus, ...]:
+        """Every machine as it is now."""
+        state = self.state
+        found = []
+        with self.connected(state) as virt:
+            for machine in state.machines:
+                current = virt.state(machine.uuid)
+                found.append(
+                    MachineStatus(
+                        machine,
+                        current,
+                        self._boot_stage(state, machine, current),
+                        virt.resident(machine.uuid),
+                        disk_use(state, machine),
+                        virt.snapshots(machine.uuid),
+                    )
+                )
+        return tuple(found)
+
+    def _boot_stage(self, state: LabState, machine: MachineState, current: str) -> str:
+        if current != "running":
+            return "-"
+        tail = console_tail(state.console(machine))
+        if fatal(tail):
+            return fatal(tail)
+        return "SSH answers" if self.answers(machine) else stage(tail)
+
+    def answers(self, machine: MachineState, timeout: float = 2.0) -> bool:
+        """Whether the machine's SSH server answers now."""
+        return bool(banner(machine.address, machine.ssh_port, timeout))
+
+    def await_reboot(self, machine: str, *, deadline: float = 300.0) -> None:
+        """Return when a machine that is restarting is ready again; seconds until DeadlineError."""
+        state = self.state
+        found = state.machine(machine)
+        since = console_size(state.console(found))
+        with self.connected(state) as virt:
+            wait_ready(
+                state,
+                found,
+                deadline=time.monotonic() + deadline,
+                runner=self.runner,
+                alive=lambda: virt.state(found.uuid),
+                tell=lambda text: self.console.detail(f"{found.name}: {text}"),
+                stop=Event(),
+                since=since,
+            )
 
     def exec(
         self,

@@ -176,7 +176,9 @@ def taken_prefixes(but: str) -> frozenset[str]:
     found = set()
     for name in list_labs():
         if name != but and (lab_dir(name) / "lab.json").is_file():
-            found.add(load_state(name).prefix)
+            # A lab that cannot be read does not stop another one; its ports are checked before use.
+            with suppress(LabError):
+                found.add(load_state(name).prefix)
     return frozenset(found)
 
 
@@ -205,12 +207,20 @@ def _lock_file(name: str) -> Path:
     return labs_dir() / f".{name}.lock"
 
 
+def runtime_of(name: str) -> Path:
+    """The lab's runtime directory: where it was when the lab was made, whatever the environment says now."""
+    try:
+        return load_state(name).runtime
+    except LabError:
+        return lab_runtime(name)
+
+
 def remove_files(name: str) -> None:
     """Remove all that a lab has on disk, its lock last; to be called with the lock held."""
-    for path in (lab_dir(name), lab_runtime(name)):
+    for path in (runtime_of(name), lab_dir(name)):
         if path.exists():
             shutil.rmtree(path)
     _lock_file(name).unlink(missing_ok=True)
-    for folder in (labs_dir(), runtime_dir()):
+    for folder in (labs_dir(), state_dir(), runtime_dir()):
         with suppress(OSError):
             folder.rmdir()

@@ -113,12 +113,15 @@ class Daemon:
         (self.folder / "control").unlink(missing_ok=True)
 
     def _listen(self, path: Path, accept: Callable[[socket.socket], None]) -> socket.socket:
-        path.unlink(missing_ok=True)
+        # It takes its name when it listens: whoever sees the file can connect.
+        early = path.with_suffix(".new")
+        early.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
-        path.chmod(0o600)
+        listener.bind(str(early))
+        early.chmod(0o600)
         listener.listen(4)
         listener.setblocking(False)
+        early.replace(path)
         self.selector.register(listener, selectors.EVENT_READ, lambda _mask: accept(listener))
         return listener
 

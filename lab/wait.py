@@ -36,18 +36,26 @@ STAGES = (
 FATAL = (
     ("Kernel panic - not syncing", "the kernel panicked"),
     ("Entering emergency mode", "systemd went into emergency mode"),
-    ("ALERT!", "the initrd did not find the root disk"),
+    ("Dropping to a shell!", "the initrd did not find the root disk"),
     ("Gave up waiting for root", "the initrd did not find the root disk"),
 )
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
 
 
-def console_tail(path: Path, lines: int = TAIL_LINES) -> tuple[str, ...]:
-    """The last lines of a console log, without terminal escapes; nothing where there is no log."""
+def console_size(path: Path) -> int:
+    """Bytes that the console log has now; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def console_tail(path: Path, lines: int = TAIL_LINES, *, since: int = 0) -> tuple[str, ...]:
+    """The last lines of a console log from byte `since` on, without terminal escapes."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            stream.seek(max(since, stream.tell() - TAIL_BYTES))
             text = stream.read().decode(errors="replace")
     except OSError:
         return ()
@@ -55,13 +63,12 @@ def console_tail(path: Path, lines: int = TAIL_LINES) -> tuple[str, ...]:
     return tuple(line for line in cleaned if line)[-lines:]
 
 
-def stage(tail: tuple[str, ...]) -> str:
-    """How far a boot has come, from the console's last lines."""
-    for line in reversed(tail):
-        for mark, name in STAGES:
-            if mark in line:
-                return name
-    return "starting"
+def stage(tail: tuple[str, ...], before: str = "starting") -> str:
+    """How far a boot has come, from the console's last lines; never less than it was `before`."""
+    for mark, name in STAGES:
+        if name == before or any(mark in line for line in tail):
+            return name
+    return before
 
 
 def fatal(tail: tuple[str, ...]) -> str:
@@ -82,14 +89,17 @@ def wait_ready(
     alive: Callable[[], str],
     tell: Callable[[str], None],
     stop: Event,
+    since: int = 0,
 ) -> None:
     """Return when the machine is ready. `deadline` on time.monotonic(); `alive` says its libvirt state.
+
+    The console counts from byte `since` on: what stands before belongs to an earlier boot.
 
     `stop` ends the wait from another thread (LabError "given up").
     """
     started = time.monotonic()
     console = state.console(machine)
-    _wait_banner(machine, console, deadline, started, alive, tell, stop)
+    _wait_banner(machine, console, since, deadline, started, alive, tell, stop)
     tell("SSH answers, cloud-init at work")
     _wait_cloud_init(state, machine, console, deadline, started, runner, stop)
 
@@ -108,14 +118,17 @@ def banner(address: str, port: int, timeout: float) -> str:
 def _wait_banner(
     machine: MachineState,
     console: Path,
+    since: int,
     deadline: float,
     started: float,
     alive: Callable[[], str],
     tell: Callable[[str], None],
     stop: Event,
 ) -> None:
+    reached = "starting"
     while not banner(machine.address, machine.ssh_port, 5.0):
-        tail = console_tail(console)
+        tail = console_tail(console, since=since)
+        reached = stage(tail, reached)
         cause = fatal(tail)
         current = alive()
         if not cause and current not in ("running", "paused"):
@@ -125,8 +138,8 @@ def _wait_banner(
         if stop.wait(POLL):
             raise LabError(f"{machine.name}: given up")
         if time.monotonic() > deadline:
-            raise late(machine, f"no SSH server answers (last seen: {stage(tail)})", started, console)
-        tell(stage(tail))
+            raise late(machine, f"no SSH server answers (last seen: {reached})", started, console)
+        tell(reached)
 
 
 def _wait_cloud_init(

@@ -44,9 +44,15 @@ class Wire:
 
     def ensure(self, machines: Sequence[str], runner: Runner) -> None:
         """Start the switch unless it runs, with a port for each of the machines and no other."""
-        if self.pid is None:
+        if self.pid is not None:
+            self.ask("ports", ports=list(machines))
+            return
+        try:
             self._start(runner)
-        self.ask("ports", ports=list(machines))
+            self.ask("ports", ports=list(machines))
+        except BaseException:
+            self.end()
+            raise
 
     def _start(self, runner: Runner) -> None:
         new_private_dir(self.folder)

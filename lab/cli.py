@@ -1,0 +1,218 @@
+"""`freehold lab`: the commands of the lab.
+
+The floor above gives `make_group` a function that makes a lab out of a deploy file; without it, the
+machines come from `config/lab.yml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from freehold.command import Context, LazyGroup, common_options, pass_context
+from freehold.errors import UsageError
+from lab import report
+from lab.accesscli import ACCESS
+from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
+from lab.faultcli import faults
+from lab.lab import Lab
+from lab.model import LabSpec, from_file
+from lab.moments import Moments
+from lab.state import list_labs
+
+
+def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None) -> LabSpec:
+    """The lab that the project's files ask for."""
+    if mirror is not None:
+        found = mirror(context, destination)
+        if found is not None:
+            return found
+    file = lab_file(context)
+    if not file.machines:
+        raise UsageError(
+            "nothing says which machines the lab has",
+            hint="`machines:` in config/lab.yml, or `servers:` in config/deploy.yml",
+        )
+    return from_file(file, context.root.resolve().name.lower(), profile=host_profile(context))
+
+
+def make_group(mirror: Mirror | None = None) -> click.Group:
+    """The group `lab`; `mirror` makes a lab of the deploy file for (context, destination)."""
+
+    # LazyGroup for its near misses; all of the lab is imported by now.
+    @click.group("lab", cls=LazyGroup)
+    @click.pass_context
+    def group(ctx: click.Context) -> None:
+        """Virtual machines that mirror production on this computer."""
+        ctx.meta[MIRROR] = mirror
+
+    @group.command()
+    @click.option("-d", "--destination", help="Mirror the hosts of this destination.")
+    @click.option("--lab", "-l", "name", metavar="NAME", help="Call the lab so.")
+    @click.option("--image", type=click.Path(path_type=Path, exists=True), help="A golden image's directory.")
+    @click.option("--internet/--no-internet", default=None, help="Let the machines reach the internet.")
+    @click.option("--uri", help="A libvirt of your own choice.")
+    @common_options
+    @pass_context
+    def up(
+        context: Context,
+        destination: str | None,
+        name: str | None,
+        image: Path | None,
+        internet: bool | None,
+        uri: str | None,
+    ) -> None:
+        """Bring the lab up; machines that are up stay as they are."""
+        spec = wanted_spec(context, mirror, destination)
+        spec = replace(
+            spec,
+            name=name or spec.name,
+            image=image or spec.image,
+            internet=spec.internet if internet is None else internet,
+            uri=uri or spec.uri,
+        )
+        lab = Lab(spec.name, runner=context.runner, console=context.console, environ=context.environ)
+        state = lab.up(spec)
+        if context.console.json:
+            context.console.data(report.inventory(state))
+
+    for command in COMMANDS:
+        group.add_command(command)
+    return group
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="All labs of this user.")
+@NAME_OPTION
+@common_options
+@pass_context
+def down(context: Context, name: str | None, every: bool) -> None:
+    """Remove the lab: machines, disks, keys, daemons; verified."""
+    if every:
+        for known in list_labs():
+            chosen(context, known).down()
+        return
+    if name is None and not list_labs():
+        context.console.info("there is no lab")
+        return
+    chosen(context, name).down()
+
+
+@click.command()
+@NAME_OPTION
+@common_options
+@pass_context
+def status(context: Context, name: str | None) -> None:
+    """Show every machine: state, address, boot stage, memory, disk."""
+    lab = chosen(context, name)
+    found = lab.status()
+    if context.console.json:
+        state = lab.state
+        context.console.data(
+            {**report.inventory(state), "machines": [report.status_object(item) for item in found]}
+        )
+        return
+    context.console.table(report.HEADERS, [report.status_row(item) for item in found])
+
+
+@click.command(name="list")
+@common_options
+@pass_context
+def list_(context: Context) -> None:
+    """List the labs of this user."""
+    names = list_labs()
+    if context.console.json:
+        context.console.data(list(names))
+        return
+    for name in names:
+        context.console.print(name)
+
+
+@click.command()
+@click.argument("machines", nargs=-1)
+@click.option("--force", is_flag=True, help="Cut the power.")
+@NAME_OPTION
+@common_options
+@pass_context
+def stop(context: Context, machines: tuple[str, ...], force: bool, name: str | None) -> None:
+    """Power machines off (all of them by default); their disks stay."""
+    chosen(context, name).stop(machines, force=force)
+
+
+@click.command()
+@click.argument("machines", nargs=-1)
+@NAME_OPTION
+@common_options
+@pass_context
+def start(context: Context, machines: tuple[str, ...], name: str | None) -> None:
+    """Start machines that are off and wait until they are ready."""
+    chosen(context, name).start(machines)
+
+
+@click.command()
+@click.argument("snapshot", default="clean")
+@NAME_OPTION
+@common_options
+@pass_context
+def snapshot(context: Context, snapshot: str, name: str | None) -> None:
+    """Keep memory and disks of all machines under a name."""
+    Moments(chosen(context, name)).take(snapshot)
+
+
+@click.command()
+@click.argument("snapshot", default="")
+@NAME_OPTION
+@common_options
+@pass_context
+def restore(context: Context, snapshot: str, name: str | None) -> None:
+    """Put all machines back to a snapshot (the last one by default)."""
+    Moments(chosen(context, name)).restore(snapshot)
+
+
+@click.command()
+@click.argument("machines", nargs=-1)
+@NAME_OPTION
+@common_options
+@pass_context
+def reset(context: Context, machines: tuple[str, ...], name: str | None) -> None:
+    """Begin again from the golden image with new disks."""
+    chosen(context, name).reset(machines)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@common_options
+@pass_context
+def gc(context: Context, dry_run: bool) -> None:
+    """Remove what crashed runs left: machines and processes that belong to no lab."""
+    from lab.gc import collect, leftovers
+
+    found = leftovers(context.environ)
+    if not dry_run:
+        collect(found)
+    if context.console.json:
+        context.console.data([str(item) for item in found.everything])
+        return
+    for item in found.everything:
+        context.console.print(f"{'would remove' if dry_run else 'removed'} {item}")
+    if not found.everything:
+        context.console.info("nothing is left over")
+
+
+COMMANDS: tuple[click.Command, ...] = (
+    down,
+    status,
+    list_,
+    *ACCESS,
+    stop,
+    start,
+    snapshot,
+    restore,
+    reset,
+    faults,
+    gc,
+)
+
+lab = make_group()

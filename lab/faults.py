@@ -1,0 +1,157 @@
+"""Faults on purpose: what breaks in production, broken in the lab. Each has its `heal`.
+
+Between the machines the lab's switch cuts, delays and loses. The road from this computer to a machine
+(SSH, HTTP) is QEMU's own card, whose link goes down and up.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from freehold.errors import LabError, UsageError
+from lab.lab import Lab
+from lab.state import locked
+from lab.switch import Link
+from lab.wire import Wire
+
+FILL = "/var/lib/freehold-lab-fill"
+# The road that lasts while the disk is full or Docker is down: plain SSH needs neither.
+DOCKER_UNITS = ("docker.socket", "docker.service", "containerd.service")
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of `50ms`, `2s`, `1.5`, `10m`, `3h`; negative ones too. UsageError for anything else."""
+    found = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip())
+    if not found:
+        raise UsageError(f"{text!r} is no duration", hint="write 50ms, 2s, 10m or 3h")
+    return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[found[2]]
+
+
+class Faults:
+    """The faults of one lab. Names are those of machines, or of hosts of the deploy file."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def _wire(self) -> Wire:
+        return Wire(self.lab.state.runtime)
+
+    def _name(self, machine: str) -> str:
+        return self.lab.state.machine(machine).name
+
+    def cut(self, machine: str, *, lan: bool = True, management: bool = True) -> None:
+        """Pull a machine's cables: between the machines, from this computer, or both."""
+        self._links(machine, lan=lan, management=management, up=False)
+
+    def mend(self, machine: str, *, lan: bool = True, management: bool = True) -> None:
+        """Put the cables back."""
+        self._links(machine, lan=lan, management=management, up=True)
+
+    def _links(self, machine: str, *, lan: bool, management: bool, up: bool) -> None:
+        state = self.lab.state
+        found = state.machine(machine)
+        with locked(self.lab.name), self.lab.connected(state) as virt:
+            if lan:
+                Wire(state.runtime).fault(found.name, cut=not up)
+            if management:
+                virt.monitor(found.uuid, "set_link", name="card-management", up=up)
+
+    def slow(
+        self, machine: str, *, delay: float = 0.0, jitter: float = 0.0, loss: float = 0.0, rate: float = 0.0
+    ) -> None:
+        """Spoil a machine's link to the others: seconds each way, share lost (0 to 1), bits per second."""
+        try:
+            Link(delay=delay, jitter=jitter, loss=loss, rate=rate)
+        except ValueError as exc:
+            raise UsageError(str(exc)) from exc
+        self._wire().fault(self._name(machine), delay=delay, jitter=jitter, loss=loss, rate=rate)
+
+    def partition(self, *groups: Sequence[str]) -> None:
+        """Keep groups of machines apart; those that no group names are one more group."""
+        self._wire().partition([[self._name(machine) for machine in group] for group in groups])
+
+    def pause(self, machine: str) -> None:
+        """Freeze a machine: it answers nothing, its connections stay open."""
+        with self.lab.connected(self.lab.state) as virt:
+            virt.suspend(self.lab.state.machine(machine).uuid)
+
+    def resume(self, machine: str) -> None:
+        """Let it go on."""
+        with self.lab.connected(self.lab.state) as virt:
+            virt.resume(self.lab.state.machine(machine).uuid)
+
+    def kill(self, machine: str) -> None:
+        """Cut the power; `Lab.start` switches it on again."""
+        self.lab.stop([machine], force=True)
+
+    def power_cycle(self, machine: str, *, wait: bool = True) -> None:
+        """Press the reset button; with `wait` return when the machine is ready again."""
+        with self.lab.connected(self.lab.state) as virt:
+            virt.reset(self.lab.state.machine(machine).uuid)
+        if wait:
+            self.lab.await_reboot(machine)
+
+    def fill_disk(self, machine: str, *, leave: int = 0) -> None:
+        """Take all free space of the root file system but `leave` bytes."""
+        script = (
+            f"free=$(df --output=avail -B1 / | tail -n 1); take=$((free - {leave})); "
+            f'if [ "$take" -gt 0 ]; then fallocate -l "$take" {FILL}; fi'
+        )
+        self._root(machine, script)
+
+    def free_disk(self, machine: str) -> None:
+        """Give the space back."""
+        self._root(machine, f"rm -f {FILL}")
+
+    def stop_docker(self, machine: str) -> None:
+        """Stop Docker and containerd, the socket that would start it again included."""
+        self._root(machine, f"systemctl stop {' '.join(DOCKER_UNITS)}")
+
+    def start_docker(self, machine: str) -> None:
+        """Start them again."""
+        self._root(machine, f"systemctl start {' '.join(reversed(DOCKER_UNITS))}")
+
+    def skew_clock(self, machine: str, seconds: float) -> None:
+        """Set a machine's clock off by so many seconds, and stop what would set it right."""
+        self._root(
+            machine,
+            "systemctl stop systemd-timesyncd.service chrony.service 2>/dev/null; "
+            f'date --set "@$(($(date +%s) + {round(seconds)}))"',
+        )
+
+    def set_clock(self, machine: str) -> None:
+        """Set a machine's clock right, and let time synchronisation run again."""
+        self._root(
+            machine,
+            f'date --set "@{round(time.time())}"; '
+            "systemctl start systemd-timesyncd.service 2>/dev/null || true",
+        )
+
+    def heal(self) -> None:
+        """Undo every fault: links, partitions, pauses, full disks, stopped Docker, clocks."""
+        state = self.lab.state
+        Wire(state.runtime).heal()
+        with self.lab.connected(state) as virt:
+            for machine in state.machines:
+                current = virt.state(machine.uuid)
+                if current == "paused":
+                    virt.resume(machine.uuid)
+                if current in ("running", "paused"):
+                    virt.monitor(machine.uuid, "set_link", name="card-management", up=True)
+        for machine in state.machines:
+            if self.lab.answers(machine):
+                self.free_disk(machine.name)
+                self.set_clock(machine.name)
+                self.start_docker(machine.name)
+        self.lab.console.detail(f"the lab {state.name} is whole again")
+
+    def _root(self, machine: str, script: str) -> None:
+        done = self.lab.exec(machine, ["sudo", "bash", "-c", script], timeout=120, check=False)
+        if done.returncode != 0:
+            raise LabError(
+                f"{machine}: the fault could not be made (exit code {done.returncode})",
+                hint="does the machine answer? `freehold lab status` shows it",
+                details=(done.stderr or done.stdout).splitlines()[-5:],
+            )

@@ -1,0 +1,74 @@
+"""Leftovers of runs that crashed: machines in libvirt and processes whose lab is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.errors import LabError
+from freehold.paths import runtime_dir
+from lab import daemon, sweep
+from lab.state import labs_dir, list_labs, runtime_of
+from lab.sweep import Process
+from lab.virt import Owned, Virt
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What belongs to no lab. `uri` is where the machines are (empty where no libvirt runs)."""
+
+    uri: str
+    machines: tuple[Owned, ...]
+    processes: tuple[Process, ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Each as a person would call it."""
+        return (
+            *(f"machine {item.name} ({item.state})" for item in self.machines),
+            *(f"process {item.pid} ({item.name})" for item in self.processes),
+            *(f"directory {path}" for path in self.folders),
+        )
+
+
+def leftovers(environ: Mapping[str, str]) -> Leftovers:
+    """Look for them; nothing is started or changed."""
+    runtimes = {runtime_of(name) for name in list_labs()}
+    folders = tuple(
+        path
+        for path in (sorted(runtime_dir().iterdir()) if runtime_dir().is_dir() else ())
+        if path.is_dir() and path not in runtimes and _is_lab_runtime(path)
+    )
+    own = str(labs_dir())
+    shared = daemon.find(Path(os.devnull), uri="", environ=environ)
+    machines: tuple[Owned, ...] = ()
+    if not shared.private:
+        with Virt(shared.uri) as virt:
+            machines = tuple(
+                item
+                for item in virt.owned()
+                if item.directory.startswith(f"{own}/") and not Path(item.directory, "lab.json").is_file()
+            )
+    processes = sweep.processes(folders) if folders else ()
+    return Leftovers("" if shared.private else shared.uri, machines, processes, folders)
+
+
+def _is_lab_runtime(path: Path) -> bool:
+    return len(path.name) == 10 and ((path / "virt").is_dir() or (path / "lan").is_dir())
+
+
+def collect(found: Leftovers) -> None:
+    """Remove them. LabError names what would not go."""
+    if found.machines:
+        with Virt(found.uri) as virt:
+            for item in found.machines:
+                virt.remove(item.uuid)
+    left = sweep.finish(found.processes)
+    if left:
+        raise LabError("some processes do not end", details=[f"{item.pid} {item.name}" for item in left])
+    for path in found.folders:
+        shutil.rmtree(path)

@@ -1,0 +1,124 @@
+"""What a lab is, for people and for programs: status rows, hosts, inventories. Rendering only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.console import size
+from lab.state import LabState, MachineState
+
+HEADERS = ("machine", "state", "boot", "address", "lan", "roles", "memory", "disk", "snapshots")
+
+
+@dataclass(frozen=True)
+class MachineStatus:
+    """A machine as it is now. `memory` and `disk` are bytes of this computer that it takes."""
+
+    machine: MachineState
+    state: str
+    boot: str
+    memory: int
+    disk: int
+    snapshots: tuple[str, ...]
+
+
+def status_row(status: MachineStatus) -> tuple[str, ...]:
+    """The row under HEADERS."""
+    machine = status.machine
+    return (
+        machine.name,
+        status.state,
+        status.boot,
+        machine.address,
+        machine.lan,
+        ",".join(machine.roles) or "-",
+        size(status.memory) if status.memory else "-",
+        size(status.disk),
+        ",".join(status.snapshots) or "-",
+    )
+
+
+def status_object(status: MachineStatus) -> dict[str, Any]:
+    """The status for `--json`: the machine's inventory and what changes."""
+    return {
+        **machine_object(status.machine),
+        "state": status.state,
+        "boot": status.boot,
+        "memory_used": status.memory,
+        "disk_used": status.disk,
+        "snapshots": list(status.snapshots),
+    }
+
+
+def machine_object(machine: MachineState) -> dict[str, Any]:
+    """A machine in the JSON inventory."""
+    return {
+        "name": machine.name,
+        "host": machine.host,
+        "roles": list(machine.roles),
+        "address": machine.address,
+        "ssh_port": machine.ssh_port,
+        "http_port": machine.http_port,
+        "https_port": machine.https_port,
+        "lan": machine.lan,
+    }
+
+
+def inventory(state: LabState) -> dict[str, Any]:
+    """The lab for programs that are not Freehold."""
+    return {
+        "lab": state.name,
+        "user": state.user,
+        "key": str(state.key),
+        "known_hosts": str(state.known_hosts),
+        "ssh_config": str(state.ssh_config),
+        "machines": [machine_object(machine) for machine in state.machines],
+    }
+
+
+def ansible(state: LabState) -> dict[str, Any]:
+    """The lab as an Ansible inventory (YAML): all machines, and one group for each role."""
+    hosts = {
+        machine.name: {
+            "ansible_host": machine.address,
+            "ansible_port": machine.ssh_port,
+            "ansible_user": state.user,
+            "ansible_ssh_private_key_file": str(state.key),
+            "ansible_ssh_common_args": (
+                f"-o UserKnownHostsFile={state.known_hosts} "
+                "-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+            ),
+        }
+        for machine in state.machines
+    }
+    roles = sorted({role for machine in state.machines for role in machine.roles})
+    groups: dict[str, Any] = {
+        # Ansible's groups are Python names.
+        role.replace("-", "_"): {
+            "hosts": {machine.name: {} for machine in state.machines if role in machine.roles}
+        }
+        for role in roles
+    }
+    return {"all": {"hosts": hosts, **({"children": groups} if groups else {})}}
+
+
+def hosts_block(state: LabState, domain: str = "") -> str:
+    """Lines for /etc/hosts: each machine's loopback address under its name, with `domain` behind it."""
+    lines = [f"# freehold lab {state.name}"]
+    for machine in state.machines:
+        names = [f"{machine.name}.{domain}"] if domain else [machine.name, f"{machine.name}.{state.name}.lab"]
+        lines.append(f"{machine.address} {' '.join(names)}")
+    return "\n".join([*lines, f"# end of freehold lab {state.name}"]) + "\n"
+
+
+def urls(state: LabState) -> Mapping[str, Sequence[str]]:
+    """Where each machine's proxy answers on this computer."""
+    return {
+        machine.name: (
+            f"http://{machine.address}:{machine.http_port}/",
+            f"https://{machine.address}:{machine.https_port}/",
+        )
+        for machine in state.machines
+    }

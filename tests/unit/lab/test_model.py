@@ -1,0 +1,78 @@
+"""What a lab is: names, sizes, the mirror of a deploy file, mistakes with line and key."""
+
+import pytest
+
+from builder.spec import GiB, MiB
+from freehold.errors import ConfigError, UsageError
+from lab.model import LabFile, LabSpec, MachineSpec, Ports, from_file, mirror, parse_lab_file
+
+
+def test_a_missing_file_is_all_defaults() -> None:
+    assert parse_lab_file("") == LabFile()
+
+
+def test_the_file_sizes_the_machines_it_names() -> None:
+    file = parse_lab_file(
+        "memory: 1G\nmachines:\n  web-1: {roles: [web], memory: 2G, disk: 20G}\n  db-1: {cpus: 2}\n"
+    )
+    web, db = from_file(file, "shop").machines
+    assert (web.memory, web.disk, web.roles) == (2 * GiB, 20 * GiB, ("web",))
+    assert (db.memory, db.cpus, db.disk) == (1 * GiB, 2, 8 * GiB)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"),
+    [
+        ("memroy: 1G\n", 1, "", "unknown key 'memroy'"),
+        ("machines:\n  web-1:\n    memory: 100M\n", 3, "machines.web-1.memory", "not enough"),
+        ("memory: lots\n", 1, "memory", "'lots'"),
+        ("suite: debian-9\n", 1, "suite", "unknown suite"),
+        ("ports: {ssh: 80, http: 80}\n", 1, "ports", "three different ports"),
+        ("boot: bios\n", 1, "boot", "kernel, uefi"),
+    ],
+)
+def test_a_mistake_names_its_line_and_key(text: str, line: int, key: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_lab_file(text)
+    error = caught.value
+    assert words in error.message
+    assert error.where is not None
+    assert error.where.file == "config/lab.yml"
+    assert error.where.line == line
+    assert key in error.where.key
+
+
+def test_mirror_makes_one_machine_per_host_with_all_its_roles() -> None:
+    spec = mirror("shop", [("10.0.0.5", ["web"]), ("10.0.0.6", ["web"]), ("10.0.0.5", ["job"])])
+    assert [(item.name, item.host, item.roles) for item in spec.machines] == [
+        ("web-1", "10.0.0.5", ("web", "job")),
+        ("web-2", "10.0.0.6", ("web",)),
+    ]
+
+
+def test_mirror_keeps_the_first_label_where_it_is_unique() -> None:
+    hosts = [("app.example.com", ["web"]), ("app.example.net", ["web"]), ("DB_1", ["db"])]
+    assert [item.name for item in mirror("shop", hosts).machines] == ["app", "app-example-net", "db-1"]
+
+
+def test_mirror_takes_sizes_by_machine_or_by_host() -> None:
+    file = parse_lab_file("machines: {web-1: {cpus: 2}, 10.0.0.6: {memory: 2G}}")
+    first, second = mirror("shop", [("10.0.0.5", ["web"]), ("10.0.0.6", ["web"])], file=file).machines
+    assert (first.cpus, first.memory) == (2, 1280 * MiB)
+    assert (second.cpus, second.memory) == (1, 2 * GiB)
+
+
+def test_two_machines_cannot_share_a_name() -> None:
+    with pytest.raises(UsageError, match="have the name web-1"):
+        LabSpec("shop", (MachineSpec("web-1"), MachineSpec("web-1", host="b")))
+
+
+@pytest.mark.parametrize("name", ["", "Web", "-a", "a_b", "x" * 41, "a/b", "../x"])
+def test_names_that_cannot_be_host_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        LabSpec(name, (MachineSpec("web-1"),))
+
+
+def test_ports_differ() -> None:
+    with pytest.raises(ValueError, match="three different"):
+        Ports(ssh=8080)

@@ -1,0 +1,62 @@
+"""What is found out before anything starts; and what is left is found by real processes."""
+
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from freehold.errors import LabError
+from lab import sweep
+from lab.preflight import available_memory, check_memory, check_ports
+from tests.unit.lab.samples import lab_state
+
+
+def test_memory_is_read_from_meminfo() -> None:
+    assert available_memory("MemTotal: 9 kB\nMemAvailable:     2048 kB\n") == 2048 * 1024
+
+
+def test_more_memory_than_there_is_is_refused() -> None:
+    machine = replace(lab_state().machines[0], memory=1 << 60)
+    with pytest.raises(LabError, match="MiB are free") as caught:
+        check_memory([machine])
+    assert "memory:" in caught.value.hint
+    check_memory([])
+
+
+def test_an_address_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        machine = replace(lab_state().machines[0], address="127.0.0.1", ssh_port=port)
+        with pytest.raises(LabError, match=f"web-1: 127.0.0.1:{port} is in use"):
+            check_ports([machine])
+
+
+def test_a_process_is_found_by_the_lab_on_its_command_line_and_ended(tmp_path: Path) -> None:
+    own, other = tmp_path / "lab", tmp_path / "lab2"
+    program = "import time; time.sleep(600)"
+    words = [sys.executable, "-c", program, "lab.switchd"]
+    with (
+        subprocess.Popen([*words, f"{own}/lan"]) as mine,
+        subprocess.Popen([*words, f"{other}/lan"]) as foreign,
+    ):
+        try:
+            found = sweep.processes([own])
+            assert [process.pid for process in found] == [mine.pid]
+            assert sweep.finish(found) == ()
+            assert mine.wait(5) != 0
+            assert foreign.poll() is None
+        finally:
+            foreign.kill()
+
+
+def test_an_editor_on_the_labs_files_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.touch()
+    with subprocess.Popen(["tail", "-f", log]) as reader:
+        try:
+            assert sweep.processes([tmp_path]) == ()
+        finally:
+            reader.kill()
