@@ -50,7 +50,7 @@ class PrivateEngine:
 
     def __init__(self, data: Path, run: Path, runner: Runner, console: Console) -> None:
         self.data = data
-        self.run = run
+        self.run = self._own_run = run
         self._runner = runner
         self._console = console
 
@@ -70,8 +70,8 @@ class PrivateEngine:
         new_private_dir(self.run.parent)
         new_private_dir(self.run)
         new_private_dir(self.data)
-        # Opened by us and never inherited: a lock lives as long as an open file does.
-        users = os.open(self.run / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # The locks lie beside the storage, which no two engines may open, wherever their sockets are.
+        users = os.open(self.data / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with self._gate():
                 fcntl.flock(users, fcntl.LOCK_SH)
@@ -83,7 +83,7 @@ class PrivateEngine:
     @contextmanager
     def _gate(self) -> Iterator[None]:
         """Starting and ending exclude each other."""
-        gate = os.open(self.run / "gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        gate = os.open(self.data / "gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + START_SECONDS + STOP_SECONDS
             while True:
@@ -113,6 +113,12 @@ class PrivateEngine:
             os.close(users)
 
     def _ensure(self) -> Engine:
+        with suppress(OSError):
+            # Another user with another runtime directory may have started it.
+            self.run = Path((self.data / "run").read_text())
+            if self.pid() is None:
+                self._end()
+                self.run = self._own_run
         pid = self.pid()
         if pid is not None:
             with suppress(BuildError):
@@ -126,6 +132,7 @@ class PrivateEngine:
         for name in ("docker.pid", "docker.sock"):
             (self.run / name).unlink(missing_ok=True)
         write_atomic(self.run / "daemon.json", "{}\n")
+        write_atomic(self.data / "run", str(self.run))
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.unlink()
         self._console.detail("no Docker Engine runs here: starting a private one")
@@ -177,13 +184,16 @@ class PrivateEngine:
 
     @staticmethod
     def _alive(pid: int) -> bool:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
             return False
-        return state != "Z"
+        if state == "Z":
+            # Ours to reap where we started it; another user's engine belongs to whoever that was.
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            return False
+        return True
 
     def _unmount(self) -> None:
         """A killed daemon leaves mounts below its directories; nothing else mounts there."""

@@ -26,11 +26,17 @@ begin() {{
     cat
 }}
 new={payload}.$$.part
-output=$(begin | tee -- "$new" | {decoder} 2>&1 | docker load --quiet 2>&1)
+output=$(
+    begin | tee -- "$new" | {decoder} | docker load --quiet 2>&1
+    # tee ends well only where its input ended: a load that gives up cuts it off.
+    code=$? kept=${{PIPESTATUS[1]}}
+    [ $code -eq 0 ] && exit 0
+    [ "$kept" -eq 0 ] && [ "$(stat -c %s -- "$new")" -lt {total} ] && exit 70
+    exit 71
+)
 code=$?
-got=$(stat -c %s -- "$new")
-if [ "$got" -lt {total} ] && [ $code -ne 0 ]; then
-    printf '%s\\n' "$output" "{total} bytes were sent, $got arrived"
+if [ $code -eq 70 ]; then
+    printf '%s\\n' "$output" "{total} bytes were sent, $(stat -c %s -- "$new") arrived"
     exit 70
 fi
 rm -f -- {payload}.*.part

@@ -181,6 +181,7 @@ class _Attempts:
         self._channel = channel
         self._progress = progress
         self._sleep = sleep
+        self._trouble: Exception | None = None
         self.sent = 0
         self.resumed = 0
 
@@ -209,6 +210,8 @@ class _Attempts:
             except ConnectError as exc:
                 broken = exc
             else:
+                if self._trouble is not None:
+                    raise self._trouble
                 kind = ending(result.returncode)
                 if kind == "done":
                     return None
@@ -238,9 +241,14 @@ class _Attempts:
         raise broken
 
     def _count(self, payload: Payload, offset: int) -> Iterable[bytes]:
-        for chunk in payload.chunks(offset):
-            yield chunk
-            self.sent += len(chunk)
-            if self._progress is not None:
+        try:
+            for chunk in payload.chunks(offset):
+                yield chunk
+                self.sent += len(chunk)
                 offset += len(chunk)
-                self._progress(offset, payload.total)
+                if self._progress is not None:
+                    self._progress(offset, payload.total)
+        except Exception as exc:
+            # The reader of these chunks lives in a thread of the connection, where nobody would see it;
+            # an early end lets the host's script finish, and `deliver` raises this.
+            self._trouble = exc

@@ -1,0 +1,32 @@
+"""`python -m benchmarks deploy|demo`: run one and print what it measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from benchmarks import demo, deploy
+
+
+def main() -> int:
+    """Parse, run, print; exit code 1 where a limit was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    commands = parser.add_subparsers(dest="command", required=True)
+    deploy.add_arguments(
+        commands.add_parser("deploy", help="a one-line change to two hosts, against its floor")
+    )
+    demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
+    options = parser.parse_args()
+    module = deploy if options.command == "deploy" else demo
+    result = module.run(options)
+    if options.json:
+        print(json.dumps(result.as_data(), indent=2))
+    else:
+        print(result.as_text())
+    return 0 if result.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Which images a Dockerfile builds on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from builder.base import find_base
+from deployer.engine import Engine
+from deployer.images.base import import_tar
+from freehold.console import Console
+from freehold.process import Runner
+
+_FROM = re.compile(r"\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
+
+
+def bases(text: str) -> tuple[str, ...]:
+    """The images named in `FROM`, without earlier stages of the same file; `:latest` where none is given."""
+    stages: set[str] = {"scratch"}
+    found: list[str] = []
+    for line in text.splitlines():
+        match = _FROM.match(line)
+        if match is None:
+            continue
+        name, stage = match.groups()
+        if name.lower() not in stages and "$" not in name:
+            last = name.rsplit("/", 1)[-1]
+            found.append(name if ":" in last or "@" in last else f"{name}:latest")
+        if stage:
+            stages.add(stage.lower())
+    return tuple(dict.fromkeys(found))
+
+
+def import_bases(dockerfile: Path, *, engine: Engine, runner: Runner, console: Console) -> None:
+    """Load the base images that `freehold image base` has made into the engine, where the file wants them."""
+    if not dockerfile.is_file():
+        return
+    for reference in bases(dockerfile.read_text(encoding="utf-8", errors="replace")):
+        tar = find_base(reference)
+        if tar is not None:
+            import_tar(tar, reference, engine=engine, runner=runner, console=console)

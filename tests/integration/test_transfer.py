@@ -1,0 +1,333 @@
+"""Images from a real private engine to real hosts over real SSH, into both kinds of store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from deployer.endpoint import Endpoint
+from deployer.engine import Engine, local_engine
+from deployer.engine.private import PrivateEngine
+from deployer.images.build import build_image
+from deployer.images.request import BuildRequest
+from deployer.remote import Remote
+from deployer.transfer import (
+    FACTS,
+    HostImages,
+    LayerStore,
+    LocalImage,
+    Outcome,
+    Plan,
+    StreamResult,
+    Transfer,
+    parse_facts,
+)
+from freehold.console import Console
+from freehold.errors import HostError, StepFailed
+from freehold.process import LocalRunner
+from tests.rig import Host, Rig
+
+RUNNER = LocalRunner()
+CONSOLE = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Short, as a Unix socket's path has 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="fh-", ignore_cleanup_errors=False) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def engine(rig: Rig, folder: Path) -> Iterator[Engine]:
+    """A private engine, started and ended by the product's own helper."""
+    assert rig is not None, "the rig says first whether this machine can run such tests"
+    private = PrivateEngine(folder / "cache", folder / "run", RUNNER, CONSOLE)
+    with private.share() as shared:
+        yield shared
+
+
+@dataclass(frozen=True)
+class Project:
+    """An application of two layers: a large one that stays, a small one with one line."""
+
+    directory: Path
+    engine: Engine
+
+    def build(self, line: str, tag: str) -> LocalImage:
+        (self.directory / "app").write_text(f"{line}\n")
+        request = BuildRequest(self.directory, (tag,))
+        return build_image(request, engine=self.engine, runner=RUNNER, on_line=lambda _: None)
+
+
+@pytest.fixture
+def project(tmp_path: Path, engine: Engine) -> Project:
+    (tmp_path / "large").write_bytes(os.urandom(12_000_000))
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY large /large\nCOPY app /app\nCMD ["/app"]\n')
+    return Project(tmp_path, engine)
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """The connection as the transfer wants it."""
+
+    remote: Remote
+
+    @property
+    def host(self) -> str:
+        return self.remote.name
+
+    def exec_stream(self, command: str, chunks: Iterable[bytes]) -> StreamResult:
+        status, output = self.remote.feed(command, chunks)
+        return StreamResult(status, output)
+
+
+class Line:
+    """The operator's SSH connection to one host; everything happens inside the control namespace."""
+
+    def __init__(self, rig: Rig, host: Host) -> None:
+        self.rig = rig
+        self.host = host
+        self.remote = Remote(
+            Endpoint(
+                name=host.name,
+                address=host.address,
+                user=host.user,
+                port=host.ssh_port,
+                keys=(str(rig.home / ".ssh" / "id_ed25519"),),
+                keys_only=True,
+                known_hosts=(rig.home / ".ssh" / "known_hosts",),
+                only_known=True,
+                config_files=(),
+            )
+        )
+
+    def facts(self) -> HostImages:
+        output = self.rig.control_call(self.remote.exec, f"bash -c {shlex.quote(FACTS)}")
+        assert output.returncode == 0, output.stderr
+        return parse_facts(output.stdout)
+
+    def plan(self, transfer: Transfer) -> Plan:
+        return transfer.plan(self.host.name, self.facts())
+
+    def send(self, transfer: Transfer, plan: Plan, **options: object) -> Outcome:
+        def work() -> Outcome:
+            return transfer.send(plan, Feeder(self.remote), **options)  # type: ignore[arg-type]
+
+        return self.rig.control_call(work)
+
+    def close(self) -> None:
+        self.remote.close()
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> LayerStore:
+    return LayerStore(tmp_path / "layers")
+
+
+@pytest.fixture
+def graph(rig: Rig, hosts: tuple[Host, Host]) -> Iterator[Line]:
+    """A Debian 12 host: Docker 20.10, overlay2."""
+    hosts[0].reset(images=True)
+    line = Line(rig, hosts[0])
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def containerd(rig: Rig, trixie: Host) -> Iterator[Line]:
+    """A Debian 13 host whose engine keeps images in containerd."""
+    path = "/etc/docker/daemon.json"
+    before = trixie.read(path)
+    options = json.loads(before)
+    options["features"] = {"containerd-snapshotter": True}
+    trixie.write(path, json.dumps(options))
+    trixie.restart_service("docker")
+    trixie.reset(images=True)
+    line = Line(rig, trixie)
+    yield line
+    line.close()
+    trixie.reset(images=True)
+    trixie.write(path, before)
+    trixie.restart_service("docker")
+
+
+def made(image: LocalImage, engine: Engine, layers: LayerStore) -> Transfer:
+    return Transfer(image, engine=engine, layers=layers, runner=RUNNER, console=CONSOLE)
+
+
+@pytest.fixture(params=["graph", "containerd"])
+def line(request: pytest.FixtureRequest) -> Line:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Line)
+    return found
+
+
+def test_a_one_line_change_sends_one_layer(
+    line: Line, project: Project, engine: Engine, layers: LayerStore, request: pytest.FixtureRequest
+) -> None:
+    first = made(project.build("one", "app:v1"), engine, layers)
+    plan = line.plan(first)
+    assert plan.facts.store == request.node.callspec.params["line"]
+    assert plan.missing == first.image.layers
+    outcome = line.send(first, plan)
+    assert outcome.layers == 2 and not outcome.full
+    assert line.plan(first).idle
+
+    second = made(project.build("two", "app:v2"), engine, layers)
+    plan = line.plan(second)
+    assert plan.missing == second.image.layers[1:]
+    before = line.remote.execs
+    outcome = line.send(second, plan)
+    assert line.remote.execs - before == 1
+    changed = layers.size(second.image.layers[1])
+    assert changed is not None and outcome.sent <= changed * 1.05
+    found = line.host.exec(
+        "docker image inspect --format '{{json .RootFS.Layers}} {{json .Config.Cmd}}' app:v2"
+    )
+    assert found.stdout.strip() == json.dumps(list(second.image.layers), separators=(",", ":")) + ' ["/app"]'
+    identity = line.host.exec("docker create --pull never app:v2").stdout.strip()
+    line.host.exec(f"docker cp {identity}:/app /tmp/app && docker rm {identity}")
+    assert line.host.read("/tmp/app") == "two\n"
+
+
+def test_an_unchanged_image_costs_nothing(
+    line: Line, project: Project, engine: Engine, layers: LayerStore
+) -> None:
+    transfer = made(project.build("one", "app:v1"), engine, layers)
+    line.send(transfer, line.plan(transfer))
+    plan = line.plan(transfer)
+    before = line.remote.execs
+    outcome = line.send(transfer, plan)
+    assert (line.remote.execs - before, outcome.sent, plan.retag) == (0, 0, ())
+
+    RUNNER.run(("docker", "tag", "app:v1", "app:v1-again"), env=engine.env)
+    again = made(replace(transfer.image, reference="app:v1-again"), engine, layers)
+    plan = line.plan(again)
+    assert plan.present and plan.retag
+    line.host.exec(shlex.join(plan.retag), user="deploy")
+    assert line.plan(again).idle
+
+
+def test_layers_that_vanish_meanwhile_are_sent_after_all(
+    line: Line, project: Project, engine: Engine, layers: LayerStore
+) -> None:
+    first = made(project.build("one", "app:v1"), engine, layers)
+    line.send(first, line.plan(first))
+    second = made(project.build("two", "app:v2"), engine, layers)
+    plan = line.plan(second)
+    line.host.exec("docker image rm app:v1 && docker image prune --force")
+    outcome = line.send(second, plan)
+    assert outcome.full and outcome.layers == 2
+    assert line.plan(second).idle
+
+
+def test_a_broken_line_is_continued(
+    graph: Line, project: Project, engine: Engine, layers: LayerStore
+) -> None:
+    transfer = made(project.build("one", "app:v1"), engine, layers)
+    plan = graph.plan(transfer)
+    total = transfer.payload(plan).total
+    cut: list[int] = []
+
+    def progress(done: int, _total: int) -> None:
+        if not cut and done > total // 2:
+            cut.append(done)
+            graph.host.exec("pkill -KILL -u deploy sshd || pkill -KILL -u deploy -f sshd-session")
+
+    outcome = graph.send(transfer, plan, progress=progress, sleep=lambda _: None)
+    assert cut and outcome.resumed >= 1 and not outcome.full
+    assert outcome.sent < 1.8 * total, "what had arrived is not sent again"
+    assert graph.plan(transfer).idle
+    assert graph.host.exec("find /var/lib/freehold/spool -type f").stdout == ""
+
+
+def test_a_full_disk_is_told_before_anything_is_sent(
+    graph: Line, project: Project, engine: Engine, layers: LayerStore
+) -> None:
+    transfer = made(project.build("one", "app:v1"), engine, layers)
+    plan = graph.plan(transfer)
+    tight = replace(plan, facts=replace(plan.facts, free=20_000_000))
+    before = graph.remote.execs
+    with pytest.raises(
+        HostError, match=r"web-1: image transfer: .* needs 36\.\d MB .* has 20\.0 MB free"
+    ) as caught:
+        graph.send(transfer, tight)
+    assert "prune" in caught.value.hint
+    assert graph.remote.execs == before
+
+
+def test_an_engine_that_stopped_is_told(
+    graph: Line, project: Project, engine: Engine, layers: LayerStore
+) -> None:
+    transfer = made(project.build("one", "app:v1"), engine, layers)
+    plan = graph.plan(transfer)
+    graph.host.exec("systemctl stop docker.socket docker.service")
+    try:
+        with pytest.raises(StepFailed, match="the host did not take the image") as caught:
+            graph.send(transfer, plan)
+    finally:
+        graph.host.exec("systemctl start docker.service")
+    assert caught.value.host == "web-1" and caught.value.step == "image transfer"
+    assert "daemon" in "\n".join(caught.value.details)
+
+
+def test_files_of_the_engine_and_docker_save_give_the_same(
+    project: Project, engine: Engine, tmp_path: Path
+) -> None:
+    image = project.build("one", "app:v1")
+    facts = HostImages(version="20.10.24", arch=engine.arch, store="graph", zstd=True)
+    names = []
+    for place in (engine, replace(engine, driver="unknown")):
+        transfer = made(image, place, LayerStore(tmp_path / place.driver))
+        names.append(transfer.payload(transfer.plan("web-1", facts)).name)
+    assert names[0] == names[1]
+
+
+def test_the_private_engine_ends_with_its_last_user(rig: Rig, folder: Path) -> None:
+    assert rig is not None
+    private = PrivateEngine(folder / "c2", folder / "r2", RUNNER, CONSOLE)
+    # Another runtime directory, as under sudo: the storage is what two engines must not share.
+    other = PrivateEngine(folder / "c2", folder / "other" / "r2", RUNNER, CONSOLE)
+    with private.share() as first:
+        pid = private.pid()
+        assert pid is not None and first.private
+        with other.share() as second:
+            assert second == first
+            assert other.pid() == pid
+        assert private.pid() == pid
+    assert private.pid() is None
+    assert not Path(f"/proc/{pid}").exists()
+    assert str(folder / "r2") not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_private_engine_that_was_killed_is_replaced(rig: Rig, folder: Path) -> None:
+    assert rig is not None
+    private = PrivateEngine(folder / "c3", folder / "r3", RUNNER, CONSOLE)
+    with private.share():
+        pid = private.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while private.pid() is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    with private.share() as engine:
+        assert private.pid() not in (None, pid)
+        assert RUNNER.run(("docker", "image", "ls"), env=engine.env).returncode == 0
+    assert str(folder / "r3") not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_the_environment_decides_which_engine(engine: Engine) -> None:
+    with local_engine(
+        runner=RUNNER, console=CONSOLE, environ={**os.environ, "DOCKER_HOST": engine.host}
+    ) as found:
+        assert found == replace(engine, private=False)

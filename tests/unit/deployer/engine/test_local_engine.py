@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployer.engine.connect import local_engine
+from deployer.engine.engine import parse_info
+from deployer.engine.private import dockerd_argv
+from freehold.console import Console
+from freehold.errors import BuildError
+from freehold.process import LocalRunner
+
+INFO = {
+    "ServerVersion": "26.1.5",
+    "Architecture": "aarch64",
+    "Driver": "overlay2",
+    "DriverStatus": [["Backing Filesystem", "extfs"]],
+    "DockerRootDir": "/srv/docker",
+}
+
+
+def test_an_engine_as_a_value() -> None:
+    engine = parse_info(json.dumps(INFO), host="unix:///run/x.sock")
+    assert (engine.version, engine.arch, engine.store) == ("26.1.5", "arm64", "graph")
+    assert engine.data_root == Path("/srv/docker")
+    assert engine.env == {"DOCKER_HOST": "unix:///run/x.sock"}
+    assert not engine.remote
+
+
+def test_containerd_and_remote() -> None:
+    status = [["driver-type", "io.containerd.snapshotter.v1"]]
+    engine = parse_info(json.dumps({**INFO, "DriverStatus": status}), host="tcp://127.0.0.1:1")
+    assert engine.store == "containerd" and engine.remote
+
+
+def test_a_client_without_an_engine_says_why() -> None:
+    text = json.dumps({"ServerErrors": ["Cannot connect to the Docker daemon"], "Architecture": ""})
+    with pytest.raises(BuildError, match="does not answer") as caught:
+        parse_info(text, host="")
+    assert caught.value.details == ("Cannot connect to the Docker daemon",)
+
+
+def test_an_engine_that_was_asked_for_is_not_replaced(tmp_path: Path) -> None:
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "FREEHOLD_CACHE": str(tmp_path)}
+    with (
+        pytest.raises(BuildError, match=r"DOCKER_HOST=unix://.* does not answer") as caught,
+        local_engine(runner=LocalRunner(), console=Console(quiet=True), environ=environ),
+    ):
+        pass
+    assert "unset DOCKER_HOST" in caught.value.hint
+    assert not (tmp_path / "engine").exists()
+
+
+def test_the_private_engine_leaves_the_network_alone() -> None:
+    argv = dockerd_argv(Path("/c"), Path("/r"))
+    assert {"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"} <= set(argv)
+    assert "--ip-forward=false" in argv
+    assert {a for a in argv if "=/" in a or "unix:" in a} >= {
+        "--data-root=/c/data",
+        "--pidfile=/r/docker.pid",
+    }
