@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ REMEMBER = f"tar -C /var/lib/freehold -cpf {PRISTINE} ."
 
 RESET = f"""\
 set -eu
-systemctl is-active -q docker.socket docker || systemctl start docker
+systemctl is-active -q docker || {{ systemctl reset-failed docker; systemctl start docker; }}
 ids=$(docker ps -aq); [ -z "$ids" ] || docker rm --force --volumes $ids >/dev/null
 for network in $(docker network ls --filter type=custom --format '{{{{.Name}}}}'); do
     [ "$network" = freehold ] || docker network rm "$network" >/dev/null
@@ -197,7 +198,11 @@ class Host:
         argv = ("bash", "-c", command) if isinstance(command, str) else tuple(command)
         if user != "root":
             argv = ("runuser", "-u", user, "--", *argv)
-        return self._runner.run(self._booted().enter(*argv), stdin=stdin, timeout=timeout, check=check)
+        try:
+            return self._runner.run(self._booted().enter(*argv), stdin=stdin, timeout=timeout, check=check)
+        except ProcessError as exc:
+            exc.add_note("\n".join((f"on {self.name}: {shlex.join(argv)}", *exc.details)))
+            raise
 
     def testinfra(self, *, sudo: bool = True) -> Any:
         """A testinfra host that goes over SSH as the operator does; with `sudo` it sees as root."""
@@ -216,7 +221,8 @@ class Host:
         self.exec(argv, stdin=data)
 
     def restart_service(self, unit: str) -> None:
-        self.exec(("systemctl", "restart", unit))
+        # Tests restart more often than a unit's start limit has it.
+        self.exec(f"systemctl reset-failed {unit}; systemctl restart {unit}")
 
     def journal(self, unit: str = "", lines: int = 50) -> str:
         """The last lines of the journal, of one unit or of all."""

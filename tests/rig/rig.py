@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
 from freehold.console import Console
+from freehold.errors import ProcessError
 from freehold.files import write_atomic
-from freehold.process import Argument, Completed, Runner, Started
+from freehold.process import Argument, Completed, Runner, Started, paste
 from freehold.secret import Secret
 from tests.rig import delay, identity, netns, request, slot, sweep, tree
 from tests.rig.control import Operator
@@ -230,9 +231,14 @@ class Rig:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run a program in the operator's namespace, with the operator's home and SSH files."""
-        return self._runner.run(
-            (self.enter, *argv), cwd=cwd, env=env, stdin=stdin, timeout=timeout, check=check, on_line=on_line
-        )
+        command = (self.enter, *argv)
+        try:
+            return self._runner.run(
+                command, cwd=cwd, env=env, stdin=stdin, timeout=timeout, check=check, on_line=on_line
+            )
+        except ProcessError as exc:
+            exc.add_note("\n".join((f"as the operator: {paste(argv)}", *exc.details)))
+            raise
 
     def control_start(
         self,

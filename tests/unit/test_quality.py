@@ -1,0 +1,62 @@
+"""Lint, format and types are tests like any other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from freehold.process import Completed, LocalRunner
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run(program: str, *words: str, cwd: Path = ROOT) -> Completed:
+    return LocalRunner().run((BIN / program, *words), cwd=cwd, timeout=600, check=False)
+
+
+def said(done: Completed) -> str:
+    return f"{done.stdout}\n{done.stderr}"
+
+
+CHECKS = {
+    "ruff check": ("ruff", "check", "."),
+    "ruff format": ("ruff", "format", "--check", "."),
+    "mypy": ("mypy",),
+    "mypy of the tests": ("mypy", "--explicit-package-bases", "tests"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_code_passes(name: str) -> None:
+    done = run(*CHECKS[name])
+    assert done.returncode == 0, said(done)
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "text"),
+    [
+        ("ruff", ("check",), "import os\n"),
+        ("ruff", ("check",), "def f() -> None:\n    print('a library does not print')\n"),
+        ("ruff", ("format", "--check"), "x = {  'a':1 }\n"),
+        ("mypy", (), "def f(x): return x\n"),
+        ("mypy", (), "x: int = 'text'\n"),
+    ],
+)
+def test_a_fault_does_not_pass(program: str, words: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    """The project's own settings find it, in a file outside of the project."""
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text(text)
+    done = run(program, *words, *_settings(program), str(faulty))
+    assert done.returncode == 1, said(done)
+    assert "faulty.py" in said(done)
+
+
+def _settings(program: str) -> tuple[str, ...]:
+    return (
+        (f"--config={ROOT / 'pyproject.toml'}",)
+        if program == "ruff"
+        else (f"--config-file={ROOT / 'pyproject.toml'}",)
+    )
