@@ -119,7 +119,7 @@ class Fleet:
                         on_line=lambda step, line: self._line(host, step, line),
                     )
                 except FreeholdError as exc:
-                    board.fail(host, exc.message)
+                    board.fail(host, exc.message.removeprefix(f"{host}: "))
                     raise
                 failed = result.failed
                 if result.ok:

@@ -65,7 +65,7 @@ def held(
 def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[str], None] | None) -> None:
     deadline = time.monotonic() + wait + 45
     rest = b""
-    holder = ""
+    holder: str | None = None
     channel.settimeout(1.0)
     while time.monotonic() < deadline:
         try:
@@ -94,7 +94,7 @@ def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[
         if not data:
             break
     raise LockedError(
-        _sentence(host, holder) if holder else f"{host}: the lock could not be taken",
+        _sentence(host, holder) if holder is not None else f"{host}: the lock could not be taken",
         hint="wait for it with --lock-wait, or look with `freehold lock status`",
     )
 

@@ -13,28 +13,32 @@ from lab.state import load_state
 LAB_FILE = Path("config/lab.yml")
 
 
-def lab_name(config: DeployConfig) -> str:
-    """The lab of a service (and destination)."""
-    return config.name
+def lab_file(root: Path) -> LabFile:
+    """`config/lab.yml`, or the default where there is none."""
+    path = root / LAB_FILE
+    return load_lab_file(path, name=str(LAB_FILE)) if path.exists() else LabFile()
+
+
+def lab_name(config: DeployConfig, root: Path) -> str:
+    """The lab of a service (and destination), unless the lab's file names another."""
+    return lab_file(root).name or config.name
 
 
 def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
     """One machine per host with the same roles; sizes and image from `config/lab.yml` where it exists."""
-    path = root / LAB_FILE
-    file = load_lab_file(path) if path.exists() else LabFile()
     hosts = [(host, tuple(role.name for role in config.roles_on(host))) for host in config.hosts]
-    return mirror(lab_name(config), hosts, file=file, profile=lab_profile(root))
+    return mirror(config.name, hosts, file=lab_file(root), profile=lab_profile(root))
 
 
 def lab_profile(root: Path) -> HostProfile:
     """`config/host.yml` as a lab uses it: its machines accept the lab's own key, not the operator's."""
     path = root / "config" / "host.yml"
-    return load_profile(path) if path.exists() else HostProfile()
+    return load_profile(path, name="config/host.yml") if path.exists() else HostProfile()
 
 
 def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:
     """Each host's machine; LabError where the lab is not up or lacks one."""
-    state = load_state(lab_name(config))
+    state = load_state(lab_name(config, root))
     found = {}
     for host in config.hosts:
         machine = state.machine(host)

@@ -26,9 +26,14 @@ from deployer.endpoint import Endpoint
 from deployer.script import Script, ScriptResult, StreamParser
 from freehold.errors import ConnectError, DeadlineError, HostError, HostKeyError
 
-CONNECT_TIMEOUT = 30
+CONNECT_TIMEOUT = 15
+HANDSHAKE_TIMEOUT = 30
 CONNECT_TRIES = 3
-KEEPALIVE = 15
+KEEPALIVE = 5
+SILENCE = 20
+"""Seconds without a word from a host after which its connection counts as lost."""
+TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""Linux has it; elsewhere a host that vanishes is noticed later."""
 CHUNK = 65536
 
 
@@ -200,7 +205,7 @@ class Remote:
         transport = self._transport()
         self.execs += 1
         try:
-            channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+            channel = transport.open_session(timeout=HANDSHAKE_TIMEOUT)
         except (paramiko.SSHException, EOFError, OSError) as exc:
             self.close()
             raise ConnectError(
@@ -263,6 +268,9 @@ class Remote:
             self._connection = self._open()
             transport: paramiko.Transport = self._connection.transport
             transport.set_keepalive(KEEPALIVE)
+            # A host that vanishes says no word; its silence would be noticed after a quarter of an hour.
+            if isinstance(transport.sock, socket.socket) and TCP_USER_TIMEOUT is not None:
+                transport.sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE * 1000)
             return transport
 
     def _open(self) -> Connection:
@@ -291,7 +299,8 @@ class Remote:
                     hint="set `ssh.user` and `ssh.keys`, or load the key into the agent (ssh-add)",
                 ) from exc
             except (OSError, paramiko.SSHException, EOFError) as exc:
-                if attempt == CONNECT_TRIES or isinstance(exc, socket.gaierror):
+                # A second try is for a host that says no for a moment, not for one that says nothing.
+                if attempt == CONNECT_TRIES or isinstance(exc, socket.gaierror | TimeoutError):
                     raise ConnectError(
                         f"no SSH connection to {connection.host}:{connection.port}: {_reason(exc)}",
                         host=self.name,
@@ -305,8 +314,8 @@ class Remote:
         end = self.endpoint
         config = Config() if end.config_files is None else Config(ssh_config=_ssh_config(end.config_files))
         arguments: dict[str, Any] = {
-            "banner_timeout": CONNECT_TIMEOUT,
-            "auth_timeout": CONNECT_TIMEOUT,
+            "banner_timeout": HANDSHAKE_TIMEOUT,
+            "auth_timeout": HANDSHAKE_TIMEOUT,
             "look_for_keys": not end.keys_only,
             "allow_agent": not end.keys_only,
         }
@@ -368,7 +377,14 @@ def _send(channel: paramiko.Channel, chunks: Iterator[bytes]) -> threading.Threa
         # A command that ends without reading everything says why by its exit status.
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             for data in chunks:
-                channel.sendall(data)
+                rest = memoryview(data)
+                while rest:
+                    try:
+                        rest = rest[channel.send(bytes(rest)) :]
+                    except TimeoutError:
+                        # The reader's time-out counts for writing too: the window is full, no more.
+                        if channel.closed:
+                            return
             channel.shutdown_write()
 
     thread = threading.Thread(target=work, daemon=True)

@@ -52,9 +52,9 @@ def text_error(result: ScriptResult, title: Callable[[str], str] = str) -> HostE
         hint = "check the network, then run again" if result.returncode == -1 else ""
         return HostError(cause, host=result.host, step=step.name if step else "", hint=hint, details=detail)
     cause = next((line[len(CAUSE) :] for line in step.lines if line.startswith(CAUSE)), "")
-    lines = [line for line in step.lines if not line.startswith((CAUSE, "waiting: "))]
+    lines = [line for line in step.lines if not line.startswith((CAUSE, "waiting: ", "See 'docker "))]
     if not cause:
-        cause = next((line for line in reversed(step.lines) if line.strip()), "it printed nothing")
+        cause = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
     whole = "\n".join([cause, *lines])
     hint = next((hint for word, hint in HINTS if word.lower() in whole.lower()), "")
     return StepFailed(

@@ -203,6 +203,10 @@ def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: 
             remove.append(container.name)
         if container.version not in keep:
             gone[container.version] = container.image
+    for container in known.containers:
+        if container.role not in roles:
+            # Image and files of the version belong to this role's container too.
+            gone.pop(container.version, None)
     return phases.Leftovers(tuple(stop), tuple(remove), gone)
 
 

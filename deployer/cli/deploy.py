@@ -70,8 +70,11 @@ def run_deploy(
             from deployer.delivery import over_ssh
             from deployer.engine import local_engine
             from deployer.images import build_app
+            from deployer.images.dockerfile import import_bases
 
             with local_engine(runner=runner, console=console, environ=context.environ) as engine:
+                dockerfile = session.root / (config.builder.context or ".") / config.builder.dockerfile
+                import_bases(dockerfile, engine=engine, runner=runner, console=console)
                 with console.step(f"Building {config.image_name(version)}"):
                     image = build_app(
                         config, version, root=session.root, engine=engine, runner=runner, console=console

@@ -19,7 +19,8 @@ def run_argv(
     The environment comes from a file, except for the variables `by_name`, whose values hold line
     breaks: Docker's env files cannot, so they are taken from the command's own environment.
     """
-    argv = ["docker", "run", "--detach", "--restart", "unless-stopped"]
+    # The image has been delivered; a registry that happens to have one of this name is not asked.
+    argv = ["docker", "run", "--detach", "--pull", "never", "--restart", "unless-stopped"]
     argv += ["--name", config.container_name(role, version)]
     if "network" not in role.options:
         argv += ["--network", layout.NETWORK]

@@ -27,6 +27,11 @@ def version(name: str, version: str) -> str:
     return f"{app(name)}/versions/{version}"
 
 
+def before(name: str, version: str = "") -> str:
+    """What a version's directory held before a deploy of that very version; without one, all of them."""
+    return f"{app(name)}/before" + (f"/{version}" if version else "")
+
+
 def env_file(name: str, version_: str, role: str) -> str:
     """The environment of a role's container at a version, 0600."""
     return f"{version(name, version_)}/{role}.env"

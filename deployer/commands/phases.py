@@ -36,6 +36,7 @@ def prepare(
             "\n".join(
                 [
                     *([shlex.join(retag)] if retag else []),
+                    shlex.join(["keep_files", *_files(config, version)]),
                     f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
                     proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
                 ]
@@ -52,6 +53,11 @@ def prepare(
         steps.append(Step(f"start-{role.name}", start, f"start {role.name}"))
     steps += ready_steps(config, roles, version)
     return guarded(config, steps)
+
+
+def _files(config: DeployConfig, version: str) -> tuple[str, str]:
+    """A version's directory, and where it is kept while the same version is deployed again."""
+    return layout.version(config.name, version), layout.before(config.name, version)
 
 
 def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> list[Step]:
@@ -118,6 +124,8 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
         prune.append(f"rm -rf {shlex.quote(layout.version(config.name, version))}")
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
+    kept = f"rm -rf {shlex.quote(layout.before(config.name))}"
+    steps.append(Step("settle", kept, "forget the way back"))
     steps.append(audit_step(config, audit))
     return guarded(config, steps, keep_going=True)
 
@@ -151,6 +159,8 @@ def undo(
             targets.append(f"rm -f {shlex.quote(layout.target(prefix))}")
     if targets:
         steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
+    steps.append(Step("files", shlex.join(["put_files_back", *_files(config, version)]), "its files back"))
+    if targets:
         steps.append(Step("routes", proxy.activate_fragment(config, facts.version), "routes back"))
     removal: list[str] = []
     for role in roles:

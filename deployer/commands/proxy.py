@@ -43,7 +43,11 @@ def file_name(host: str) -> str:
 
 def site(proxy: Proxy, host: str) -> str:
     """The site of one host name."""
-    routes = f"\timport {layout.PROXY}/routes/{file_name(host)}/*.caddy\n"
+    routes = (
+        f"\timport {layout.PROXY}/routes/{file_name(host)}/*.caddy\n"
+        # Without it Caddy answers a path that nobody serves with an empty 200.
+        '\trespond "nothing is served here" 404\n'
+    )
     if not proxy.ssl:
         return f"http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     plain = "\tredir https://{host}{uri} 308\n" if proxy.ssl_redirect else routes
@@ -54,20 +58,21 @@ def site(proxy: Proxy, host: str) -> str:
 
 
 def route(proxy: Proxy, prefix: str) -> str:
-    """The route of one role: `handle` blocks, the longest path first (Caddy sorts them)."""
+    """The route of one role: `handle` blocks, of which Caddy tries the longest path first.
+
+    It sorts blocks whose matcher is one path written inline, across all services of a host name; a
+    named matcher of two paths would be tried in the order of the files.
+    """
     body = upstream(proxy, prefix)
-    if not proxy.prefixes:
-        return f"handle {{\n{body}}}\n"
     blocks = []
-    for path in proxy.prefixes:
+    for path in proxy.prefixes or ("/",):
         clean = path.rstrip("/")
         if not clean:
             blocks.append(f"handle {{\n{body}}}\n")
             continue
-        matcher = f"@{_word(prefix)}_{_word(clean)} path {clean} {clean}/*\n"
         strip = f"\turi strip_prefix {clean}\n" if proxy.strip_path_prefix else ""
         header = f"\trequest_header X-Forwarded-Prefix {clean}\n" if proxy.strip_path_prefix else ""
-        blocks.append(f"{matcher}handle @{_word(prefix)}_{_word(clean)} {{\n{strip}{header}{body}}}\n")
+        blocks += [f"handle {matcher} {{\n{strip}{header}{body}}}\n" for matcher in (f"{clean}/*", clean)]
     return "".join(blocks)
 
 
@@ -95,10 +100,6 @@ def upstream(proxy: Proxy, prefix: str) -> str:
 
 def _trusts(proxy: Proxy) -> bool:
     return proxy.forward_headers if proxy.forward_headers is not None else not proxy.ssl
-
-
-def _word(text: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in text)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:

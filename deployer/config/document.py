@@ -19,7 +19,7 @@ from deployer.config.env import RootEnv, env_schema, root_env
 from deployer.config.logs import Logging, Output
 from deployer.config.proxy import Healthcheck, Proxy, proxy_schema
 from deployer.config.servers import Boot, RoleSettings, servers, servers_schema
-from freehold.settings import describe, fail, read, setting
+from freehold.settings import describe, fail, read, setting, unknown_key
 from freehold.yamlfile import Node
 
 HOOKS = (
@@ -40,6 +40,9 @@ def hooks_output(node: Node) -> Mapping[str, str]:
     """`verbose` or `quiet` for all hooks (under the key ""), or by hook."""
     if node.kind != "map":
         return types.MappingProxyType({"": _level(node)})
+    for name, entry in node.items():
+        if name not in HOOKS:
+            unknown_key(name, entry, HOOKS)
     return types.MappingProxyType({name: _level(entry) for name, entry in node.items()})
 
 

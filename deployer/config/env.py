@@ -110,4 +110,5 @@ def env_schema(cls: type[Env]) -> Mapping[str, Any]:
     """The JSON schema of an environment: flat, or with `clear` and `secret`."""
     from freehold.reference import type_schema
 
-    return {"anyOf": [type_schema(cls), shorthand.SCALARS, {"type": "null"}]}
+    flat = {**shorthand.SCALARS, "not": {"anyOf": [{"required": [name]} for name in _SPECIAL]}}
+    return {"anyOf": [type_schema(cls), flat, {"type": "null"}]}

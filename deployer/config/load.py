@@ -70,11 +70,19 @@ def load_config(
         found = load_secrets(root, destination, environ, runner, path=document.secrets_path)
         warnings += found.warnings
         lookup = found
+    hooks = document.hooks_path or next((path for path in HOOKS if (root / path).is_dir()), HOOKS[0])
+    for old in ("pre-traefik-reboot", "post-traefik-reboot"):
+        if (root / hooks / old).is_file():
+            raise ConfigError(
+                f"the hook {old} is Kamal 1's",
+                where=Location(f"{hooks}/{old}"),
+                hint=f"rename it to {old.replace('traefik', 'proxy')}",
+            )
     around = Surroundings(
         file=str(file),
         destination=destination,
         destinations=destinations(root, file),
-        hooks_path=next((path for path in HOOKS if (root / path).is_dir()), HOOKS[0]),
+        hooks_path=hooks,
         secrets=lookup,
         version=version or environ.get("VERSION") or None,
     )
@@ -108,7 +116,13 @@ def read_files(root: Path, file: Path, destination: str | None, world: World) ->
         node = _parse(rendered[name], name)
         merged = merge(merged, node) if merged is not None else node
     assert merged is not None
-    partial = Loaded(merged, rendered, tuple(text for one in rendered.values() for text in one.warnings))
+    warnings = [text for one in rendered.values() for text in one.warnings]
+    for name, one in rendered.items():
+        for line, variable in dict.fromkeys(one.unset):
+            warnings.append(
+                f"{name}:{line} the environment variable {variable} is not set; its place is empty"
+            )
+    partial = Loaded(merged, rendered, tuple(warnings))
     return Loaded(without_empty(merged, partial.unset), rendered, partial.warnings)
 
 

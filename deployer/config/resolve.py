@@ -36,7 +36,7 @@ class Surroundings:
     def destination_hint(self, otherwise: str) -> str:
         """The hint for something that a destination's file may hold."""
         if self.destination is None and self.destinations:
-            return f"or choose a destination with -d: {', '.join(self.destinations)}; {otherwise}"
+            return f"{otherwise}; or choose a destination with -d: {', '.join(self.destinations)}"
         return otherwise
 
 
@@ -90,7 +90,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         stop_timeout=document.stop_timeout,
         retain_containers=document.retain_containers,
         run_directory=document.run_directory,
-        hooks_path=document.hooks_path or around.hooks_path,
+        hooks_path=around.hooks_path,
         hooks_output=document.hooks_output,
         version=around.version,
         warnings=tuple(warnings),

@@ -144,7 +144,7 @@ def servers(node: Node) -> Mapping[str, RoleSettings]:
 
 
 def _role(name: str, node: Node) -> RoleSettings:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+    if not re.fullmatch(r"(?!\d+\.\d)[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         fail(
             node.key_where or node,
             f"{name!r} is no name for a role",

@@ -26,7 +26,11 @@ SIZE: Mapping[str, Any] = {
 SCALAR: Mapping[str, Any] = {"type": ["string", "number", "boolean", "null"]}
 SCALARS: Mapping[str, Any] = {"type": "object", "additionalProperties": SCALAR}
 CLEAR: Mapping[str, Any] = {
-    "anyOf": [SCALARS, {"type": "array", "items": {"anyOf": [SCALARS, {"type": "string"}]}}]
+    "anyOf": [
+        SCALARS,
+        {"type": "array", "items": {"anyOf": [SCALARS, {"type": "string"}]}},
+        {"type": "null"},
+    ]
 }
 TEXTS: Mapping[str, Any] = {
     "anyOf": [{"type": ["string", "number"]}, {"type": "array", "items": {"type": ["string", "number"]}}]

@@ -55,9 +55,10 @@ report() {
     exit 1
 }
 
-# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, health.
+# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
+# and health.
 check_running() {
-    local code restarts
+    local code
     read -r status code restarts health <<<"$(state "$1")"
     case $status in
         exited | dead) report "$1" "the container ended with exit code $code" ;;
@@ -88,12 +89,16 @@ wait_web() {
 }
 
 # wait_worker NAME DELAY DEADLINE: until Docker's health check is content, or for want of one until
-# the container has run for DELAY seconds.
+# the container has run for DELAY seconds without starting again.
 wait_worker() {
-    local name=$1 end limit
-    end=$((SECONDS + $2)) limit=$((SECONDS + $3))
+    local name=$1 delay=$2 end limit seen=0
+    # SECONDS counts whole seconds: one more, so that none is missing.
+    end=$((SECONDS + delay + 1)) limit=$((SECONDS + $3 + delay))
     while :; do
         check_running "$name"
+        if [ "$restarts" != "$seen" ]; then
+            seen=$restarts end=$((SECONDS + delay + 1))
+        fi
         case $health in
             healthy) break ;;
             starting | unhealthy)
@@ -221,4 +226,21 @@ put_back() {
     local old
     old=$(docker ps --all --format '{{.Names}}' --filter "name=^/?$1_replaced_" | sort | tail -n 1)
     [ -z "$old" ] || docker rename "$old" "$1"
+}
+
+# keep_files DIRECTORY COPY: before the same version is deployed once more. What an earlier run kept
+# and nobody put back is the older and stays.
+keep_files() {
+    if [ ! -d "$1" ] || [ -d "$2" ]; then return; fi
+    mkdir -p "$(dirname "$2")"
+    rm -rf "$2.new"
+    cp -a "$1" "$2.new"
+    mv "$2.new" "$2"
+}
+
+# put_files_back DIRECTORY COPY: as `keep_files` found it.
+put_files_back() {
+    if [ ! -d "$2" ]; then return; fi
+    rm -rf "$1"
+    mv "$2" "$1"
 }

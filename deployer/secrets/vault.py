@@ -142,7 +142,7 @@ def fetch(adapter: str, wanted: Wanted, vault: Vault) -> dict[str, str]:
         raise UsageError(f"the adapter {adapter} needs --account", hint="name the account to sign in with")
     try:
         return found.fetch(wanted, vault)
-    except json.JSONDecodeError as exc:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as exc:
         raise ProcessError(
             f"the adapter {adapter} did not understand what the program printed",
             hint="its version may be too old or too new; run it by hand",

@@ -93,7 +93,9 @@ LIST: Mapping[str, Callable[..., Value]] = {
     "-": lambda value, other: [item for item in value if item not in other],
     "&": lambda value, other: _unique([item for item in value if item in other]),
     "|": lambda value, other: _unique(value + other),
-    "*": lambda value, given: given.join(map(text, value)) if isinstance(given, str) else value * given,
+    "*": lambda value, given: (
+        given.join(map(text, value)) if isinstance(given, str) else value * min(given, 10_000)
+    ),
     "to_a": lambda value: value,
 }
 

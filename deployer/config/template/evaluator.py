@@ -12,9 +12,9 @@ from deployer.config.template import syntax as s
 from deployer.config.template.lexer import fail
 from deployer.config.template.output import Output
 from deployer.config.template.reader import SUPPORTED
-from deployer.config.template.values import Value, inspect, text, truthy
+from deployer.config.template.values import Value, inspect, regexp, text, truthy
 from deployer.config.template.world import World
-from freehold.errors import ConfigError, FreeholdError
+from freehold.errors import FreeholdError
 
 MAX_STEPS = 200_000
 
@@ -65,11 +65,13 @@ class Evaluator:
         if not tree.comment:
             self.output.computed(text(self.run(tree.value)), tree.line)
             return
+        mark = len(self.unset)
         try:
             value = text(self.run(tree.value))
         except FreeholdError:
             # What stands in a YAML comment cannot matter, whatever it is.
             value = ""
+        del self.unset[mark:]
         self.output.computed(value, tree.line)
 
     def joined(self, tree: s.Joined) -> Value:
@@ -87,10 +89,8 @@ class Evaluator:
         return ran.stdout
 
     def regexp(self, tree: s.Regexp) -> Value:
-        flags = re.IGNORECASE if "i" in tree.flags else 0
-        source = tree.pattern.replace(r"\A", "^").replace(r"\z", r"\Z").replace(r"\h", "[0-9a-fA-F]")
         try:
-            return re.compile(source, flags | re.MULTILINE)
+            return regexp(tree.pattern, tree.flags)
         except re.error as exc:
             self.fail(f"/{tree.pattern}/ is not understood: {exc}")
 
@@ -300,6 +300,9 @@ def evaluate(tree: s.Tree, name: str, world: World) -> Evaluator:
         evaluator.run(tree)
     except Leaving as leaving:
         evaluator.fail(f"{leaving.kind!r} stands outside a block")
-    except RecursionError as exc:
-        raise ConfigError(f"{name}: ERB: nested too deeply") from exc
+    except RecursionError:
+        evaluator.fail("nested too deeply")
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as exc:
+        # A value of another kind than its use needs: what Ruby would raise, too.
+        evaluator.fail(f"the values do not fit here: {exc}")
     return evaluator

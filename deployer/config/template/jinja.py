@@ -33,22 +33,15 @@ def render_jinja(text: str, name: str, world: World, destination: str | None) ->
 
     if _OPEN in text or _CLOSE in text:
         raise ConfigError("characters of the private use area are not allowed", where=Location(name))
-    unset: list[tuple[int, str]] = []
-
-    class Missing(jinja2.StrictUndefined):
-        """Remembers nothing; its message names the variable."""
-
     environment = ImmutableSandboxedEnvironment(
-        undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        undefined=jinja2.StrictUndefined, lstrip_blocks=True, keep_trailing_newline=True
     )
-    warnings: list[str] = []
 
     def run(script: str) -> str:
         ran = world.run(script, world.environ)
         if ran.returncode != 0:
             raise ConfigError(
                 f"the command {script!r} exited with {ran.returncode}",
-                where=Location(name),
                 details=ran.stderr.strip().splitlines()[-5:],
             )
         return ran.stdout.rstrip("\n")
@@ -73,13 +66,17 @@ def render_jinja(text: str, name: str, world: World, destination: str | None) ->
                 hint=f'set it, or give it a default: {{{{ env.{variable[1]} | default("…") }}}}',
             ) from exc
         raise ConfigError(f"Jinja2: {exc}", where=Location(name, line)) from exc
+    except ConfigError as exc:
+        raise ConfigError(
+            exc.message, where=Location(name, _line_of(exc)), hint=exc.hint, details=exc.details
+        ) from exc
     except OSError as exc:
         raise ConfigError(
             f"Jinja2: {exc.filename}: {exc.strerror}", where=Location(name, _line_of(exc))
         ) from exc
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
         raise ConfigError(f"Jinja2: {exc}", where=Location(name, _line_of(exc))) from exc
-    return _unmarked(marked, text, tuple(unset), tuple(warnings))
+    return _unmarked(marked, text)
 
 
 def _line_of(exc: BaseException) -> int:
@@ -97,7 +94,6 @@ def _marked(text: str) -> str:
     parts: list[str] = []
     at, line = 0, 1
     after = ""
-    raw = False
     for tag in [*_TAG.finditer(text), None]:
         end = tag.start() if tag else len(text)
         before = tag.group()[:3] if tag else ""
@@ -107,7 +103,6 @@ def _marked(text: str) -> str:
             break
         parts.append(tag.group())
         line += tag.group().count("\n")
-        raw = re.match(r"\{%-?\s*raw\b", tag.group()) is not None or (raw and "endraw" not in tag.group())
         after = tag.group()[-3:]
         at = tag.end()
     return "".join(parts)
@@ -117,19 +112,15 @@ def _mark(data: str, line: int, after: str, before: str) -> str:
     lines = data.split("\n")
     marked: list[str] = []
     for offset, part in enumerate(lines[:-1]):
-        # The newline right behind `%}` is taken away by trim_blocks, blanks behind `-%}` by the dash.
-        trimmed = (offset == 0 and not part and after.endswith("%}")) or (
-            after.startswith("-") and not "".join(lines[: offset + 1]).strip()
-        )
-        # Blanks in front of `{%-` and `{{-` go too.
+        # Blanks behind `-%}` and in front of `{%-` are taken away with their newlines.
+        trimmed = after.startswith("-") and not "".join(lines[: offset + 1]).strip()
         stripped = before.endswith("-") and not "".join(lines[offset + 1 :]).strip()
         marked.append(part if trimmed or stripped else f"{part}{_OPEN}{line + offset}{_CLOSE}")
     return "\n".join([*marked, lines[-1]])
 
 
-def _unmarked(
-    marked: str, template: str, unset: tuple[tuple[int, str], ...], warnings: tuple[str, ...]
-) -> Rendered:
+def _unmarked(marked: str, template: str) -> Rendered:
+    """The text without marks, and the lines that they name."""
     source = template.split("\n")
     lines: list[int] = []
     texts: list[str] = []
@@ -142,4 +133,4 @@ def _unmarked(
         texts.append(plain)
         if source[lines[-1] - 1] == plain:
             verbatim.add(number)
-    return Rendered("\n".join(texts), tuple(lines), frozenset(verbatim), unset, warnings)
+    return Rendered("\n".join(texts), tuple(lines), frozenset(verbatim))

@@ -76,9 +76,10 @@ def tokens(template: str, name: str) -> list[Token]:
     if "<%" in template[at:].replace("<%%", ""):
         offset = template.index("<%", at)
         fail("the ERB tag is never closed", name, line + template.count("\n", at, offset), "close it with %>")
-    if template[at:]:
-        found.append(Token("text", template[at:].replace("%%>", "%>"), line))
-    found.append(Token("end", None, line))
+    rest = template[at:]
+    if rest:
+        found.append(Token("text", rest.replace("%%>", "%>"), line))
+    found.append(Token("end", None, line + rest.count("\n")))
     return found
 
 

@@ -79,16 +79,19 @@ class Parser(Expressions):
 
     def words(self) -> s.Tree:
         """`not`, `and`, `or`."""
-        if self.is_word("not"):
-            line = self.advance().line
-            left: s.Tree = s.Not(line, self.expression())
-        else:
-            left = self.expression()
+        left = self.negated()
         while self.is_word("and", "or"):
             token = self.advance()
             self.newlines()
-            left = s.Logic(token.line, "&&" if token.value == "and" else "||", left, self.expression())
+            left = s.Logic(token.line, "&&" if token.value == "and" else "||", left, self.negated())
         return left
+
+    def negated(self) -> s.Tree:
+        """An expression, or `not` and an expression."""
+        if not self.is_word("not"):
+            return self.expression()
+        line = self.advance().line
+        return s.Not(line, self.expression())
 
     def block(self, closing: str) -> s.Block:
         line = self.token.line

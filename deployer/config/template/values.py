@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -66,3 +67,11 @@ def number(value: Value) -> float:
 def pattern(value: Value) -> re.Pattern[str]:
     """A regular expression, or a text as one."""
     return value if isinstance(value, re.Pattern) else re.compile(re.escape(text(value)))
+
+
+def regexp(source: str, flags: str) -> re.Pattern[str]:
+    """A regular expression of Ruby; `re.error` where Python has no such form."""
+    plain = source.replace(r"\A", "^").replace(r"\z", r"\Z").replace(r"\h", "[0-9a-fA-F]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(plain, re.MULTILINE | (re.IGNORECASE if "i" in flags else 0))

@@ -59,7 +59,7 @@ def test_words_for_numbers() -> None:
 
 def console(**kwargs: bool) -> tuple[Console, io.StringIO, io.StringIO]:
     out, err = io.StringIO(), io.StringIO()
-    return Console(out=out, err=err, **kwargs), out, err  # type: ignore[arg-type]
+    return Console(out=out, err=err, **kwargs), out, err
 
 
 def test_errors_show_place_details_and_hint() -> None:

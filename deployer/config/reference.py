@@ -1,0 +1,51 @@
+"""The reference of `config/deploy.yml`: sections, keys and the JSON schema, out of the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.config.accessory import AccessorySettings
+from deployer.config.connection import Ssh, Sshkit
+from deployer.config.delivery import Builder, Registry
+from deployer.config.document import Document
+from deployer.config.env import RootEnv
+from deployer.config.logs import Logging, Output
+from deployer.config.proxy import Proxy
+from deployer.config.servers import Boot, RoleSettings
+from freehold.errors import UsageError
+from freehold.reference import KeyDoc, json_schema, reference
+from freehold.settings import near
+
+SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
+    "configuration": ("", Document),
+    "servers": ("servers.ROLE.", RoleSettings),
+    "role": ("servers.ROLE.", RoleSettings),
+    "env": ("env.", RootEnv),
+    "proxy": ("proxy.", Proxy),
+    "builder": ("builder.", Builder),
+    "registry": ("registry.", Registry),
+    "accessory": ("accessories.NAME.", AccessorySettings),
+    "boot": ("boot.", Boot),
+    "logging": ("logging.", Logging),
+    "output": ("output.", Output),
+    "ssh": ("ssh.", Ssh),
+    "sshkit": ("sshkit.", Sshkit),
+}
+"""Sections by the names that `kamal docs` gives them: the prefix of their keys, and the declaration."""
+
+
+def section(name: str) -> list[KeyDoc]:
+    """The keys of a section; of `configuration` those at the top of the file. UsageError: no such section."""
+    if name not in SECTIONS:
+        guess = near(name, SECTIONS)
+        hint = f"did you mean {guess!r}?" if guess else f"there are: {', '.join(SECTIONS)}"
+        raise UsageError(f"there is no section {name!r}", hint=hint)
+    prefix, declaration = SECTIONS[name]
+    rows = reference(declaration, prefix)
+    return [row for row in rows if "." not in row.path] if name == "configuration" else rows
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `config/deploy.yml`, for editors."""
+    return json_schema(Document, title="config/deploy.yml", extensions=True)

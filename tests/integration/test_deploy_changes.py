@@ -1,0 +1,195 @@
+"""What may change between two deploys, and what has to outlast them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Control
+from tests.integration.app.project import Project, squeezed
+from tests.rig import Host, Rig
+
+
+@pytest.fixture
+def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
+    made = Project(rig, hosts, control.directory)
+    made.deploy("v1")
+    return made
+
+
+def test_routes_follow_the_configuration_and_the_rollback(project: Project) -> None:
+    first = project.hosts[0]
+
+    def seen(path: str, name: str) -> str:
+        answer = project.ask(first, path, name)
+        return answer.text.strip() if answer.status == 200 else str(answer.status)
+
+    # Other routes mean that Caddy reloads, which ends connections that are kept open but idle, as HTTP
+    # allows; a request on a fresh one is never lost.
+    with project.traffic(websocket=False, fresh_every=1):
+        assert seen("/version", "other.test") == "404"
+        project.config["proxy"] |= {"host": "shop.test,other.test"}
+        project.save()
+        project.deploy("v2")
+        assert seen("/version", "other.test") == seen("/version", "shop.test") == "v2"
+        assert project.environment(first)["APP_VERSION"] == "v2"
+
+        project.rollback("v1")
+        assert seen("/version", "shop.test") == "v1"
+        assert seen("/version", "other.test") == "404"
+    project.config["proxy"] |= {"host": "shop.test", "path_prefix": "/shop"}
+    project.save()
+    project.deploy("v3")
+    assert seen("/shop/version", "shop.test") == "v3"
+    assert seen("/version", "shop.test") == "404"
+    headers = project.ask(first, "/shop/request").json()["headers"]
+    assert headers["x-forwarded-prefix"] == "/shop"
+    assert headers["x-forwarded-host"] == "shop.test"
+
+
+def test_a_rollback_restores_environment_and_secrets(project: Project) -> None:
+    key = "-----BEGIN KEY-----\nab$c'd\n-----END KEY-----"
+    project.config["env"] = {"clear": {"GREETING": "it's $HOME #1"}, "secret": ["TOKEN", "KEY"]}
+    (project.directory / ".freehold" / "secrets").write_text(
+        f'TOKEN=new\nKEY="{key.replace("$", chr(92) + "$")}"\n'
+    )
+    (project.directory / "config" / "deploy.yml").write_text(dumped(project.config))
+    project.deploy("v2", "-v")
+    for host in project.hosts:
+        found = project.environment(host)
+        assert found["TOKEN"] == "new" and found["GREETING"] == "it's $HOME #1"
+        assert found["KEY"] == key
+        assert found["KAMAL_VERSION"] == "v2" and found["KAMAL_HOST"] == host.name
+        listed = host.exec("find /var/lib/freehold/apps -name '*.env*' -not -perm 600").stdout
+        assert listed == ""
+    project.rollback()
+    for host in project.hosts:
+        found = project.environment(host)
+        assert found["TOKEN"] == "s3cret-of-the-test" and found["GREETING"] == "hello"
+        assert "KEY" not in found
+
+
+def dumped(config: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def test_the_same_version_again(project: Project) -> None:
+    project.config["env"]["clear"]["GREETING"] = "changed"
+    project.save()
+    with project.traffic(websocket=False) as traffic:
+        project.send("v1")
+        traffic.seen(10)
+    assert project.settled("v1")
+    for host in project.hosts:
+        assert list(project.containers(host)) == ["shop-web-v1"]
+        assert project.environment(host)["GREETING"] == "changed"
+    # And when it fails, the one that served has its name again, with its routes and environment.
+    before = project.state()
+    project.config["env"]["clear"]["GREETING"] = "changed again"
+    project.config["proxy"] |= {"host": "shop.test,other.test"}
+    project.config["proxy"]["healthcheck"] |= {"path": "/nowhere", "max_attempts": 3}
+    project.save()
+    project.send("v1", expect=1)
+    project.same_as(before)
+    assert project.settled("v1")
+    assert project.ask(project.hosts[0], name="other.test").status == 404
+
+
+def test_a_second_service_beside_the_first(project: Project, rig: Rig, tmp_path_factory: Any) -> None:
+    other = Project(rig, project.hosts, tmp_path_factory.mktemp("blog"))
+    other.config |= {"service": "blog", "image": "freehold/blog"}
+    other.config["proxy"]["host"] = "blog.test"
+    other.save()
+    with project.traffic(websocket=False, fresh_every=1) as traffic:
+        other.deploy("b1")
+        assert other.ask(project.hosts[1], name="blog.test").text.strip() == "b1"
+        other.deploy("b2")
+        other.rollback()
+        assert other.ask(project.hosts[1], name="blog.test").text.strip() == "b1"
+        traffic.seen(10)
+        other.freehold("app", "remove", "-y")
+        traffic.seen(10)
+    for host in project.hosts:
+        assert other.containers(host) == {}
+        assert project.ask(host, name="blog.test").status == 404
+    assert project.settled("v1")
+
+
+def test_old_versions_are_kept_and_pruned(project: Project) -> None:
+    project.config["retain_containers"] = 2
+    project.save()
+    project.image("sick", "crash")
+    for version in ("v2", "v3", "v4"):
+        project.deploy(version)
+    project.send("sick", expect=1)
+    for host in project.hosts:
+        assert set(project.containers(host)) == {"shop-web-v2", "shop-web-v3", "shop-web-v4"}
+        listed = host.exec("docker images freehold/shop --format '{{.Tag}}'").stdout.split()
+        assert set(listed) >= {"v2", "v3", "v4"} and "v1" not in listed
+    project.rollback("v2")
+    assert project.settled("v2")
+    refused = squeezed(project.rollback("v1", expect=2))
+    assert "kept there: v2, v3, v4" in refused, refused
+
+
+def test_workers_and_web_in_one_service(project: Project) -> None:
+    project.config["servers"]["jobs"] = {
+        "hosts": ["web-2"],
+        "cmd": "python3 -c 'import time; print(\"working\", flush=True); time.sleep(3600)'",
+    }
+    project.save()
+    project.deploy("v2")
+    first, second = project.hosts
+    assert set(project.containers(first, everything=False)) == {"shop-web-v2"}
+    assert set(project.containers(second, everything=False)) == {"shop-web-v2", "shop-jobs-v2"}
+    project.config["servers"]["jobs"]["cmd"] = "python3 -c 'raise SystemExit(4)'"
+    project.save()
+    failed = squeezed(project.deploy("v3", expect=1))
+    assert "web-2" in failed and "exit code 4" in failed, failed
+    assert set(project.containers(second, everything=False)) == {"shop-web-v2", "shop-jobs-v2"}
+    assert project.serving() == ("v2", "v2")
+    logs = project.freehold("app", "logs", "-r", "jobs", "-T").stdout
+    assert "working" in logs
+
+
+def test_everything_comes_back_after_a_power_cut_and_a_reboot(project: Project) -> None:
+    first, second = project.hosts
+    targets = "cat /var/lib/freehold/proxy/targets/shop-web"
+    before = [host.exec(targets).stdout for host in project.hosts]
+    first.kill()
+    first.start()
+    second.reboot()
+    project.until(lambda: answers(project) == ("v1", "v1"), "both hosts after the reboot")
+    assert [host.exec(targets).stdout for host in project.hosts] == before
+    project.deploy("v2")
+    assert project.settled("v2")
+
+
+def answers(project: Project) -> tuple[str, ...]:
+    """What the hosts answer, or that they do not."""
+    try:
+        return project.serving()
+    except OSError:
+        return ()
+
+
+def test_looking_inside(project: Project) -> None:
+    first = project.hosts[0]
+    for _ in range(3):
+        project.ask(first, "/version")
+    logs = project.freehold("app", "logs", "-n", "50").stdout
+    assert "shop v1 starts" in logs and "web-2" in logs
+    grep = project.freehold("app", "logs", "--grep", "starts", "-h", "web-1").stdout
+    assert grep.count("\n") == 1 and "shop v1 starts" in grep
+    details = project.freehold("app", "details", "--json").stdout
+    assert details.count('"shop-web-v1"') == 2
+    assert project.freehold("app", "version", "--json").stdout.count("v1") == 2
+    done = project.freehold("app", "exec", "--reuse", "-h", "web-1", "--", "cat", "/etc/hostname")
+    assert done.stdout.strip()
+    done = project.freehold("app", "exec", "-h", "web-2", "--", "echo $KAMAL_VERSION $TOKEN")
+    assert "v1 s3cret-of-the-test" in done.stdout
+    audit = project.freehold("audit").stdout
+    assert "deployed v1" in audit and "root@" in audit

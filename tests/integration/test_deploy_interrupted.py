@@ -1,0 +1,201 @@
+"""A deployer that is killed, stopped, or loses a host half-way: nothing of it may be seen by a visitor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from freehold.process import Started
+from tests.conftest import Control, program
+from tests.integration.app.project import Project, squeezed
+from tests.rig import Host, Rig
+
+
+@pytest.fixture
+def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
+    made = Project(rig, hosts, control.directory)
+    made.deploy("v1")
+    return made
+
+
+@contextmanager
+def held(host: Host, lock: str) -> Iterator[None]:
+    """Another program holds one of the host's locks: a script that needs it stands still there."""
+    path = f"/run/lock/freehold/{lock}"
+    unit = f"holder-{Path(lock).stem}"
+    host.exec(
+        f"touch {path}; chown root:freehold {path}; chmod 664 {path}; systemd-run --quiet --unit={unit} "
+        f"flock {path} sleep infinity; until ! flock --nonblock {path} true; do sleep 0.05; done"
+    )
+    try:
+        yield
+    finally:
+        host.exec(f"systemctl stop {unit}", check=False)
+
+
+def kill(deploy: Started, sign: signal.Signals) -> int:
+    """Signal the command itself, not the programs that lead into its namespace."""
+    os.kill(command_pid(deploy.pid), sign)
+    return deploy.wait(60)
+
+
+def command_pid(pid: int) -> int:
+    """The deepest descendant: `enter` execs its way to Python, with a shell above that binds /etc/hosts."""
+    while True:
+        found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+        if not found:
+            return pid
+        pid = int(found[0])
+
+
+def free(project: Project) -> bool:
+    return "locked" not in squeezed(project.freehold("lock", "status")) or (
+        "not locked" in squeezed(project.freehold("lock", "status"))
+    )
+
+
+def slow(project: Project) -> None:
+    """Version 2 waits for its health for a minute."""
+    project.config["deploy_timeout"] = 60
+    project.save()
+    project.image("v2", "unhealthy")
+
+
+def in_prepare(project: Project) -> bool:
+    return all("shop-web-v2" in project.containers(host) for host in project.hosts)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_prepare_puts_everything_back(project: Project, sign: signal.Signals) -> None:
+    before = project.state()
+    slow(project)
+    with project.traffic(websocket=False) as traffic:
+        with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+            project.until(lambda: in_prepare(project), "prepare")
+            assert kill(deploy, sign) == 128 + sign
+        traffic.seen(10)
+    project.same_as(before)
+    assert free(project)
+
+
+def test_killed_in_prepare(project: Project) -> None:
+    slow(project)
+    with project.traffic(websocket=False) as traffic:
+        with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+            project.until(lambda: in_prepare(project), "prepare")
+            kill(deploy, signal.SIGKILL)
+        assert project.serving() == ("v1", "v1")
+        project.until(lambda: free(project), "a free lock")
+        # The same version, in a shape that works, over what the dead one left.
+        project.deploy("v2")
+        traffic.seen(10)
+    assert project.settled("v2")
+    for host in project.hosts:
+        assert set(project.containers(host)) == {"shop-web-v1", "shop-web-v2"}
+
+
+def test_killed_between_the_commits_of_two_hosts(project: Project) -> None:
+    """One host has switched and remembers it, the other has switched and does not; then v3 comes."""
+    first, second = project.hosts
+    project.image("v2")
+    with project.traffic(websocket=False) as traffic:
+        with held(second, "proxy.lock"):
+            with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+                history = "cat /var/lib/freehold/apps/shop/history"
+                project.until(lambda: "v2" in first.exec(history).stdout, "the first commit")
+                project.until(lambda: project.serving()[1] == "v2", "the second switch")
+                kill(deploy, signal.SIGKILL)
+            assert "v2" not in second.exec(history).stdout
+        project.until(lambda: free(project), "a free lock")
+        project.deploy("v3")
+        traffic.seen(10)
+    assert project.settled("v3")
+
+
+def test_a_signal_between_the_commits_of_two_hosts(project: Project) -> None:
+    second = project.hosts[1]
+    before = project.state()
+    project.image("v2")
+    with project.traffic(websocket=False) as traffic:
+        with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+            with held(second, "proxy.lock"):
+                project.until(lambda: project.serving() == ("v2", "v2"), "both switches")
+                os.kill(command_pid(deploy.pid), signal.SIGTERM)
+                project.until(lambda: project.serving()[0] == "v1", "the first host goes back")
+            assert deploy.wait(60) == 128 + signal.SIGTERM
+        traffic.seen(10)
+    project.same_as(before)
+
+
+def test_a_host_that_vanishes_in_prepare(project: Project) -> None:
+    first, second = project.hosts
+    before = project.state()
+    slow(project)
+    project.image("v2", "ok", first)
+    with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+        project.until(lambda: in_prepare(project), "prepare")
+        second.cut()
+        assert deploy.wait(200) == 1
+    said = " ".join(project.printed.split())
+    assert "web-2" in said, said
+    assert project.ask(first).text.strip() == "v1"
+    assert list(project.containers(first)) == ["shop-web-v1"]
+    second.heal()
+    project.until(lambda: project.serving() == ("v1", "v1"), "the link")
+    assert project.state()["web-1"] == before["web-1"]
+    project.deploy("v2")
+    assert project.settled("v2")
+
+
+def test_a_host_that_vanishes_in_commit(project: Project) -> None:
+    """The other host has committed already and goes back; the lost one is put right by the next deploy."""
+    first, second = project.hosts
+    project.image("v2")
+    with held(second, "proxy.lock"):
+        with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+            project.until(lambda: project.serving() == ("v2", "v2"), "both switches")
+            second.cut()
+            assert deploy.wait(200) == 1
+        assert project.ask(first).text.strip() == "v1"
+    second.heal()
+    project.until(lambda: project.serving()[1] in ("v1", "v2"), "the link")
+    project.deploy("v3")
+    assert project.settled("v3")
+
+
+def test_one_deploy_at_a_time(project: Project) -> None:
+    project.image("v2")
+    project.image("v3")
+    other = project.directory / "other"
+    with (
+        held(project.hosts[1], "proxy.lock"),
+        project.start("deploy", "--skip-push", "--version", "v2") as first,
+    ):
+        project.until(lambda: project.serving()[0] == "v2", "the first deploy")
+        refused = squeezed(project.send("v3", expect=1))
+        assert "web-1: locked by root@" in refused and "deploy v2" in refused, refused
+        assert "--lock-wait" in refused
+        # Also with other hosts chosen: the lock belongs to the service.
+        refused = squeezed(project.send("v3", "-h", "web-2", expect=1))
+        assert "web-1: locked by root@" in refused, refused
+        waiting = (program("freehold"), "deploy", "--skip-push", "--version", "v3", "--lock-wait", "60")
+        with project.rig.control_start(waiting, cwd=project.directory, stdout=other) as second:
+            project.until(lambda: "locked by root@" in other.read_text(), "the waiting")
+            project.hosts[1].exec("systemctl stop holder-proxy")
+            assert first.wait(60) == 0, project.printed
+            assert second.wait(60) == 0, other.read_text()
+    assert project.settled("v3")
+
+
+def test_a_lock_that_somebody_took(project: Project) -> None:
+    project.freehold("lock", "acquire", "-m", "the database moves")
+    refused = squeezed(project.send("v1", expect=1))
+    assert "the database moves" in refused and "lock release" in refused, refused
+    project.freehold("lock", "release")
+    project.send("v1")

@@ -1,0 +1,111 @@
+"""The schema and the reference come out of the same declarations as validation."""
+
+from __future__ import annotations
+
+import sys
+from subprocess import run
+
+import jsonschema
+import pytest
+import yaml
+
+from deployer.config.document import Document
+from deployer.config.reference import SECTIONS, schema, section
+from deployer.config.supported import NOT_YET
+from freehold.errors import UsageError
+from freehold.settings import keys_of
+from tests.unit.deployer.config.test_config_load import FOUNDING
+from tests.unit.deployer.config.test_config_model import FLEET
+
+# Every key at the top of Kamal 2.12's configuration.
+KAMAL = [
+    "service",
+    "image",
+    "labels",
+    "volumes",
+    "registry",
+    "servers",
+    "env",
+    "asset_path",
+    "hooks_path",
+    "hooks_output",
+    "secrets_path",
+    "error_pages_path",
+    "require_destination",
+    "primary_role",
+    "allow_empty_roles",
+    "retain_containers",
+    "minimum_version",
+    "readiness_delay",
+    "deploy_timeout",
+    "drain_timeout",
+    "stop_timeout",
+    "run_directory",
+    "ssh",
+    "builder",
+    "accessories",
+    "proxy",
+    "sshkit",
+    "boot",
+    "logging",
+    "output",
+    "aliases",
+]
+
+
+def test_every_key_of_kamal_is_declared() -> None:
+    assert set(KAMAL) <= set(keys_of(Document))
+
+
+@pytest.mark.parametrize("text", [FOUNDING, FLEET], ids=["founding", "fleet"])
+def test_the_schema_accepts_what_loads(text: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(yaml.safe_load(text), schema())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "servers: [a]",
+        "{service: a, severs: [a]}",
+        "{service: a, proxy: {app_port: http}}",
+        "{service: a, servers: {web: {hosts: [a], cdm: x}}}",
+        "{service: a, accessories: {db: {host: h}}}",
+        "{service: a, env: {secret: X}}",
+        "{service: a, builder: {cache: {type: s3}}}",
+    ],
+)
+def test_the_schema_refuses_what_does_not_load(text: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), schema())
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_key_of_every_section_has_help(name: str) -> None:
+    rows = section(name)
+    assert rows
+    assert all(row.help.endswith((".", "…")) and row.type for row in rows), rows
+
+
+def test_an_unknown_section_has_a_near_miss() -> None:
+    with pytest.raises(UsageError) as caught:
+        section("prxy")
+    assert caught.value.hint == "did you mean 'proxy'?"
+
+
+def test_what_is_refused_is_declared() -> None:
+    """A line of the table of unsupported keys that names no key would refuse nothing."""
+    known = {row.path for name in SECTIONS for row in section(name)}
+    # A role's proxy takes the keys of the root's.
+    known |= {f"servers.*.{path}" for path in known if path.startswith("proxy.")}
+    shapes = {path.replace("ROLE", "*").replace("NAME", "*") for path in known} | set(keys_of(Document))
+    assert set(NOT_YET) <= shapes
+
+
+def test_loading_the_package_loads_no_template_engine() -> None:
+    script = (
+        "import sys; import deployer.config, deployer.secrets; "
+        "print([m for m in ('jinja2', 'fabric', 'paramiko', 'jsonschema', 'rich') if m in sys.modules])"
+    )
+    done = run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

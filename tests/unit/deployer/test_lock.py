@@ -1,0 +1,160 @@
+"""The deploy lock, held by a real bash as a host would."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deployer.commands import layout
+from deployer.commands import lock as commands
+from deployer.lock import _await_taken
+from freehold.errors import FreeholdError, HostError, LockedError
+
+OWNER = commands.owner_line("me@here", "deploy v2; it's $HOME", "2026-01-31T12:00:00Z")
+
+
+class Host:
+    """The lock's places, in a directory of the test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.locks = directory / "locks"
+        self.state = directory / "state"
+
+    def own(self, text: str) -> str:
+        return text.replace(layout.LOCKS, str(self.locks)).replace(layout.STATE, str(self.state))
+
+    @contextmanager
+    def holder(self, owner: str = OWNER, wait: int = 0) -> Iterator[subprocess.Popen[str]]:
+        script = self.own(commands.hold_script("shop", owner, wait=wait))
+        with subprocess.Popen(
+            ["bash", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(script)
+            process.stdin.flush()
+            yield process
+            process.stdin.close()
+
+    def run(self, fragment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", self.own(fragment)], capture_output=True, text=True)
+
+    def status(self) -> str:
+        return self.run(commands.status_fragment("shop")).stdout
+
+
+def said(process: subprocess.Popen[str]) -> tuple[str, dict[str, str]]:
+    assert process.stdout is not None
+    mark, state, *owner = process.stdout.readline().split(" ", 2)
+    assert mark == "@@lock"
+    return state, commands.parse_owner(" ".join(owner))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_it_is_held_while_somebody_is_there_and_free_afterwards(host: Host) -> None:
+    with host.holder() as first:
+        state, owner = said(first)
+        assert state == commands.TAKEN
+        assert owner == {"by": "me@here", "why": "deploy v2; it's $HOME", "since": "2026-01-31T12:00:00Z"}
+        assert host.status().startswith("running\t")
+        with host.holder("{}") as second:
+            assert said(second) == (commands.HELD, owner)
+            assert second.wait(10) == 75
+    assert first.wait(10) == 0
+    assert host.status() == ""
+
+
+def test_whoever_is_killed_leaves_nothing(host: Host) -> None:
+    with host.holder() as first:
+        said(first)
+        first.kill()
+        first.wait(10)
+    with host.holder() as second:
+        assert said(second)[0] == commands.TAKEN
+
+
+def test_it_can_be_waited_for(host: Host) -> None:
+    with host.holder() as first:
+        said(first)
+        with host.holder(wait=60) as second:
+            assert said(second)[0] == commands.HELD
+            assert first.stdin is not None
+            first.stdin.close()
+            assert said(second)[0] == commands.TAKEN
+
+
+def test_a_lock_taken_on_purpose_stays_until_it_is_released(host: Host) -> None:
+    assert host.run(commands.acquire_fragment("shop", OWNER)).returncode == 0
+    again = host.run(commands.acquire_fragment("shop", "{}"))
+    assert again.returncode == 1 and "it's $HOME" in again.stdout
+    assert host.status().startswith("manual\t")
+    with host.holder() as process:
+        assert said(process)[0] == commands.MANUAL
+    host.run(commands.release_fragment("shop"))
+    with host.holder() as process:
+        assert said(process)[0] == commands.TAKEN
+
+
+def test_a_place_that_cannot_be_written(host: Host) -> None:
+    host.locks.write_text("a file")
+    with host.holder() as process:
+        assert said(process)[0] == commands.MISSING
+        assert process.wait(10) == 73
+
+
+def test_a_script_that_arrives_cut_off_takes_nothing(host: Host) -> None:
+    script = host.own(commands.hold_script("shop", OWNER))
+    done = subprocess.run(["bash", "-s"], input=script[:-20], capture_output=True, text=True)
+    assert "@@lock" not in done.stdout
+    assert not host.locks.exists()
+
+
+class Channel:
+    """An SSH channel that says these pieces, then ends."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def recv(self, nbytes: int) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+    def settimeout(self, timeout: float | None) -> None:
+        pass
+
+
+def test_the_answer_may_come_in_pieces() -> None:
+    _await_taken(Channel(b"Welcome\n@@lo", b"ck taken {}", b"\n"), "web-1", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "words"),
+    [
+        ((f"@@lock held {OWNER}\n".encode(),), LockedError, ("web-1: locked by me@here", "deploy v2")),
+        ((f"@@lock manual {OWNER}\n".encode(),), LockedError, ("locked by me@here",)),
+        ((b"@@lock held \n",), LockedError, ("locked by somebody",)),
+        ((b"@@lock missing \n",), HostError, ("web-1", "cannot be written")),
+        ((b"bash: not found\n",), LockedError, ("could not be taken",)),
+        ((), LockedError, ("could not be taken",)),
+    ],
+)
+def test_why_it_cannot_be_had(
+    pieces: tuple[bytes, ...], kind: type[FreeholdError], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(kind) as caught:
+        _await_taken(Channel(*pieces), "web-1", 0, None)
+    for word in words:
+        assert word in str(caught.value)
+    assert caught.value.hint
+
+
+def test_who_waits_is_told_for_whom() -> None:
+    told: list[str] = []
+    _await_taken(Channel(f"@@lock held {OWNER}\n@@lock taken\n".encode()), "web-1", 5, told.append)
+    assert told == ["web-1: locked by me@here since 2026-01-31T12:00:00Z: deploy v2; it's $HOME"]

@@ -1,0 +1,256 @@
+"""The proxy's sites and routes: what the real Caddy makes of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudinit.parts.proxy import caddyfile
+from cloudinit.profile import HostProfile
+from deployer.commands import layout, proxy
+from tests.unit.deployer import samples
+
+CADDY = Path(sys.executable).parent / "caddy"
+
+
+def adapted(directory: Path, **proxies: dict[str, Any]) -> dict[str, Any]:
+    """What Caddy understands of the main file with the routes of these services."""
+    place = directory / "proxy"
+    for service, settings in proxies.items():
+        config = samples.config(directory, service=service, proxy=settings, servers=["web-1"])
+        for path, text in proxy.files(config, config.roles).items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text.replace(layout.PROXY, str(place)))
+    (place / "routes" / layout.DEFAULT_HOST).mkdir(parents=True, exist_ok=True)
+    (place / "sites").mkdir(exist_ok=True)
+    main = directory / "Caddyfile"
+    main.write_text(caddyfile(HostProfile()).replace(layout.PROXY, str(place)))
+    done = subprocess.run(
+        [CADDY, "adapt", "--config", main, "--adapter", "caddyfile"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def found(value: Any, key: str) -> list[Any]:
+    """Every value under a key, anywhere, in order."""
+    if isinstance(value, dict):
+        return [x for k, v in value.items() for x in ([v] if k == key else []) + found(v, key)]
+    return [x for item in value for x in found(item, key)] if isinstance(value, list) else []
+
+
+def proxies(made: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        handler
+        for handle in found(made["apps"]["http"], "handle")
+        for handler in handle
+        if handler["handler"] == "reverse_proxy"
+    ]
+
+
+def hosts(made: dict[str, Any]) -> list[str]:
+    return [name for names in found(made["apps"]["http"], "host") for name in names]
+
+
+def test_a_host_name_leads_to_the_target_that_the_file_says(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test"})
+    (one,) = proxies(made)
+    assert one["upstreams"] == [{"dial": f"tcp/{{file.{tmp_path}/proxy/targets/shop-web}}"}]
+    assert one["load_balancing"]["try_duration"] == proxy.HOLD * 10**9
+    assert hosts(made) == ["shop.test"]
+    assert "https_port" not in made["apps"]["http"]
+
+
+def test_no_host_name_means_any(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"ssl": False})
+    assert len(proxies(made)) == 1
+    assert hosts(made) == []
+
+
+def test_several_names_and_a_wildcard(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"hosts": ["a.test", "*.b.test"]})
+    assert sorted(hosts(made)) == ["*.b.test", "a.test"]
+    assert len(proxies(made)) == 2
+
+
+def test_https_with_a_redirect(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": True})
+    assert len(proxies(made)) == 1
+    redirects = [h for handle in found(made, "handle") for h in handle if h.get("status_code") == 308]
+    assert redirects[0]["headers"]["Location"] == ["https://{http.request.host}{http.request.uri}"]
+    listeners = [
+        name for server in made["apps"]["http"]["servers"].values() for name in found(server, "listen")
+    ]
+    assert {name for names in listeners for name in names} == {"fd/3", "fd/4", "fdgram/5"}
+
+
+def test_https_without_a_redirect_serves_both(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": True, "ssl_redirect": False})
+    assert len(proxies(made)) == 2
+
+
+def test_two_services_share_a_host_name_by_their_paths(tmp_path: Path) -> None:
+    made = adapted(
+        tmp_path,
+        shop={"host": "shop.test"},
+        api={"host": "shop.test", "path_prefixes": ["/api", "/api/v2/"], "strip_path_prefix": False},
+    )
+    dials = [one["upstreams"][0]["dial"].rsplit("/", 1)[1] for one in proxies(made)]
+    assert dials == [*["api-web}"] * 4, "shop-web}"]
+    assert found(made, "path") == [["/api/v2/*"], ["/api/v2"], ["/api/*"], ["/api"]]
+    assert found(made, "strip_path_prefix") == []
+
+
+def test_the_longest_path_wins_whichever_service_has_it(tmp_path: Path) -> None:
+    made = adapted(
+        tmp_path,
+        a={"host": "shop.test", "path_prefix": "/api"},
+        b={"host": "shop.test", "path_prefix": "/api/v2"},
+        c={"host": "shop.test", "path_prefix": "/"},
+    )
+    dials = [one["upstreams"][0]["dial"].rsplit("/", 1)[1] for one in proxies(made)]
+    assert dials == ["b-web}", "b-web}", "a-web}", "a-web}", "c-web}"]
+
+
+def test_a_prefix_is_taken_off_and_told(tmp_path: Path) -> None:
+    made = adapted(tmp_path, api={"host": "shop.test", "path_prefix": "/api"})
+    assert found(made, "strip_path_prefix") == ["/api", "/api"]
+    assert found(made, "X-Forwarded-Prefix") == [["/api"], ["/api"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "trusted"),
+    [
+        ({"host": "a.test"}, True),
+        ({"host": "a.test", "ssl": True}, False),
+        ({"host": "a.test", "ssl": True, "forward_headers": True}, True),
+        ({"host": "a.test", "forward_headers": False}, False),
+    ],
+)
+def test_forwarded_headers_are_trusted_where_something_stands_in_front(
+    tmp_path: Path, settings: dict[str, Any], trusted: bool
+) -> None:
+    made = adapted(tmp_path, shop=settings)
+    assert bool(proxies(made)[0].get("trusted_proxies")) is trusted
+
+
+def test_the_answer_may_take_as_long_as_the_file_says(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
+    assert found(made, "response_header_timeout") == [5 * 10**9]
+
+
+def test_the_main_file_without_any_service(tmp_path: Path) -> None:
+    made = adapted(tmp_path)
+    assert proxies(made) == []
+    assert found(made, "status_code") == [404]
+
+
+# Making the files of a version those of the proxy, by the host's own words
+
+
+class Place:
+    """A proxy's directory, and a Caddy that answers as it is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.proxy = directory / "proxy"
+        self.proxy.mkdir()
+        self.caddy("exit 0")
+
+    def caddy(self, text: str) -> None:
+        program = self.directory / "caddy"
+        program.write_text(f"#!/bin/sh\necho reload >>{self.directory}/reloads\n{text}\n")
+        program.chmod(0o755)
+
+    @property
+    def reloads(self) -> int:
+        path = self.directory / "reloads"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def version(self, name: str, files: dict[str, str]) -> Path:
+        root = self.directory / name
+        shutil.rmtree(root, ignore_errors=True)
+        for path, text in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        return root
+
+    def activate(self, want: Path | str, *names: str) -> subprocess.CompletedProcess[str]:
+        library = layout.library().replace(f"PROXY={layout.PROXY}\n", f"PROXY={self.proxy}\n")
+        library = library.replace(f"LOCKS={layout.LOCKS}\n", f"LOCKS={self.directory}\n")
+        library = library.replace(f"CADDY={layout.CADDY}\n", f"CADDY={self.directory}/caddy\n")
+        words = " ".join([str(want), *names])
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"{library}\nactivate {words}"], capture_output=True, text=True
+        )
+
+    def files(self) -> dict[str, str]:
+        return {
+            str(path.relative_to(self.proxy)): path.read_text()
+            for path in sorted(self.proxy.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+ONE = {"sites/a.test.caddy": "site", "routes/a.test/shop.caddy": "route"}
+MOVED = {"sites/b.test.caddy": "site", "routes/b.test/shop.caddy": "route"}
+
+
+def test_new_files_are_loaded_once(place: Place) -> None:
+    want = place.version("v1", ONE)
+    assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
+    assert place.files() == ONE
+    assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
+    assert place.reloads == 1
+
+
+def test_a_name_that_is_not_served_any_more_goes_with_its_site(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    place.activate(place.version("v2", MOVED), "shop.caddy")
+    assert place.files() == MOVED
+
+
+def test_the_routes_of_others_stay(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    api = {"sites/a.test.caddy": "site", "routes/a.test/api.caddy": "api"}
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == {**ONE, **api}
+    place.activate("/nonexistent", "shop.caddy")
+    assert place.files() == api
+    place.activate("/nonexistent", "api.caddy")
+    assert place.files() == {}
+
+
+def test_what_the_proxy_refuses_is_taken_back(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    place.caddy("echo 'Error: adapting config: no such directive' >&2; exit 1")
+    bad = {**MOVED, "routes/a.test/shop.caddy": "other"}
+    done = place.activate(place.version("v2", bad), "shop.caddy")
+    assert done.returncode == 1
+    assert "caddy| Error: adapting config: no such directive" in done.stdout
+    assert "failed: the proxy refuses the new routes" in done.stdout
+    kept = place.files()
+    # Loaded again at the next chance, as nobody knows what the proxy holds now.
+    kept.pop("unloaded", None)
+    assert kept == ONE
+
+
+def test_files_that_were_changed_but_never_loaded_are_loaded_later(place: Place) -> None:
+    want = place.version("v1", ONE)
+    place.activate(want, "shop.caddy")
+    (place.proxy / "unloaded").touch()
+    assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
+    assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
+    assert place.reloads == 2
