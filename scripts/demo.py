@@ -33,7 +33,9 @@ REPO = Path(__file__).parents[1]
 FREEHOLD = REPO / ".venv" / "bin" / "freehold"
 PROJECT = state_dir() / "demo" / "hello"
 SUITE = os.environ.get("DEMO_SUITE", "trixie")
-RATE = 10.0
+RATE = 5.0
+# An emulated machine that starts a container may take its time for an answer; lost is what never comes.
+PATIENCE = 60.0
 
 
 @dataclass
@@ -121,7 +123,9 @@ def up(console: Console) -> int:
         parse_target(f"http://{machine.address}:{machine.http_port}", name=machine.host, host="hello.test")
         for machine in state.machines
     ]
-    with Load(LoadPlan(targets=targets, rate=RATE), on_failure=lambda f: console.warn(str(f))) as load:
+    with Load(
+        LoadPlan(targets=targets, rate=RATE, timeout=PATIENCE), on_failure=lambda f: console.warn(str(f))
+    ) as load:
         time.sleep(2)
         with demo.stage("Version 2, a one-line change, under load"):
             demo.commit("v2", "app/version.py", '"v1"', '"v2"')

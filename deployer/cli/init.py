@@ -131,3 +131,31 @@ def described(config: Any) -> dict[str, Any]:
         "drain_timeout": config.drain_timeout,
         "retain_containers": config.retain_containers,
     }
+
+
+@click.command()
+@click.argument("section", default="configuration")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of the file, for editors.")
+@common_options
+@pass_context
+def docs(context: Context, section: str, schema: bool) -> None:
+    """Explain the keys of a SECTION of config/deploy.yml (proxy, env, ssh, …)."""
+    import dataclasses
+    import textwrap
+
+    from deployer.config import reference
+
+    if schema:
+        context.console.data(reference.schema())
+        return
+    rows = reference.section(section)
+    if context.console.json:
+        context.console.data([dataclasses.asdict(row) for row in rows])
+        return
+    for row in rows:
+        note = "required" if row.required else f"default {row.default}" if row.default else "optional"
+        context.console.print(f"{row.path}  ({row.type}, {note})")
+        context.console.print(textwrap.indent(textwrap.fill(row.help, 100), "    "))
+    if section == "configuration":
+        names = ", ".join(name for name in reference.SECTIONS if name != section)
+        context.console.print(f"\nSections: {names}")

@@ -23,6 +23,8 @@ COMMANDS = {
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),
     "image": ("deployer.cli.groups:image", "Seeds, disk images, base images."),
     "lab": ("deployer.cli.groups:lab", "Virtual machines that mirror production."),
+    "secrets": ("deployer.secrets.cli:secrets", "Fetch and show secrets."),
+    "docs": ("deployer.cli.init:docs", "Explain the keys of config/deploy.yml."),
     "version": ("deployer.cli.groups:version", "Show the version of Freehold."),
     "completion": ("deployer.cli.completion:completion", "Print the completion script for a shell."),
 }

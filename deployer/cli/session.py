@@ -63,7 +63,25 @@ def open_session(context: Context, target: Target) -> Session:
     )
     for warning in whole.warnings:
         context.console.warn(warning)
+    _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
     if not config.hosts:
         raise UsageError("no host is left to work on")
     return Session(context, target, whole, config)
+
+
+def _warn_of_what_is_not_done(context: Context, config: DeployConfig) -> None:
+    """What a file may say, or a folder hold, without an effect: said aloud, never passed over."""
+    if config.registry is not None and config.registry.server:
+        context.console.warn(
+            f"{config.file}: the registry {config.registry.server} is not used; images travel over SSH"
+        )
+    for folder in (".freehold/hooks", ".kamal/hooks"):
+        path = context.root / folder
+        names = (
+            sorted(p.name for p in path.glob("*") if p.is_file() and p.suffix != ".sample")
+            if path.is_dir()
+            else []
+        )
+        if names:
+            context.console.warn(f"hooks are not run yet: {folder} holds {', '.join(names)}")

@@ -17,7 +17,7 @@ from deployer.commands import layout
 from deployer.config import DeployConfig, Proxy, Role
 from deployer.script import heredoc
 
-HOLD = 10
+HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 
 
@@ -90,7 +90,7 @@ def upstream(proxy: Proxy, prefix: str) -> str:
         "\t\tlb_try_interval 100ms\n"
         f"{trusted}"
         "\t\ttransport http {\n"
-        "\t\t\tdial_timeout 2s\n"
+        "\t\t\tdial_timeout 5s\n"
         "\t\t\tkeepalive 1s\n"
         f"\t\t\tresponse_header_timeout {proxy.response_timeout:g}s\n"
         "\t\t}\n"
