@@ -22,8 +22,14 @@ until [ -s "$pid_file" ]; do
     kill -0 $child 2>/dev/null || { wait $child; exit; }
     sleep 0.05
 done
-pasta --config-net --quiet "$(cat "$pid_file")" || echo "build steps have no network"
+# In the foreground: in the background it would outlive the namespace.
+pasta --config-net --quiet --foreground "$(cat "$pid_file")" &
+network=$!
 wait $child
+code=$?
+kill $network 2>/dev/null
+wait $network
+exit $code
 """
 
 # Inside: dockerd wants to write to /run and to /etc/docker, which belong to the system's root.
