@@ -28,6 +28,10 @@ TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 CHUNK = 65536
 
 
+class Stopped(HostError):
+    """The work on this host was ended because it had become pointless, not because it failed."""
+
+
 @dataclass(frozen=True)
 class Output:
     """A remote command that ended; a `returncode` of -1 means that the connection was lost."""
@@ -176,6 +180,8 @@ class Remote:
             channel.close()
 
     def _session(self) -> paramiko.Channel:
+        if self._cancelled.is_set():
+            raise Stopped("stopped", host=self.name)
         transport = self._transport()
         self.execs += 1
         try:
@@ -219,7 +225,7 @@ class Remote:
             if stop is not None and stop.is_set():
                 return
             if self._cancelled.is_set():
-                raise HostError("interrupted", host=self.name)
+                raise Stopped("stopped", host=self.name)
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineError(
                     f"{self.name}: no end after {timeout:g} s",

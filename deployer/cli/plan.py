@@ -19,7 +19,12 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
         facts = Rollout(config, fleet, console, version, session.who()).look()
     image = config.image_name(version)
     quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
-    secrets = {secret for role in config.roles for secret in config.env_for(role)[1].values()}
+    secrets = {
+        secret
+        for role in config.roles
+        for host in role.hosts
+        for secret in config.env_for(role, host)[1].values()
+    }
     plan = []
     for host, known in facts.items():
         roles = config.roles_on(host)

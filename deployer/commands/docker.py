@@ -94,7 +94,7 @@ def start_fragment(config: DeployConfig, role: Role, version: str, host: str, im
 
     A proxied container gets a fixed address, so that its target stays true after a restart.
     """
-    clear, secret = config.env_for(role)
+    clear, secret = config.env_for(role, host)
     many = with_line_breaks(clear, secret)
     lines = [f"step_aside {shlex.quote(config.container_name(role, version))}"]
     if many:

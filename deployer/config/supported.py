@@ -26,8 +26,6 @@ NOT_YET: Mapping[str, str] = types.MappingProxyType(
         "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
-        "boot.parallel_roles": "the roles of a host start one after the other",
-        "env.tags": "tags of hosts are not used",
         "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
         "servers.*.asset_path": "assets of earlier versions are not kept reachable",
         "ssh.key_data": "keys are read from files and the agent",
