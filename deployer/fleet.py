@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from deployer.config import Sshkit
 from deployer.endpoint import Endpoint
 from deployer.remote import Remote, Stopped
 from deployer.script import Script, ScriptResult
@@ -36,13 +37,23 @@ class Answers(Generic[T]):
 class Fleet:
     """The hosts of a configuration. Leaving the block closes every connection."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], console: Console) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], console: Console, bounds: Sshkit | None = None
+    ) -> None:
+        bounds = bounds or Sshkit()
+        starts = threading.BoundedSemaphore(bounds.max_concurrent_starts)
         self.console = console
         self.cancelled = threading.Event()
         self.lock_lost = threading.Event()
         """Set when the deploy lock is held no longer; `run(watched=True)` then stops."""
         self.remotes = {
-            name: Remote(endpoint, debug=console.detail, cancelled=self.cancelled)
+            name: Remote(
+                endpoint,
+                debug=console.detail,
+                cancelled=self.cancelled,
+                starts=starts,
+                idle=bounds.pool_idle_timeout,
+            )
             for name, endpoint in endpoints.items()
         }
 
