@@ -42,6 +42,16 @@ def probe_file(name: str, version_: str, role: str) -> str:
     return f"{version(name, version_)}/{role}.probe"
 
 
+def names_file(name: str, version_: str, role: str) -> str:
+    """The names of the secrets in a role's environment at a version."""
+    return f"{version(name, version_)}/{role}.secrets"
+
+
+def run_file(name: str, version_: str, role: str) -> str:
+    """How a role's container is run at a version: one option a line, without version and environment."""
+    return f"{version(name, version_)}/{role}.run"
+
+
 def port_file(name: str, version_: str, role: str) -> str:
     """The port on which a role's container listens at a version."""
     return f"{version(name, version_)}/{role}.port"

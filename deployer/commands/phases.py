@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from deployer.commands import docker, layout, proxy
 from deployer.commands.facts import Container, HostFacts
 from deployer.config import DeployConfig, Role
-from deployer.script import Script, Step
+from deployer.script import Script, Step, heredoc
 
 STOP_GRACE = 10
 
@@ -39,7 +39,7 @@ def prepare(
                     shlex.join(["keep_files", *_files(config, version)]),
                     f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
                     proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
-                    *(_manner(config, role, version) for role in roles),
+                    *(_manner(config, role, version, host) for role in roles),
                 ]
             ),
             "keep the version's routes",
@@ -48,6 +48,9 @@ def prepare(
     for role in roles:
         clear, secret = config.env_for(role, host)
         env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
+        # For `diff`, which shows old values of clear variables and never those of secrets.
+        names = shlex.quote(layout.names_file(config.name, version, role.name))
+        env += f"\ncat >{names} " + heredoc("".join(f"{name}\n" for name in sorted(secret)))
         steps.append(Step(f"env-{role.name}", env, f"environment of {role.name}"))
     starts = [
         Step(
@@ -65,13 +68,18 @@ def prepare(
     return guarded(config, steps)
 
 
-def _manner(config: DeployConfig, role: Role, version: str) -> str:
-    """Keep how a role's container is probed and reached beside it: a rollback asks as its version did."""
+def _manner(config: DeployConfig, role: Role, version: str, host: str) -> str:
+    """Keep how a role's container is probed and reached beside it: a rollback asks as its version did.
+
+    And how it is run, for `diff`.
+    """
     probe = shlex.quote(layout.probe_file(config.name, version, role.name))
     lines = [f"printf '%s\\n' {shlex.quote(docker.health_fragment(config, role, version))} >{probe}"]
     if role.proxy is not None:
         port = shlex.quote(layout.port_file(config.name, version, role.name))
         lines.append(f"echo {role.proxy.app_port} >{port}")
+    run = "".join(f"{line}\n" for line in docker.manner(config, role, version, host))
+    lines.append(f"cat >{shlex.quote(layout.run_file(config.name, version, role.name))} {heredoc(run)}")
     return "\n".join(lines)
 
 

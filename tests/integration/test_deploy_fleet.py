@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 
@@ -162,3 +163,46 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     pair.save()
     pair.rollback()
     assert pair.serving() == ("v2", "v2")
+
+
+def test_what_runs_and_what_would_change(pair: Project) -> None:
+    first, second = pair.hosts
+    rows = json.loads(pair.freehold("status", "--json").stdout)
+    assert [row["host"] for row in rows] == ["web-1", "web-2"]
+    for row in rows:
+        assert row["version"] == "v1" and row["proxy"] == "active" and not row["problem"]
+        assert 0 <= row["cpu"] <= 1 and 0 < row["memory_used"] < row["memory_total"]
+        assert 0 < row["disk_used"] <= row["disk_total"]
+        (container,) = row["containers"]
+        assert (container["container"], container["health"]) == ("shop-web-v1", "healthy")
+        assert container["serves"] and container["cpu"].endswith("%") and "iB" in container["memory"]
+    second.exec("docker pause shop-web-v1")
+    try:
+        said = squeezed(pair.freehold("status", expect=1))
+    finally:
+        second.exec("docker unpause shop-web-v1")
+    assert "answers nothing" in said and "paused" in said, said
+
+    assert "nothing" in pair.freehold("diff").stdout
+    pair.secrets["TOKEN"] = "quite another"
+    pair.config["env"] = {"clear": {"GREETING": "hi", "MORE": "x"}, "secret": ["TOKEN"]}
+    pair.config["proxy"]["response_timeout"] = 17
+    pair.config["servers"]["web"]["options"] = {"memory": "300m"}
+    pair.save()
+    for words in (("diff",), ("deploy", "--dry-run", "--skip-push", "--version", "v2")):
+        said = squeezed(pair.freehold(*words))
+        for change in ("~ GREETING: hello → hi", "+ MORE=x", "~ TOKEN changed (secret)", "+ --memory 300m"):
+            assert change.replace("~ ", "").replace("+ ", "") in said, said
+        assert "response_header_timeout 17s" in said, said
+        assert "quite another" not in said and "s3cret-of-the-test" not in said, said
+    # What was secret stays so when the file says it in the clear from now on.
+    pair.config["env"] = {"clear": {"GREETING": "hello", "TOKEN": "public"}}
+    pair.save()
+    said = squeezed(pair.freehold("diff", "-h", "web-1"))
+    assert "TOKEN: [secret] → public" in said and "s3cret-of-the-test" not in said, said
+    first.exec("systemctl stop ssh")
+    try:
+        rows = json.loads(pair.freehold("status", "--json", expect=1).stdout)
+    finally:
+        first.exec("systemctl start ssh")
+    assert "Connection refused" in rows[0]["problem"] and rows[1]["version"] == "v1"
