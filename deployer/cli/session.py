@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deployer.cli.options import Target
 from deployer.config import DeployConfig, load_config
+from deployer.connect import log_protocol
 from deployer.endpoint import Endpoint, endpoints
 from deployer.fleet import Fleet
 from freehold.command import Context
@@ -32,7 +33,9 @@ class Session:
     def fleet(self) -> Fleet:
         """Connections to the hosts asked for, and to the primary host, where the lock is."""
         names = tuple(dict.fromkeys([self.whole.primary_host, *self.config.hosts]))
-        return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
+        ends = self.endpoints()
+        log_protocol(self.whole.ssh.log_level, self.context.console.info)
+        return Fleet({name: ends[name] for name in names}, self.context.console, self.whole.sshkit)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """How each host of the file is reached: as it says, or as the lab's machine of that name."""

@@ -46,6 +46,23 @@ def run_argv(
     return argv + options_argv(role.options)
 
 
+def manner(config: DeployConfig, role: Role, version: str, host: str) -> list[str]:
+    """How a role's container is run, an option with its value a line, without version and environment."""
+    own = layout.version(config.name, version)
+    lines: list[str] = []
+    for word in run_argv(config, role, version, host)[2:]:
+        if word.startswith("--") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    kept = [
+        line.replace(own, layout.version(config.name, "VERSION"))
+        for line in lines
+        if not line.startswith(("--env ", "--env-file ", "--name ", "--label version="))
+    ]
+    return [line.replace("\n", " ") for line in [*kept, *([f"command {role.cmd}"] if role.cmd else [])]]
+
+
 def identity(config: DeployConfig, role: Role, version: str, host: str) -> dict[str, str]:
     """What a container is told about itself; the names are Kamal's."""
     found = {
@@ -94,7 +111,7 @@ def start_fragment(config: DeployConfig, role: Role, version: str, host: str, im
 
     A proxied container gets a fixed address, so that its target stays true after a restart.
     """
-    clear, secret = config.env_for(role)
+    clear, secret = config.env_for(role, host)
     many = with_line_breaks(clear, secret)
     lines = [f"step_aside {shlex.quote(config.container_name(role, version))}"]
     if many:

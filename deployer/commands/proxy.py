@@ -124,4 +124,7 @@ def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:
     """Point a role's target at the container of a version."""
     assert role.proxy is not None
     name, prefix = config.container_name(role, version), config.container_prefix(role)
-    return shlex.join(["switch_to", name, prefix, str(role.proxy.app_port)])
+    # The version's own port: today's configuration may name another than the one a rollback goes to.
+    port = shlex.quote(layout.port_file(config.name, version, role.name))
+    own = f'"$(cat {port} 2>/dev/null || echo {role.proxy.app_port})"'
+    return f"{shlex.join(['switch_to', name, prefix])} {own}"

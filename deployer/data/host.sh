@@ -133,6 +133,22 @@ switch_to() {
     write_target "$2" "$address:$3"
 }
 
+# serves TARGET NAME: whether the proxy sends its requests to this container now.
+serves() {
+    local address
+    address=$(address_of "$2" 2>/dev/null) || return 1
+    [ -n "$address" ] && [ "$(cut -d: -f1 "$PROXY/targets/$1" 2>/dev/null)" = "$address" ]
+}
+
+# spare TARGET NAME: fail before a container is taken away that the proxy still uses, for whatever
+# reason. Containers in the host's own network share one address, which tells nothing.
+spare() {
+    if serves "$1" "$2" && [ "$(address_of "$2")" != 127.0.0.1 ]; then
+        echo "failed: $2 still has the traffic, so it stays"
+        exit 1
+    fi
+}
+
 # activate DIRECTORY FILE...: make the proxy's sites and routes those in DIRECTORY; FILE... are the
 # names under which this service's routes stand. Caddy checks the whole before it takes it; when it
 # refuses, the files are as they were and the step fails.
