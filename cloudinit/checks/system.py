@@ -24,9 +24,29 @@ def updates(facts: Facts, profile: HostProfile) -> str:
         return "on" if enabled else "off"
     if not enabled:
         return ""
-    if (found.get("Unattended-Upgrade::Automatic-Reboot") == "true") is not bool(profile.updates.reboot):
-        return "reboots are not as the profile says"
+    reboot = found.get("Unattended-Upgrade::Automatic-Reboot") == "true"
+    at = found.get("Unattended-Upgrade::Automatic-Reboot-Time", "once") if reboot else None
+    if at != profile.updates.reboot:
+        return f"reboots for updates: {at or 'never'}, not as the profile says"
     return running(facts, "apt-daily-upgrade.timer")
+
+
+@check("fail2ban", "fail2ban watches SSH")
+def fail2ban(facts: Facts, profile: HostProfile) -> str:
+    if not profile.fail2ban:
+        return ""
+    problem = running(facts, "fail2ban.service")
+    return problem or ("" if "sshd" in facts.text("jails") else "it does not watch sshd")
+
+
+@check("name", "Host name")
+def name(facts: Facts, profile: HostProfile) -> str:
+    if not profile.hostname:
+        return ""
+    now, file = (*facts.lines("name"), "", "")[:2]
+    if now != profile.hostname:
+        return f"the host calls itself {now or 'nothing'}"
+    return "" if file == profile.hostname else f"after a reboot the host calls itself {file or 'nothing'}"
 
 
 @check("time", "Time zone and clock")
@@ -69,14 +89,19 @@ def packages(facts: Facts, profile: HostProfile) -> str:
 
 @check("files", "Files are as the recipe wrote them")
 def files(facts: Facts, profile: HostProfile) -> str:
-    found = {path: digest for digest, _, path in (line.partition("  ") for line in facts.lines("files"))}
+    digests = {path: digest for digest, _, path in (line.partition("  ") for line in facts.lines("files"))}
+    owners = {path: owner for owner, _, path in (line.partition(" /") for line in facts.lines("owners"))}
     wrong = []
-    for step in make_recipe(profile).steps:
-        for item in step.files:
-            content = item.content if item.content.endswith("\n") else item.content + "\n"
-            if found.get(item.path) != hashlib.sha256(content.encode()).hexdigest():
-                wrong.append(item.path)
-    return f"changed or missing: {', '.join(wrong)}" if wrong else ""
+    for item in (item for step in make_recipe(profile).steps for item in step.files):
+        content = item.content if item.content.endswith("\n") else item.content + "\n"
+        owner = owners.get(item.path.removeprefix("/"))
+        if item.path not in digests:
+            wrong.append(f"{item.path} is missing")
+        elif digests[item.path] != hashlib.sha256(content.encode()).hexdigest():
+            wrong.append(f"{item.path} was changed")
+        elif owner != f"{item.mode:o} {item.owner} {item.group}":
+            wrong.append(f"{item.path} is {owner}, not {item.mode:o} {item.owner} {item.group}")
+    return "; ".join(wrong)
 
 
-CHECKS = (system, updates, time, locale, kernel, packages, files)
+CHECKS = (system, name, updates, fail2ban, time, locale, kernel, packages, files)
