@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -147,10 +147,10 @@ class HostProfile:
         factory=dict, help="What is particular to one host, by its name."
     )
 
-    # Not of the file: which host this is about, and where the file names each package.
+    # Not of the file: which host this is about, and where some values stand (`packages[0]`, `commands[2]`).
     hostname: str = ""
     fqdn: str = ""
-    package_places: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
+    places: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
 
     def for_host(self, name: str) -> HostProfile:
         """The profile of one host: with the name that `machines` gives it, if it gives one."""
@@ -177,5 +177,13 @@ def _read(node: Node) -> HostProfile:
     for name, entry in (node.get("machines") or Node({}, node.where)).items():
         if not re.fullmatch(HOSTNAME, name):
             fail(entry.key_where or entry, f"{name!r} is no host name")
-    packages = node.get("packages") or Node((), node.where)
-    return replace(profile, package_places={str(item.value): item.where for item in packages.elements()})
+    return replace(profile, places=dict(_places(node)))
+
+
+def _places(node: Node) -> Iterator[tuple[str, Location]]:
+    for key in ("packages", "commands", "files"):
+        for index, item in enumerate((node.get(key) or node).elements()):
+            text = item.get("content") or item
+            # A block scalar begins on the line below its mark.
+            shift = 1 if "\n" in text.raw else 0
+            yield f"{key}[{index}]", replace(text.where, line=text.where.line + shift)

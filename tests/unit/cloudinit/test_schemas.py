@@ -64,7 +64,7 @@ def test_the_networks_that_freehold_makes_pass_in_both_versions() -> None:
 NETWORKS = [
     ("ethernets: {}\n", 1, "'version' is missing"),
     ("version: 3\n", 1, "no network-config version int 3"),
-    ("version: 2\nethernets:\n  eth0: {dhcp4: maybe}\n", 3, "expected true or false"),
+    ("version: 2\nethernets:\n  eth0: {dhcp4: maybe}\n", 3, "expected one of yes, no"),
     ("version: 2\nethernets:\n  eth0:\n    mtu: big\n", 4, "expected a whole number"),
     ("network:\n  version: 1\n  config:\n  - {type: physikal, name: eth0}\n", 4, ""),
     ("[]\n", 1, "'version' is missing"),
