@@ -21,8 +21,6 @@ NOT_YET: Mapping[str, str] = types.MappingProxyType(
         "accessories": "only the application itself is deployed",
         "asset_path": "assets of earlier versions are not kept reachable",
         "error_pages_path": "the proxy serves its own error pages",
-        "hooks_path": "hooks are not run",
-        "hooks_output": "hooks are not run",
         "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",

@@ -19,6 +19,27 @@ _HINT = (
 )
 
 
+def _other_builder(env: Mapping[str, str]) -> str:
+    found = next((name for name in ("podman", "buildah") if which(name, env) is not None), None)
+    return f"; {found} is here, but images are built and exported with docker" if found else ""
+
+
+@contextmanager
+def remote_engine(address: str, *, runner: Runner, console: Console) -> Iterator[Engine]:
+    """The engine at `ssh://user@host` or `tcp://host:port`. BuildError: it does not answer."""
+    try:
+        # The docker client starts ssh, which may have to shake hands over a slow line.
+        engine = ask(runner, host=address, timeout=60)
+    except BuildError as exc:
+        raise BuildError(
+            f"the Docker Engine of the remote builder {address} does not answer",
+            hint="can `ssh` log in there without a question, and may that user use docker?",
+            details=exc.details,
+        ) from exc
+    console.detail(f"Docker Engine {engine.version} ({engine.arch}) at {address} builds")
+    yield engine
+
+
 @contextmanager
 def local_engine(
     *, runner: Runner, console: Console, environ: Mapping[str, str] | None = None
@@ -33,7 +54,8 @@ def local_engine(
     asked = "DOCKER_HOST" if env.get("DOCKER_HOST") else "DOCKER_CONTEXT" if env.get("DOCKER_CONTEXT") else ""
     if which("docker", env) is None:
         raise BuildError(
-            "the program 'docker' is not installed", hint="`make setup` installs what Freehold needs"
+            "the program 'docker' is not installed",
+            hint=f"`make setup` installs what Freehold needs{_other_builder(env)}",
         )
     try:
         yield_engine = ask(runner, host=env.get("DOCKER_HOST", ""))
