@@ -11,7 +11,7 @@ from deployer.commands.facts import HostFacts
 from deployer.commands.registry import Access, access
 from deployer.config import DeployConfig
 from deployer.delivery import check_space, over_ssh
-from deployer.engine import Engine, local_engine, remote_engine
+from deployer.engine import Engine, local_engine, own_arch, remote_engine
 from deployer.fleet import Fleet
 from deployer.images.build import build_app, source_directory
 from deployer.images.dockerfile import import_bases
@@ -21,6 +21,7 @@ from deployer.images.wanted import builds_remotely, latest_name, make_request
 from deployer.pulling import through_registry
 from deployer.rollout import Deliver, Delivery
 from deployer.transfer import LocalImage, parse_facts
+from deployer.transfer.image import inspect_image
 from freehold.console import Console
 from freehold.errors import ConfigError, UsageError
 from freehold.process import Runner
@@ -54,6 +55,12 @@ class Shipping:
     registry: bool = False
     no_cache: bool = False
     login: Access | None = field(default=None, repr=False)
+    output: str | None = None
+    """Where else the result goes: a type of `buildx --output`."""
+    suffix: str = ""
+    """Behind the tag of the image."""
+    dirty: bool = False
+    """The working tree is built, not what is committed."""
 
     @property
     def image(self) -> str:
@@ -72,10 +79,8 @@ class Shipping:
         images: dict[str, tuple[LocalImage, Engine]] = {}
         with ExitStack() as stack:
             client = stack.enter_context(logged_in(self.login, self.environ))
-            directory = source_directory(
-                self.config, root=self.root, runner=self.runner, console=self.console, environ=self.environ
-            )
-            engine = self._engine(stack)
+            directory = self._source()
+            engine = stack.enter_context(self.engine())
             together = self.registry and len(arches) > 1
             groups: list[tuple[str, ...]] = [arches] if together else [(arch,) for arch in arches]
             for group in groups or [()]:
@@ -85,7 +90,8 @@ class Shipping:
                     directory,
                     engine,
                     arches=group,
-                    output=TO_REGISTRY if self._straight(group) else TO_ENGINE,
+                    output=self.output or (TO_REGISTRY if self._straight(group) else TO_ENGINE),
+                    suffix=self.suffix,
                     no_cache=self.no_cache,
                     latest=self.registry,
                     environ=self.environ,
@@ -127,20 +133,33 @@ class Shipping:
             return lambda _: Delivery(self.image)
         return lambda known: through_registry(self.config, self.image, self.login, known, fleet=fleet)
 
-    def _engine(self, stack: ExitStack) -> Engine:
+    @contextmanager
+    def kept(self) -> Iterator[Built]:
+        """The image as it was built before: on this computer, or in the registry."""
+        if self.registry:
+            yield Built(self, {})
+            return
+        with self.engine() as engine:
+            image = inspect_image(engine, self.image, self.runner)
+            yield Built(self, {image.arch: (image, engine)})
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The engine that builds: this computer's or the remote builder's. BuildError: none answers."""
         remote = self.config.builder.remote
-        if remote and not self.config.builder.local:
-            return stack.enter_context(remote_engine(remote, runner=self.runner, console=self.console))
-        # Only the local engine can tell which processor is this computer's.
-        engine = None
-        if not remote or self.config.builder.arch:
-            engine = stack.enter_context(
-                local_engine(runner=self.runner, console=self.console, environ=self.environ)
-            )
-            if not builds_remotely(self.config, engine.arch):
-                return engine
-        assert remote is not None
-        return stack.enter_context(remote_engine(remote, runner=self.runner, console=self.console))
+        if remote and builds_remotely(self.config, own_arch()):
+            with remote_engine(remote, runner=self.runner, console=self.console) as engine:
+                yield engine
+            return
+        with local_engine(runner=self.runner, console=self.console, environ=self.environ) as engine:
+            yield engine
+
+    def _source(self) -> Path:
+        if self.dirty:
+            return self.root
+        return source_directory(
+            self.config, root=self.root, runner=self.runner, console=self.console, environ=self.environ
+        )
 
     def _straight(self, arches: Sequence[str]) -> bool:
         """Whether the build itself pushes: what the engine could not keep as one image."""
@@ -166,6 +185,11 @@ class Built:
 
     shipping: Shipping
     images: Mapping[str, tuple[LocalImage, Engine]]
+
+    @property
+    def arches(self) -> tuple[str, ...]:
+        """What it was built for."""
+        return tuple(self.images) or self.shipping.config.builder.arch
 
     def deliver(self, fleet: Fleet) -> Deliver:
         """What brings them to the hosts."""

@@ -220,7 +220,7 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
         _tell(context, "rolled back to", rollout.version, started, fleet.execs)
 
 
-def code_version_of(context: Context, session: object) -> str:
+def code_version_of(context: Context, session: object, *, quiet: bool = False) -> str:
     """The version that a session is about: as given, else that of the code."""
     from deployer.cli.session import Session
     from deployer.images import code_version
@@ -230,7 +230,7 @@ def code_version_of(context: Context, session: object) -> str:
         return session.hooks.know(session.config.version)
     clone = session.config.builder.context is None
     code = code_version(session.root, runner=context.runner, clone=clone)
-    if code.warning:
+    if code.warning and not quiet:
         context.console.warn(code.warning)
     return session.hooks.know(code.version)
 

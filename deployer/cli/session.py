@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import getpass
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,12 @@ class Session:
 
         The hook pre-connect runs before the first of them.
         """
+        return self.fleet_of((self.whole.primary_host, *self.config.hosts))
+
+    def fleet_of(self, hosts: Iterable[str]) -> Fleet:
+        """Connections to just these hosts."""
         self.hooks.pre_connect()
-        names = tuple(dict.fromkeys([self.whole.primary_host, *self.config.hosts]))
+        names = tuple(dict.fromkeys(hosts))
         return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
 
     def endpoints(self) -> dict[str, Endpoint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from deployer.engine.engine import Engine, ask
 from deployer.engine.private import PrivateEngine
@@ -80,6 +81,13 @@ def local_engine(
         console.detail(f"Docker Engine {yield_engine.version} ({yield_engine.driver}) is running and is used")
         yield yield_engine
         return
-    private = PrivateEngine(cache_dir(env) / "engine", runtime_dir(env) / "engine", runner, console)
+    home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
+    private = PrivateEngine(
+        cache_dir(env) / "engine",
+        runtime_dir(env) / "engine",
+        runner,
+        console,
+        settings=(home / "docker" / "daemon.json", Path("/etc/docker/daemon.json")),
+    )
     with private.share() as engine:
         yield engine
