@@ -22,6 +22,27 @@ _HINT = (
 )
 
 
+def _other_builder(env: Mapping[str, str]) -> str:
+    found = next((name for name in ("podman", "buildah") if which(name, env) is not None), None)
+    return f"; {found} is here, but images are built and exported with docker" if found else ""
+
+
+@contextmanager
+def remote_engine(address: str, *, runner: Runner, console: Console) -> Iterator[Engine]:
+    """The engine at `ssh://user@host` or `tcp://host:port`. BuildError: it does not answer."""
+    try:
+        # The docker client starts ssh, which may have to shake hands over a slow line.
+        engine = ask(runner, host=address, timeout=60)
+    except BuildError as exc:
+        raise BuildError(
+            f"the Docker Engine of the remote builder {address} does not answer",
+            hint="can `ssh` log in there without a question, and may that user use docker?",
+            details=exc.details,
+        ) from exc
+    console.detail(f"Docker Engine {engine.version} ({engine.arch}) at {address} builds")
+    yield engine
+
+
 @contextmanager
 def local_engine(
     *, runner: Runner, console: Console, environ: Mapping[str, str] | None = None
@@ -37,7 +58,8 @@ def local_engine(
     asked = "DOCKER_HOST" if env.get("DOCKER_HOST") else "DOCKER_CONTEXT" if env.get("DOCKER_CONTEXT") else ""
     if which("docker", env) is None:
         raise BuildError(
-            "the program 'docker' is not installed", hint="`make setup` installs what Freehold needs"
+            "the program 'docker' is not installed",
+            hint=f"`make setup` installs what Freehold needs{_other_builder(env)}",
         )
     try:
         yield_engine = ask(runner, host=env.get("DOCKER_HOST", ""))
@@ -65,12 +87,14 @@ def local_engine(
         console.detail(f"Docker Engine {yield_engine.version} ({yield_engine.driver}) is running and is used")
         yield yield_engine
         return
+    home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
     private = PrivateEngine(
         cache_dir(env) / "engine",
         runtime_dir(env) / "engine",
         runner,
         console,
         rootless=os.geteuid() != 0,
+        settings=(home / "docker" / "daemon.json", Path("/etc/docker/daemon.json")),
     )
     with private.share() as engine:
         yield engine
