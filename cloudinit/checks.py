@@ -149,7 +149,11 @@ def _proxy(facts: Facts, profile: HostProfile) -> str:
     version = re.match(r"v(\d+)\.(\d+)", facts.text("caddy"))
     if version is None or (int(version.group(1)), int(version.group(2))) < MINIMUM:
         return f"Caddy is {facts.text('caddy') or 'missing'}; the least is {MINIMUM[0]}.{MINIMUM[1]}"
-    return "" if re.fullmatch(r"[2-5]\d\d", facts.text("http")) else "nothing answers on port 80"
+    return (
+        ""
+        if re.fullmatch(r"[2-5]\d\d", facts.text("http"))
+        else f"nothing answers on port {profile.proxy.http_port}"
+    )
 
 
 @_check("admin", "Users may drive the proxy, strangers may not")
@@ -304,7 +308,8 @@ def _files(facts: Facts, profile: HostProfile) -> str:
 def _exposure(facts: Facts, profile: HostProfile) -> str:
     if profile.firewall.enabled:
         return ""
-    allowed = {("tcp", profile.ssh.port), ("tcp", 80), ("tcp", 443), ("udp", 443), ("udp", 68)}
+    http, https = profile.proxy.http_port, profile.proxy.https_port
+    allowed = {("tcp", profile.ssh.port), ("tcp", http), ("tcp", https), ("udp", https), ("udp", 68)}
     found = []
     for line in facts.lines("listeners"):
         protocol, _, _, _, local, *rest = line.split()

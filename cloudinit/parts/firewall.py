@@ -61,8 +61,10 @@ start nftables.service
 def rules(profile: HostProfile) -> str:
     """The ruleset; loading it replaces the table in one transaction."""
     own = [PortRule(profile.ssh.port, profile.ssh.port)]
-    if profile.proxy.enabled:
-        own += [PortRule(80, 80), PortRule(443, 443), PortRule(443, 443, "udp")]
+    proxy = profile.proxy
+    if proxy.enabled and proxy.publish:
+        http, https = proxy.http_port, proxy.https_port
+        own += [PortRule(http, http), PortRule(https, https), PortRule(https, https, "udp")]
     entry = _accepts(own, "{protocol} dport {ports}")
     opened = _accepts(profile.firewall.open, "{protocol} dport {ports}")
     published = _accepts(
