@@ -10,22 +10,21 @@ import types
 from collections.abc import Mapping
 
 _PROXY = {
-    "ssl.certificate_pem": "certificates are automatic only",
-    "buffering": "requests and answers are streamed",
-    "logging": "the access log has fixed headers",
+    "buffering.max_response_body": "the proxy does not measure answers",
+    "run.registry": "the proxy is a program of the host, not a container",
+    "run.repository": "the proxy is a program of the host, not a container",
+    "run.version": "the proxy is the Caddy that this Freehold carries",
+    "run.options": "the proxy is a program of the host, not a container",
     "run": "the proxy listens on ports 80 and 443 of every address",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
         "accessories": "only the application itself is deployed",
-        "asset_path": "assets of earlier versions are not kept reachable",
-        "error_pages_path": "the proxy serves its own error pages",
         "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
         "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
-        "servers.*.asset_path": "assets of earlier versions are not kept reachable",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }
