@@ -55,4 +55,4 @@ def endpoint(host: str, ssh: Ssh) -> Endpoint:
 
 def endpoints(config: DeployConfig) -> dict[str, Endpoint]:
     """The endpoint of every host by its name."""
-    return {host: endpoint(host, config.ssh) for host in config.hosts}
+    return {host: endpoint(host, config.ssh) for host in config.all_hosts}

@@ -26,7 +26,10 @@ def lab_name(config: DeployConfig, root: Path) -> str:
 
 def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
     """One machine per host with the same roles; sizes and image from `config/lab.yml` where it exists."""
-    hosts = [(host, tuple(role.name for role in config.roles_on(host))) for host in config.hosts]
+    hosts = [
+        (host, (*(r.name for r in config.roles_on(host)), *(a.name for a in config.accessories_on(host))))
+        for host in config.all_hosts
+    ]
     return mirror(config.name, hosts, file=lab_file(root), profile=lab_profile(root))
 
 
@@ -40,7 +43,7 @@ def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:
     """Each host's machine; LabError where the lab is not up or lacks one."""
     state = load_state(lab_name(config, root))
     found = {}
-    for host in config.hosts:
+    for host in config.all_hosts:
         machine = state.machine(host)
         found[host] = Endpoint(
             name=host,

@@ -18,6 +18,12 @@ COMMANDS = {
     "config": ("deployer.cli.init:config", "Show what the configuration comes to."),
     "details": ("deployer.cli.look:details", "Show what runs on every host."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "accessory": (
+        "deployer.cli.accessory:accessory",
+        "Run databases and other services beside the application.",
+    ),
+    "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
+    "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),

@@ -30,8 +30,8 @@ class Session:
         return self.context.root
 
     def fleet(self) -> Fleet:
-        """Connections to the hosts asked for, and to the primary host, where the lock is."""
-        names = tuple(dict.fromkeys([self.whole.primary_host, *self.config.hosts]))
+        """Connections to the hosts asked for, and to the one where the lock is; each is made on first use."""
+        names = tuple(dict.fromkeys([self.whole.lock_host, *self.config.all_hosts]))
         return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -51,8 +51,11 @@ class Session:
         return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def open_session(context: Context, target: Target) -> Session:
-    """Read the configuration; show its warnings."""
+def open_session(context: Context, target: Target, *, accessories: bool = False) -> Session:
+    """Read the configuration; show its warnings.
+
+    With `accessories` the hosts of accessories count too: none of the application's need be among them.
+    """
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -65,7 +68,7 @@ def open_session(context: Context, target: Target) -> Session:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
-    if not config.hosts:
+    if not (config.all_hosts if accessories else config.roles and config.hosts):
         raise UsageError("no host is left to work on")
     return Session(context, target, whole, config)
 

@@ -18,17 +18,14 @@ _PROXY = {
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
-        "accessories": "only the application itself is deployed",
         "asset_path": "assets of earlier versions are not kept reachable",
         "error_pages_path": "the proxy serves its own error pages",
         "hooks_path": "hooks are not run",
         "hooks_output": "hooks are not run",
-        "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
         "boot.parallel_roles": "the roles of a host start one after the other",
         "env.tags": "tags of hosts are not used",
-        "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
         "servers.*.asset_path": "assets of earlier versions are not kept reachable",
         "ssh.key_data": "keys are read from files and the agent",
         "ssh.forward_agent": "the agent stays on this machine",
