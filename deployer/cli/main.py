@@ -21,6 +21,12 @@ COMMANDS = {
     "top": ("deployer.cli.status:top", "Show hosts and containers live."),
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "accessory": (
+        "deployer.cli.accessory:accessory",
+        "Run databases and other services beside the application.",
+    ),
+    "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
+    "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "build": ("deployer.cli.build:build", "Build the image; bring it to the registry or the hosts."),

@@ -20,11 +20,8 @@ _PROXY = {
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
-        "accessories": "only the application itself is deployed",
-        "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
-        "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }

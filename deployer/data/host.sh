@@ -322,3 +322,24 @@ put_files_back() {
     rm -rf "$1"
     mv "$2" "$1"
 }
+
+# as_owner IMAGE PATH COMMAND...: change something at PATH that may belong to somebody else: as this
+# user, with sudo, or for want of both in a container of IMAGE, where PATH is /freehold.
+as_owner() {
+    local image=$1 path=$2
+    shift 2
+    if "$@" "$path" 2>/dev/null || sudo -n -- "$@" "$path" 2>/dev/null; then return; fi
+    if docker run --rm --pull never --user 0:0 --network none --volume "$path:/freehold" \
+        --entrypoint "$1" "$image" "${@:2}" /freehold; then return; fi
+    echo "failed: $(id -un) may not $1 $path"
+    return 1
+}
+
+# remove_tree PATH IMAGE: remove a directory with all that containers have written into it.
+remove_tree() {
+    [ -e "$1" ] || return 0
+    if rm -rf "$1" 2>/dev/null || sudo -n rm -rf "$1" 2>/dev/null; then return; fi
+    docker run --rm --pull never --user 0:0 --network none --volume "$1:/freehold" \
+        --entrypoint sh "$2" -c 'rm -rf /freehold/* /freehold/.[!.]*'
+    rm -rf "$1"
+}
