@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
 from cloudinit.users import NAME, User, read_groups, read_users
 from freehold import yamlfile
-from freehold.settings import convert, fail, read, setting
+from freehold.settings import convert, fail, near, read, setting
 from freehold.source import Location
 from freehold.yamlfile import Node
 
@@ -30,6 +31,29 @@ def _read_size(node: Node) -> int | None:
     if size < 16 * UNITS["m"]:
         fail(node, f"a swap file of {size:,} bytes is of no use", hint="write 512MiB, 2GiB or none")
     return size
+
+
+def _read_zone(node: Node) -> str:
+    name = convert(str, node)
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name):
+        fail(node, f"{name!r} is no time zone", hint="for example 'Europe/Berlin'")
+    # Where this computer has no table of zones, the host's own has the word.
+    zones = zoneinfo.available_timezones() if not _known_zone(name) else frozenset({name})
+    if zones and name not in zones:
+        guess = near(name, sorted(zones))
+        hint = f"did you mean {guess!r}?" if guess else "for example 'Europe/Berlin'"
+        fail(node, f"there is no time zone {name!r}", hint=hint)
+    return str(name)
+
+
+def _known_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (OSError, ValueError):
+        return False
+    except zoneinfo.ZoneInfoNotFoundError:
+        return False
+    return True
 
 
 def _read_sysctl(node: Node) -> Mapping[str, str]:
@@ -112,7 +136,11 @@ class HostProfile:
         example=["audit"],
     )
     timezone: str = setting(
-        "Etc/UTC", pattern=r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", help="Time zone.", example="Europe/Berlin"
+        "Etc/UTC",
+        parse=_read_zone,
+        help="Time zone.",
+        schema={"type": "string"},
+        example="Europe/Berlin",
     )
     locale: str = setting(
         "C.UTF-8", pattern=r"[A-Za-z_]+(?:\.UTF-8)(?:@\w+)?", help="Locale.", example="en_GB.UTF-8"

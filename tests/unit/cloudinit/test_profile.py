@@ -94,7 +94,10 @@ WRONG = [
     ("ssh:\n  options: {Banner: none, banner: x}", 2, "stands twice", "capitals"),
     ("ssh:\n  options:\n    Banner: |\n      a\n      b\n", 3, "one line", ""),
     ("machines: {web-1: {hostname: Web}}", 1, "right form", ""),
-    ("timezone: 'a b'", 1, "for example 'Europe/Berlin'", ""),
+    ("timezone: 'a b'", 1, "no time zone", "for example 'Europe/Berlin'"),
+    ("timezone: Europe/Berln", 1, "there is no time zone 'Europe/Berln'", "did you mean 'Europe/Berlin'"),
+    (f"users:\n  - name: ops\n    password: $6$rounds=1000$salt${'a' * 86}", 3, "too fast", "openssl"),
+    (f"users:\n  - name: ops\n    password: $2b$05${'a' * 53}", 3, "too fast", "openssl"),
 ]
 
 
