@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT, http_address
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY
@@ -92,7 +92,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "modes": f"stat -c '%n %a %U %G' {paths}",
         "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
         "http://localhost/config/",
-        "http": "curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1/",
+        "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
         "published": "docker ps --format '{{.Names}} {{.Ports}}'",
         "users": f'for n in {names}; do echo "$n $(getent passwd $n | cut -d: -f7) $(id -nG $n)"; done',

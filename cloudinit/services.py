@@ -244,6 +244,24 @@ class Proxy:
     grace_seconds: int = setting(
         30, minimum=1, maximum=3600, help="How long running requests may take while the proxy restarts."
     )
+    http_port: int = setting(80, minimum=1, maximum=65535, help="Port for HTTP.")
+    https_port: int = setting(443, minimum=1, maximum=65535, help="Port for HTTPS, TCP and UDP.")
+    bind_ips: tuple[str, ...] = setting(
+        (),
+        pattern=r"[0-9.]+|\[?[0-9a-fA-F:.]+\]?",
+        help="Listen on these addresses only.",
+        example="203.0.113.7",
+    )
+    publish: bool = setting(
+        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
+    )
+    metrics_port: int | None = setting(
+        None, minimum=1, maximum=65535, help="Port for Prometheus metrics, for the host and its containers."
+    )
+    debug: bool = setting(False, help="Log more.")
+    log_max_size: str = setting(
+        "10m", pattern=r"\d+[kmg]?", help="Size at which the log file is rotated.", example="10m"
+    )
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def proxy(facts: Facts, profile: HostProfile) -> str:
     version = re.match(r"v(\d+)\.(\d+)", facts.text("caddy"))
     if version is None or (int(version.group(1)), int(version.group(2))) < MINIMUM:
         return f"Caddy is {facts.text('caddy') or 'missing'}; the least is {MINIMUM[0]}.{MINIMUM[1]}"
-    return "" if re.fullmatch(r"[2-5]\d\d", facts.text("http")) else "nothing answers on port 80"
+    answered = re.fullmatch(r"[2-5]\d\d", facts.text("http"))
+    return "" if answered else f"nothing answers on port {profile.proxy.http_port}"
 
 
 @check("admin", "Users may drive the proxy, strangers may not")

@@ -70,9 +70,11 @@ def own_ports(profile: HostProfile) -> tuple[PortRule, ...]:
     port = profile.ssh.port
     sources = profile.ssh.allow or (None,)
     ssh = tuple(PortRule(port, port, source=source) for source in sources)
-    if not profile.proxy.enabled:
+    proxy = profile.proxy
+    if not proxy.enabled or not proxy.publish:
         return ssh
-    return (*ssh, PortRule(80, 80), PortRule(443, 443), PortRule(443, 443, "udp"))
+    http, https = proxy.http_port, proxy.https_port
+    return (*ssh, PortRule(http, http), PortRule(https, https), PortRule(https, https, "udp"))
 
 
 def rules(profile: HostProfile) -> str:

@@ -166,6 +166,19 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     assert {"user-deploy", "ssh", "firewall", "files", "fail2ban"} == set(repaired)
     assert operator.drift() == {}
 
+    if plain.suite == "trixie":
+        # An option that the engine does not know is found before the engine is restarted with it.
+        whole = profile.replace("  - no-such-package\n", "")
+        operator.write("host.yml", whole + "docker: {options: {no-such-option: 1}}\n")
+        refused = operator.run("server", "bootstrap", check=False)
+        assert refused.returncode == 1
+        assert "Docker refuses the options" in refused.stderr
+        assert "no-such-option" not in plain.read("/etc/docker/daemon.json")
+        operator.write("host.yml", whole)
+
+    assert operator.run("server", "exec", "id -un; echo $((40 + 2))").stdout == "deploy\n42\n"
+    assert operator.run("server", "exec", "exit 7", check=False).returncode == 7
+
     plain.reboot()
     assert operator.drift() == {}
     assert operator.bootstrap() == []
