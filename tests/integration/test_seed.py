@@ -41,6 +41,14 @@ meta, user, vendor, *network = util.read_seeded(sys.argv[1], timeout=5)
 user = util.decode_binary(user)
 json.dump({"meta": meta, "user": user, "network": network[0] if network else None}, sys.stdout)
 """
+# What a kernel's command line or a serial number tells the data source, with its own code.
+TOLD = """\
+import json, sys
+from cloudinit.sources.DataSourceNoCloud import parse_cmdline_data
+found = {}
+parse_cmdline_data("ds=nocloud-net", found, sys.argv[1])
+json.dump(found, sys.stdout)
+"""
 
 
 @pytest.fixture
@@ -102,9 +110,14 @@ def test_the_real_cloud_init_takes_what_a_seed_holds(
     for host in (old, trixie):
         words = ("image", "seed", "web-9", "--golden", "--allow-secrets", "--serve", "0.0.0.0:8000", "--once")
         address = rig.control_run(("hostname", "-I")).stdout.split()[0]
-        with rig.control_start((program("freehold"), *words), cwd=project) as serving:
+        said = project / "said"
+        with rig.control_start((program("freehold"), *words), cwd=project, stdout=said) as serving:
             seen = python(host, SEEDED, f"http://{address}:8000/")
             assert serving.wait(60) == 0
+        for word in ("kernel:", "QEMU:"):
+            (line,) = [line for line in said.read_text().splitlines() if line.startswith(word)]
+            told = line.removeprefix(word).strip().strip("'").rpartition("serial=")[2]
+            assert python(host, TOLD, told) == {"seedfrom": "http://0.0.0.0:8000/"}
         assert seen["meta"]["local-hostname"] == "web-9"
         assert seen["user"] == (seeds / "user-data").read_text()
         # Debian 12's release asks for no network-config.
