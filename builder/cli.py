@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     lazy={
         "build": ("builder.cli:build", "Build a golden disk image."),
         "installer": ("builder.barecli:installer", "Write the ISO that installs a bare machine."),
+        "netboot": ("builder.barecli:netboot", "Write, and serve, what installs machines over HTTP."),
         "base": ("builder.cli:base", "Build a container base image of Debian packages."),
         "list": ("builder.cli:list_", "List the golden images in the cache."),
         "test": ("builder.cli:test", "Boot a golden image and check it over SSH."),
