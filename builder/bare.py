@@ -30,6 +30,7 @@ from freehold.process import Runner, Started
 
 DONE = "INSTALLED:"
 REFUSED = "NOT INSTALLED:"
+LAST = "press Ctrl-Alt-Del to start again"
 # Names the machine's first disk, as a careful operator would.
 RULE = parse_rule(f"serial={SERIAL}")
 
@@ -100,9 +101,10 @@ def verdict(machine: Machine, process: Started, *, deadline: float = 600) -> str
     started = time.monotonic()
     while time.monotonic() - started < deadline:
         text = machine.serial.read_text(errors="replace") if machine.serial.exists() else ""
-        for line in text.splitlines():
-            if line.startswith((DONE, REFUSED)):
-                return line.strip()
+        said = [line.strip() for line in text.splitlines() if line.startswith((DONE, REFUSED))]
+        # A refusal goes on with the list of disks.
+        if said and (said[0].startswith(DONE) or LAST in text):
+            return said[0]
         if process.poll() is not None:
             break
         time.sleep(1)

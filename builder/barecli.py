@@ -1,4 +1,4 @@
-"""`freehold image installer` and `netboot`: what turns a bare machine into a host."""
+"""`freehold image installer`, `netboot` and `remaster`: what turns a bare machine into a host."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from builder.cliopts import profile_of, read_seed, spec_of, spec_options
 from builder.installer import AFTER
+from builder.vendor import Kind
 from cloudinit.profile import HostProfile
 from freehold.command import Context, common_options, pass_context
 from freehold.console import size as human
@@ -192,3 +193,40 @@ def _serve(context: Context, files: dict[str, Path], address: str, port: int) ->
     with BootServer(address, port, files, context.console.info) as server:
         context.console.success(f"serving {server.url}; Ctrl-C ends it")
         server.serve_forever(poll_interval=0.5)
+
+
+@click.command()
+@click.argument("iso", type=click.Path(path_type=Path))
+@click.option("--preseed", type=click.Path(path_type=Path), help="Debian: the answers, a preseed file.")
+@click.option("--autoinstall", type=click.Path(path_type=Path), help="Ubuntu: the answers, user-data.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The new ISO.  [default: ISO-unattended.iso]"
+)
+@common_options
+@pass_context
+def remaster(
+    context: Context, iso: Path, preseed: Path | None, autoinstall: Path | None, output: Path | None
+) -> None:
+    """Make a vendor's ISO unattended: with a preseed file (Debian) or autoinstall user-data (Ubuntu).
+
+    The answers are validated first; what makes the medium boot as a CD and as a disk is kept.
+    """
+    from builder.answers import read_autoinstall, read_preseed
+    from builder.remaster import remaster as write
+
+    if (preseed is None) == (autoinstall is None):
+        raise UsageError("one of --preseed and --autoinstall is needed")
+    target = output or iso.with_name(f"{iso.stem}-unattended.iso")
+    if preseed is not None:
+        kind: Kind = "debian"
+        answers = read_preseed(preseed)
+    else:
+        assert autoinstall is not None
+        kind, answers = "ubuntu", read_autoinstall(autoinstall)
+    with context.console.step(f"writing {target.name}"):
+        boots = write(iso, target, kind, answers, runner=context.runner)
+    if context.console.json:
+        context.console.data({"iso": str(target), "vendor": kind, "boots": boots.describe()})
+    else:
+        context.console.info(f"boots as: {boots.describe()}")
+        context.console.print(str(target))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         "build": ("builder.cli:build", "Build a golden disk image."),
         "installer": ("builder.barecli:installer", "Write the ISO that installs a bare machine."),
         "netboot": ("builder.barecli:netboot", "Write, and serve, what installs machines over HTTP."),
+        "remaster": ("builder.barecli:remaster", "Make a vendor's ISO unattended."),
         "base": ("builder.cli:base", "Build a container base image of Debian packages."),
         "list": ("builder.cli:list_", "List the golden images in the cache."),
         "test": ("builder.cli:test", "Boot a golden image and check it over SSH."),

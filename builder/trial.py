@@ -84,7 +84,7 @@ def running(
 def powered(
     machine: Machine, directory: Path, *, runner: Runner, evidence: Path | None, name: str = ""
 ) -> Iterator[Started]:
-    """QEMU while the block lasts; `evidence` receives its serial log, and a screenshot where the block fails."""
+    """QEMU while the block lasts; `evidence` gets its serial log, and a screenshot where the block fails."""
     name = name or machine.mode
     with runner.start(qemu(machine), stdout=directory / "qemu.log") as process:
         try:
