@@ -21,6 +21,7 @@ COMMANDS = {
     "top": ("deployer.cli.status:top", "Show hosts and containers live."),
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import docker, layout, phases, proxy
+from deployer.commands import docker, jobs, layout, phases, proxy
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
 
@@ -172,6 +172,7 @@ def remove(config: DeployConfig, roles: Sequence[Role]) -> Script:
     if targets:
         steps.append(Step("routes", proxy.activate_fragment(config, None), "no more traffic"))
         steps.append(Step("targets", f"rm -f {' '.join(targets)}", "targets"))
+    steps.append(jobs.install_step(config, None))
     for role in roles:
         ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role)])
         shell = f"{ps} | xargs -r docker stop --time {phases.STOP_GRACE}\n{ps} | xargs -r docker rm --force"
