@@ -22,6 +22,7 @@ COMMANDS = {
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
     "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
+    "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),

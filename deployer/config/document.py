@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from deployer.config import shorthand
 from deployer.config.accessory import AccessorySettings
+from deployer.config.backups import BackupSettings, backups
 from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Registry
 from deployer.config.env import RootEnv, env_schema, root_env
@@ -109,6 +110,12 @@ class Document:
         parse=jobs,
         help="Commands that run by the clock, each on one host. Kamal has no such key.",
         example={"cleanup": {"schedule": "30 3 * * *", "cmd": "bin/rails cleanup"}},
+    )
+    backups: Mapping[str, BackupSettings] = setting(
+        factory=dict,
+        parse=backups,
+        help="How accessories are backed up. Kamal has no such key.",
+        example={"db": {"keep": 14}},
     )
     boot: Boot = setting(factory=Boot, help="How many hosts are started at once.")
     logging: Logging = setting(factory=Logging, help="Logging of containers.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deployer.config.accessory import Accessory
+from deployer.config.backups import BackupSettings
 from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Registry
 from deployer.config.env import Env, RootEnv
@@ -74,6 +75,7 @@ class DeployConfig:
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[Job, ...] = ()
+    backups: Mapping[str, BackupSettings] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     asset_path: str | None = None
     error_pages_path: str | None = None

@@ -65,6 +65,11 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         )
     check_proxies(roles, accessories, node, warnings)
     check_tags(roles, document, node, warnings)
+    for name in document.backups:
+        if name not in document.accessories:
+            place = at(node, "backups", name)
+            names = list(document.accessories)
+            fail(place.key_where or place, f"there is no accessory {name!r}", hint=offer(name, names))
     return DeployConfig(
         service=document.service,
         image=document.image or document.service,
@@ -84,6 +89,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         volumes=document.volumes,
         labels=document.labels,
         jobs=tuple(_job(name, item, document, node, roles) for name, item in document.jobs.items()),
+        backups=document.backups,
         aliases=document.aliases,
         asset_path=document.asset_path,
         error_pages_path=document.error_pages_path,
