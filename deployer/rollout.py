@@ -39,6 +39,11 @@ class Delivery:
 
 
 Deliver = Callable[[Mapping[str, HostFacts]], Delivery]
+RunHook = Callable[[str], None]
+
+
+def no_hooks(_name: str) -> None:
+    """A project without hooks."""
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Rollout:
     who: str
     images_question: str = ""
     revived: bool = False
+    hook: RunHook = no_hooks
+    """Runs `pre-app-boot` and `post-app-boot`; one that raises sends every host back."""
 
     # -- the stories ---------------------------------------------------------------------------
 
@@ -77,9 +84,11 @@ class Rollout:
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
     ) -> None:
+        self.hook("pre-app-boot")
         try:
             start()
             self.commit(facts)
+            self.hook("post-app-boot")
         except BaseException as exc:
             self.put_back(facts, f"{failure}: {str(exc).splitlines()[0] if str(exc) else 'interrupted'}")
             raise

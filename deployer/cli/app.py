@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli import traffic
 from deployer.cli.options import Target, lock_wait, target_options
 from freehold.command import Context, common_options, pass_context
 
@@ -329,3 +330,9 @@ def remove(context: Context, target: Target, confirmed: bool, lock_wait: int) ->
         lambda session, host: commands.remove(session.config, session.config.roles_on(host)),
         "Removing",
     )
+
+
+app.add_command(traffic.maintenance)
+app.add_command(traffic.live)
+app.add_command(traffic.pause)
+app.add_command(traffic.resume)

@@ -25,6 +25,8 @@ COMMANDS = {
     "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
+    "build": ("deployer.cli.build:build", "Build the image; bring it to the registry or the hosts."),
+    "registry": ("deployer.cli.registry:registry", "Log in to the registry and out."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),
     "image": ("deployer.cli.groups:image", "Seeds, disk images, base images."),
     "lab": ("deployer.cli.groups:lab", "Virtual machines that mirror production."),

@@ -56,6 +56,7 @@ def bootstrap_hosts(context: Context, session: Session, fleet: Fleet, hosts: lis
     for host in hosts:
         # Groups that the recipe gave the user count from the next login on.
         fleet[host].close()
+    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
 
 
 @server.command()

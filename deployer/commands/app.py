@@ -166,12 +166,12 @@ def start(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
 
 def remove(config: DeployConfig, roles: Sequence[Role]) -> Script:
     """Everything of the service on a host: routes, targets, containers, images, files."""
-    targets = [shlex.quote(layout.target(config.container_prefix(role))) for role in roles if role.proxy]
+    targets = [proxy.forget_fragment(config, role) for role in roles if role.proxy]
     repository = config.image_name("x").rsplit(":", 1)[0]
     steps = []
     if targets:
         steps.append(Step("routes", proxy.activate_fragment(config, None), "no more traffic"))
-        steps.append(Step("targets", f"rm -f {' '.join(targets)}", "targets"))
+        steps.append(Step("targets", "\n".join(targets), "targets"))
     steps.append(jobs.install_step(config, None))
     for role in roles:
         ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from deployer.commands import layout
+from deployer.commands import assets, layout
 from deployer.config import DeployConfig, Role
 from deployer.script import heredoc
 from freehold.secret import Secret
@@ -33,6 +33,7 @@ def run_argv(
         argv += ["--log-opt", "max-size=10m"]
     for volume in config.volumes:
         argv += ["--volume", volume]
+    argv += assets.volume(config, role, version)
     labels = {
         "service": config.service,
         "role": role.name,

@@ -100,8 +100,10 @@ def state_step(config: DeployConfig) -> Step:
     return Step(
         "state",
         f"""{ps}
-for path in {layout.PROXY}/targets/*; do
-    [ -e "$path" ] && printf 'target\\t%s\\t%s\\n' "$(basename "$path")" "$(cat "$path")"
+for path in {layout.PROXY}/targets/* {layout.PROXY}/targets/.*.paused; do
+    [ -e "$path" ] || continue
+    name=$(basename "$path" .paused)
+    printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$(cat "$path")"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployer.commands import docker, jobs, layout, proxy
+from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container, HostFacts
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, heredoc
@@ -41,11 +41,20 @@ def prepare(
                     proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
                     *(_manner(config, role, version, host) for role in roles),
                     jobs.store_fragment(config, host, version),
+                    pages.store_fragment(config.name, version, config.error_pages),
                 ]
             ),
             "keep the version's routes",
         )
     ]
+    pairs = certificates.pairs(config, roles)
+    if pairs:
+        written = certificates.store_fragment(list(pairs.values()))
+        steps.append(Step("certificates", written, "certificates"))
+    for role in roles:
+        if role.asset_path is not None:
+            bridge = assets.fragment(config, role, version, image)
+            steps.append(Step(f"assets-{role.name}", bridge, f"assets of {role.name}"))
     for role in roles:
         clear, secret = config.env_for(role, host)
         env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
@@ -172,13 +181,19 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
     for version, image in left.gone.items():
         # An image that another service uses too stays; that is no failure.
         prune.append(f"docker image rm {shlex.quote(image)} || true")
-        prune.append(f"rm -rf {shlex.quote(layout.version(config.name, version))}")
+        prune.append(_forget(config, version))
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
     kept = f"rm -rf {shlex.quote(layout.before(config.name))}"
-    steps += [Step("settle", kept, "forget the way back"), *more]
+    settle = f"{kept}\n{certificates.prune_fragment()}"
+    steps += [Step("settle", settle, "forget the way back"), *more]
     steps.append(audit_step(config, audit))
     return guarded(config, steps, keep_going=True)
+
+
+def _forget(config: DeployConfig, version: str) -> str:
+    assets_root = layout.assets(config.name, version, "").rstrip("/")
+    return shlex.join(["rm", "-rf", layout.version(config.name, version), assets_root])
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
@@ -206,8 +221,9 @@ def undo(
         prefix = config.container_prefix(role)
         if prefix in facts.targets:
             targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
+            targets.append(proxy.link_fragment(config, role, facts.version))
         else:
-            targets.append(f"rm -f {shlex.quote(layout.target(prefix))}")
+            targets.append(shlex.join(["rm", "-f", layout.target(prefix), layout.current(prefix)]))
     if targets:
         steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
     steps.append(Step("files", shlex.join(["put_files_back", *_files(config, version)]), "its files back"))
@@ -242,9 +258,7 @@ def undo(
     if removal:
         steps.append(Step("remove", "\n".join(removal), f"remove {version}"))
     if version not in {container.version for container in facts.containers}:
-        steps.append(
-            Step("forget", f"rm -rf {shlex.quote(layout.version(config.name, version))}", "forget its files")
-        )
+        steps.append(Step("forget", _forget(config, version), "forget its files"))
     history = f"{layout.app(config.name)}/history"
     steps.append(
         Step(

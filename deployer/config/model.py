@@ -79,6 +79,8 @@ class DeployConfig:
     aliases: Mapping[str, str] = field(default_factory=dict)
     asset_path: str | None = None
     error_pages_path: str | None = None
+    error_pages: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `error_pages_path` holds, by file name: `503.html`."""
     deploy_timeout: float = 30.0
     drain_timeout: float = 30.0
     readiness_delay: float = 7.0

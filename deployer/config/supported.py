@@ -10,33 +10,21 @@ import types
 from collections.abc import Mapping
 
 _PROXY = {
-    "ssl.certificate_pem": "certificates are automatic only",
-    "buffering": "requests and answers are streamed",
-    "logging": "the access log has fixed headers",
+    "buffering.max_response_body": "the proxy does not measure answers",
+    "run.registry": "the proxy is a program of the host, not a container",
+    "run.repository": "the proxy is a program of the host, not a container",
+    "run.version": "the proxy is the Caddy that this Freehold carries",
+    "run.options": "the proxy is a program of the host, not a container",
     "run": "the proxy listens on ports 80 and 443 of every address",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
         "accessories": "only the application itself is deployed",
-        "asset_path": "assets of earlier versions are not kept reachable",
-        "error_pages_path": "the proxy serves its own error pages",
-        "hooks_path": "hooks are not run",
-        "hooks_output": "hooks are not run",
         "logging": "write log-driver and log-opt under a role's 'options'",
         "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
         "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
-        "servers.*.asset_path": "assets of earlier versions are not kept reachable",
-        "builder.secrets": "builds get no secrets",
-        "builder.ssh": "builds get no SSH agent",
-        "builder.remote": "images are built on this machine",
-        "builder.local": "images are built on this machine",
-        "builder.driver": "the engine's own builder is used",
-        "builder.cache": "the engine's own cache is used",
-        "builder.pack": "images are built from a Dockerfile",
-        "builder.provenance": "no attestation is made",
-        "builder.sbom": "no bill of materials is made",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }
