@@ -246,7 +246,7 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
     owner = owner_line(session.who(), why, session.now())
     primary = fleet[session.whole.lock_host]
     with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
-        fleet.lock_lost = lost
+        fleet.lock_lost, fleet.lock_host = lost, primary.name
         yield
 
 

@@ -27,6 +27,8 @@ COMMANDS = {
     ),
     "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
     "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
+    "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
+    "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "build": ("deployer.cli.build:build", "Build the image; bring it to the registry or the hosts."),
