@@ -22,7 +22,6 @@ NOT_YET: Mapping[str, str] = types.MappingProxyType(
         "asset_path": "assets of earlier versions are not kept reachable",
         "error_pages_path": "the proxy serves its own error pages",
         "logging": "write log-driver and log-opt under a role's 'options'",
-        "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
         "boot.parallel_roles": "the roles of a host start one after the other",
         "env.tags": "tags of hosts are not used",
