@@ -244,8 +244,9 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
 
     assert isinstance(session, Session) and isinstance(fleet, Fleet)
     owner = owner_line(session.who(), why, session.now())
-    primary = fleet[session.whole.primary_host]
-    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info):
+    primary = fleet[session.whole.lock_host]
+    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
+        fleet.lock_lost = lost
         yield
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployer.cli.options import Target
 from deployer.config import DeployConfig, load_config
+from deployer.connect import log_protocol
 from deployer.endpoint import Endpoint, endpoints
 from deployer.fleet import Fleet
 from deployer.hooks import Hooks, strangers
@@ -33,17 +34,19 @@ class Session:
         return self.context.root
 
     def fleet(self) -> Fleet:
-        """Connections to the hosts asked for, and to the primary host, where the lock is.
+        """Connections to the hosts asked for, and to the one where the lock is; each on first use.
 
         The hook pre-connect runs before the first of them.
         """
-        return self.fleet_of((self.whole.primary_host, *self.config.hosts))
+        return self.fleet_of((self.whole.lock_host, *self.config.all_hosts))
 
     def fleet_of(self, hosts: Iterable[str]) -> Fleet:
         """Connections to just these hosts."""
         self.hooks.pre_connect()
         names = tuple(dict.fromkeys(hosts))
-        return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
+        ends = self.endpoints()
+        log_protocol(self.whole.ssh.log_level, self.context.console.info)
+        return Fleet({name: ends[name] for name in names}, self.context.console, self.whole.sshkit)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """How each host of the file is reached: as it says, or as the lab's machine of that name."""
@@ -62,8 +65,11 @@ class Session:
         return utc_now()
 
 
-def open_session(context: Context, target: Target) -> Session:
-    """Read the configuration; show its warnings."""
+def open_session(context: Context, target: Target, *, accessories: bool = False) -> Session:
+    """Read the configuration; show its warnings.
+
+    With `accessories` the hosts of accessories count too: none of the application's need be among them.
+    """
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -76,7 +82,7 @@ def open_session(context: Context, target: Target) -> Session:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
-    if not config.hosts:
+    if not (config.all_hosts if accessories else config.roles and config.hosts):
         raise UsageError("no host is left to work on")
     session = Session(context, target, whole, config, _hooks(context, target, config))
     _record(session)

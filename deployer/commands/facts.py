@@ -100,8 +100,10 @@ def state_step(config: DeployConfig) -> Step:
     return Step(
         "state",
         f"""{ps}
-for path in {layout.PROXY}/targets/*; do
-    [ -e "$path" ] && printf 'target\\t%s\\t%s\\n' "$(basename "$path")" "$(cat "$path")"
+for path in {layout.PROXY}/targets/* {layout.PROXY}/targets/.*.paused; do
+    [ -e "$path" ] || continue
+    name=$(basename "$path" .paused)
+    printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$(cat "$path")"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
@@ -139,6 +141,11 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     return Script(tuple(steps))
 
 
+def _version_of(config: DeployConfig, role: str, name: str) -> str:
+    prefix = "-".join(part for part in (config.service, role, config.destination) if part)
+    return name.partition("_replaced_")[0].removeprefix(f"{prefix}-") if role else ""
+
+
 def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
     """The answer of `facts_script`."""
     containers: list[Container] = []
@@ -151,6 +158,8 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
         if kind == "container" and len(cells) == len(_FIELDS):
             name, state, role, destination, version, address, image, id_, created, status = cells
             if destination == (config.destination or ""):
+                # Kamal's own containers carry their version in the name only.
+                version = version or _version_of(config, role, name)
                 containers.append(Container(name, state, role, version, address, image, id_, created, status))
         elif kind == "target" and len(cells) == 2:
             targets[cells[0]] = cells[1]

@@ -75,6 +75,8 @@ class DeployConfig:
     aliases: Mapping[str, str] = field(default_factory=dict)
     asset_path: str | None = None
     error_pages_path: str | None = None
+    error_pages: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `error_pages_path` holds, by file name: `503.html`."""
     deploy_timeout: float = 30.0
     drain_timeout: float = 30.0
     readiness_delay: float = 7.0
@@ -116,6 +118,11 @@ class DeployConfig:
     def primary_host(self) -> str:
         """The first host of the primary role; locks live there."""
         return next(iter(self.primary_role.hosts), next(host for role in self.roles for host in role.hosts))
+
+    @property
+    def lock_host(self) -> str:
+        """Where the lock is: the primary host, or the first of an accessory where there are no roles."""
+        return self.primary_host if self.roles else self.all_hosts[0]
 
     def role(self, name: str) -> Role:
         """The role of that name; UsageError where there is none."""

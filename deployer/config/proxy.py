@@ -41,12 +41,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Buffering:
-    """Whether the proxy reads whole requests and answers before it passes them on. Sizes in bytes."""
+    """Whether the proxy waits for a body before it passes it on. Sizes in bytes."""
 
-    requests: bool = setting(True, help="Buffer requests.")
-    responses: bool = setting(True, help="Buffer answers.")
+    requests: bool = setting(
+        True, help="Take requests in before the application sees them, up to `memory`; the rest is streamed."
+    )
+    responses: bool = setting(
+        False, help="The same for answers. Off where absent: an answer that comes in pieces would be held up."
+    )
     max_request_body: int | None = setting(
-        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest request; 1 GB where absent, 0 any."
+        None,
+        parse=shorthand.size,
+        schema=shorthand.SIZE,
+        help="Largest request, answered by 413 beyond; any where absent or 0.",
     )
     max_response_body: int | None = setting(
         None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest answer; any where absent or 0."
@@ -55,7 +62,7 @@ class Buffering:
         None,
         parse=shorthand.size,
         schema=shorthand.SIZE,
-        help="Bytes kept in memory; more goes to disk. 1 MB where absent.",
+        help="Bytes of a body kept in memory; 1 MB where absent.",
     )
 
 

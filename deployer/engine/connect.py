@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from deployer.engine.engine import Engine, ask
 from deployer.engine.private import PrivateEngine
+from deployer.engine.rootless import obstacle
 from freehold.console import Console
 from freehold.errors import BuildError
 from freehold.paths import cache_dir, runtime_dir
@@ -16,7 +18,7 @@ from freehold.process import Runner, which
 
 _HINT = (
     "start Docker, or set DOCKER_HOST, or become a member of the group `docker`; "
-    "as root Freehold starts an engine of its own"
+    "with subordinate ids and the packages uidmap and passt Freehold starts an engine of its own"
 )
 
 
@@ -48,8 +50,9 @@ def local_engine(
     """An engine for the length of the block.
 
     An engine that the environment names (DOCKER_HOST, a context) or that listens on the usual socket
-    is used and left as it is. Where none answers and this is root, a private one is started; processes
-    that need it at the same time share it and the last one ends it. BuildError says why there is none.
+    is used and left as it is. Where none answers, or none lets this user in, a private one is started,
+    for a user who is not root in a user namespace; processes that need it at the same time share it and
+    the last one ends it. BuildError says why there is none.
     """
     env = os.environ if environ is None else environ
     asked = "DOCKER_HOST" if env.get("DOCKER_HOST") else "DOCKER_CONTEXT" if env.get("DOCKER_CONTEXT") else ""
@@ -67,9 +70,12 @@ def local_engine(
                 hint=f"start it, or unset {asked}",
                 details=exc.details,
             ) from exc
-        if os.geteuid() != 0:
+        why = "" if os.geteuid() == 0 else _obstacle(env)
+        if why:
             raise BuildError(
-                "no Docker Engine answers on this machine", hint=_HINT, details=exc.details
+                f"no Docker Engine answers on this machine, and there can be no private one: {why}",
+                hint=_HINT,
+                details=exc.details,
             ) from exc
         if which("dockerd", env) is None:
             raise BuildError(
@@ -87,7 +93,14 @@ def local_engine(
         runtime_dir(env) / "engine",
         runner,
         console,
+        rootless=os.geteuid() != 0,
         settings=(home / "docker" / "daemon.json", Path("/etc/docker/daemon.json")),
     )
     with private.share() as engine:
         yield engine
+
+
+def _obstacle(env: Mapping[str, str]) -> str:
+    subids = Path("/etc/subuid")
+    text = subids.read_text() if subids.exists() else ""
+    return obstacle(lambda name: which(name, env), getpass.getuser(), text)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployer.engine.engine import Engine, ask
+from deployer.engine.rootless import rootless_argv
 from freehold.console import Console
 from freehold.errors import BuildError, DeadlineError
 from freehold.files import new_private_dir, write_atomic
@@ -67,10 +68,18 @@ class PrivateEngine:
     """
 
     def __init__(
-        self, data: Path, run: Path, runner: Runner, console: Console, *, settings: Sequence[Path] = ()
+        self,
+        data: Path,
+        run: Path,
+        runner: Runner,
+        console: Console,
+        *,
+        settings: Sequence[Path] = (),
+        rootless: bool = False,
     ) -> None:
         self._settings = tuple(settings)
         self.data = data
+        self.rootless = rootless
         self.run = self._own_run = run
         self._runner = runner
         self._console = console
@@ -159,7 +168,9 @@ class PrivateEngine:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.unlink()
         self._console.detail("no Docker Engine runs here: starting a private one")
-        started = self._runner.start(dockerd_argv(self.data, self.run), stdout=self.log, detach=True)
+        argv = dockerd_argv(self.data, self.run)
+        argv = rootless_argv(argv, self.run) if self.rootless else argv
+        started = self._runner.start(argv, stdout=self.log, detach=True)
         deadline = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < deadline:
