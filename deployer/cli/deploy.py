@@ -70,8 +70,9 @@ def run_deploy(
     registry: bool | None = None,
     lock_wait: int = 0,
     dry: bool = False,
+    deploy_hooks: bool = True,
 ) -> None:
-    """Deploy what the session says."""
+    """Deploy what the session says; without `deploy_hooks` as `app boot` does, of which no deploy is told."""
     from deployer.cli.session import Session
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
@@ -108,12 +109,14 @@ def run_deploy(
                 def brought(known: Mapping[str, HostFacts]) -> Delivery:
                     # The image is there, so that a hook may run a migration with it.
                     delivery = deliver(known)
-                    hooks.run("pre-deploy", locked=True, so_far="no container was touched")
+                    if deploy_hooks:
+                        hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
                 rollout.deploy(brought, facts)
-        seconds = time.monotonic() - started
-        hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
+        if deploy_hooks:
+            seconds = time.monotonic() - started
+            hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
         _tell(context, "deployed", version, started, fleet.execs)
 
 
@@ -226,8 +229,9 @@ def code_version_of(context: Context, session: object, *, quiet: bool = False) -
     from deployer.images import code_version
 
     assert isinstance(session, Session)
-    if session.config.version:
-        return session.hooks.know(session.config.version)
+    given = session.target.version or session.config.version
+    if given:
+        return session.hooks.know(given)
     clone = session.config.builder.context is None
     code = code_version(session.root, runner=context.runner, clone=clone)
     if code.warning and not quiet:
