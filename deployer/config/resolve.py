@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_proxies, check_tags
+from deployer.config.checks import check_accessories, check_proxies, check_tags
 from deployer.config.document import Document
 from deployer.config.model import DeployConfig, Role
 from deployer.config.pattern import offer
@@ -63,6 +63,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         )
     check_proxies(roles, accessories, node, warnings)
     check_tags(roles, document, node, warnings)
+    check_accessories(accessories, roles, document, node, around.destination)
     return DeployConfig(
         service=document.service,
         image=document.image or document.service,
