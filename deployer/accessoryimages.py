@@ -54,6 +54,8 @@ class AccessoryImages:
                 self._send(by_name[name], hosts, engine, present)
 
     def _pull(self, wanted: Mapping[str, Sequence[Accessory]]) -> dict[str, dict[str, Sequence[str]]]:
+        # Several accessories may share an image.
+        wanted = {host: list({item.image: item for item in items}.values()) for host, items in wanted.items()}
         scripts = {
             host: Script(tuple(commands.pull_step(item, self._login(item)) for item in items))
             for host, items in wanted.items()

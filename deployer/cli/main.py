@@ -6,8 +6,9 @@ import sys
 
 import click
 
+from deployer.cli.aliases import AliasGroup
 from freehold import __version__
-from freehold.command import Context, LazyGroup, common_options, run
+from freehold.command import Context, common_options, run
 
 COMMANDS = {
     "init": ("deployer.cli.init:init", "Begin a project: config/deploy.yml, config/host.yml, secrets."),
@@ -43,7 +44,7 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
+@click.group(cls=AliasGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
 @click.version_option(__version__, prog_name="freehold", message="%(prog)s %(version)s")
 @common_options
 def cli() -> None:
