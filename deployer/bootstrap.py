@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudinit.profile import HostProfile
-from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, local_caddy
+from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
 from cloudinit.script import as_script
 from deployer.remote import Remote
@@ -37,8 +37,14 @@ class Bootstrapped:
     result: ScriptResult
 
 
-def bootstrap(remote: Remote, profile: HostProfile, progress: Progress) -> Bootstrapped:
-    """Run the recipe of a profile on a host; a second run changes nothing."""
+def bootstrap(
+    remote: Remote, profile: HostProfile, progress: Progress, *, upgrade: bool = False
+) -> Bootstrapped:
+    """Run the recipe of a profile on a host; a second run changes nothing.
+
+    The proxy's program is sent where the host has none or one that is too old; with `upgrade` also
+    where it has another version than this installation carries.
+    """
     answer = remote.exec(shlex.join(["bash", "-c", QUESTION]), timeout=120)
     lines = answer.stdout.split("\n")
     if len(lines) < 4 or lines[3].strip() != "root":
@@ -50,7 +56,15 @@ def bootstrap(remote: Remote, profile: HostProfile, progress: Progress) -> Boots
             details=(answer.stderr.strip(),) if answer.stderr.strip() else (),
         )
     sudo = "" if lines[0].strip() == "0" else "sudo -n "
-    if profile.proxy.enabled and _older(lines[2]) and lines[1].strip() == platform.machine():
+    wanted = _older(lines[2]) or (upgrade and not lines[2].startswith(f"v{VERSION} "))
+    if upgrade and lines[1].strip() != platform.machine():
+        raise HostError(
+            f"this machine carries the proxy for {platform.machine()}, the host is {lines[1].strip()}",
+            host=remote.name,
+            step="upgrade",
+            hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
+        )
+    if profile.proxy.enabled and wanted and lines[1].strip() == platform.machine():
         progress.update(remote.name, "sending the proxy's program")
         folder = shlex.quote(str(Path(UPLOAD_PATH).parent))
         receive = (

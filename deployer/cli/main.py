@@ -18,6 +18,7 @@ COMMANDS = {
     "config": ("deployer.cli.init:config", "Show what the configuration comes to."),
     "details": ("deployer.cli.look:details", "Show what runs on every host."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "proxy": ("deployer.cli.proxy:proxy", "The proxy of the hosts."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),

@@ -34,16 +34,20 @@ def host_profile(session: Session) -> HostProfile:
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
-def bootstrap_hosts(context: Context, session: Session, fleet: Fleet, hosts: list[str]) -> None:
-    """Run the recipe on hosts, at once."""
+def bootstrap_hosts(
+    context: Context, session: Session, fleet: Fleet, hosts: list[str], *, upgrade: bool = False
+) -> None:
+    """Run the recipe on hosts, at once; `upgrade` sends the proxy that this Freehold carries."""
     from deployer.bootstrap import bootstrap as prepare
+    from deployer.hostprofile import running_as
 
     profile = host_profile(session)
     with context.console.board("Preparing hosts", hosts) as board:
 
         def work(host: str) -> None:
             try:
-                done = prepare(fleet[host], profile, board)
+                own = running_as(profile, session.whole, host)
+                done = prepare(fleet[host], own, board, upgrade=upgrade)
             except Exception as exc:
                 board.fail(host, str(exc).splitlines()[0])
                 raise
@@ -79,6 +83,7 @@ def check(context: Context, target: Target) -> int:
     """Prove with testinfra that every host is what config/host.yml describes; exit 1 where one is not."""
     from cloudinit.checks import run_checks
     from deployer.cli.session import open_session
+    from deployer.hostprofile import running_as
     from deployer.inspection import testinfra_host
     from freehold.errors import FreeholdError
 
@@ -92,7 +97,8 @@ def check(context: Context, target: Target) -> int:
         def work(host: str) -> None:
             board.update(host, "asking")
             try:
-                results[host] = run_checks(testinfra_host(ends[host]), profile)
+                own = running_as(profile, session.whole, host)
+                results[host] = run_checks(testinfra_host(ends[host]), own)
             except FreeholdError as exc:
                 board.fail(host, exc.message)
                 raise

@@ -143,7 +143,10 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
     Idle connections are kept for a second only, so that an old container is seen to be idle soon.
     """
     memory = proxy.buffering.memory or BUFFER
-    lines = [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
+    # What has reached the application is not sent again, even if its answer does not come in time: only
+    # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
+    lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
     if proxy.buffering.requests:
         lines.append(f"request_buffers {memory}")
     if keep:

@@ -15,7 +15,6 @@ _PROXY = {
     "run.repository": "the proxy is a program of the host, not a container",
     "run.version": "the proxy is the Caddy that this Freehold carries",
     "run.options": "the proxy is a program of the host, not a container",
-    "run": "the proxy listens on ports 80 and 443 of every address",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(

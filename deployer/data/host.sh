@@ -140,10 +140,17 @@ maintain() {
     mv -f "$PROXY/maintenance/.$1.new" "$PROXY/maintenance/$1.html"
 }
 
-# pause NAME and resume NAME: without a target requests wait.
+# pause NAME: requests wait, as nothing ever answers at the address that they are sent to.
 pause() {
-    [ ! -e "$PROXY/targets/$1" ] || mv -f "$PROXY/targets/$1" "$PROXY/targets/.$1.paused"
+    local path=$PROXY/targets/$1
+    if [ ! -e "$path" ] || [ -e "$PROXY/targets/.$1.paused" ]; then return 0; fi
+    cp "$path" "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/.$1.paused"
+    echo 127.0.0.1:1 >"$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$path"
 }
+
+# resume NAME: they go to the target again.
 resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
 }
