@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Iterator, Mapping
 
@@ -49,12 +50,15 @@ def run_deploy(
 ) -> None:
     """Deploy what the session says."""
     from deployer.cli.session import Session
+    from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
 
     assert isinstance(session, Session)
     console, config, runner = context.console, session.config, context.runner
     started = time.monotonic()
+    for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
+        console.warn(warning)
     version = session.target.version or _code_version(context, session)
     if dry:
         from deployer.cli.plan import show_deploy
