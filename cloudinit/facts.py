@@ -94,6 +94,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "http://localhost/config/",
         "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
+        "published": "docker ps --format '{{.Names}} {{.Ports}}'",
         "users": f'for n in {names}; do echo "$n $(getent passwd $n | cut -d: -f7) $(id -nG $n)"; done',
         "keys": f'for n in {names}; do sed "s/^/$n /" ~$n/.ssh/authorized_keys; done'.replace(
             "~$n", "$(getent passwd $n | cut -d: -f6)"
@@ -110,6 +111,9 @@ def commands(profile: HostProfile) -> dict[str, str]:
         if packages
         else ":",
         "files": f"sha256sum {written}",
+        "owners": f"stat -c '%a %U %G %n' {written}",
+        "name": "hostname; cat /etc/hostname",
+        "jails": "fail2ban-client status" if profile.fail2ban else ":",
     }
 
 

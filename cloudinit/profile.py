@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
-from cloudinit.users import NAME, User, read_users
+from cloudinit.users import NAME, User, read_groups, read_users
 from freehold import yamlfile
 from freehold.settings import convert, fail, read, setting
+from freehold.source import Location
 from freehold.yamlfile import Node
 
 HOSTNAME = r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*"
@@ -83,6 +84,12 @@ def _read_files(node: Node) -> tuple[ExtraFile, ...]:
 class Machine:
     """What is particular to one host: it goes into that host's seed."""
 
+    hostname: str | None = setting(
+        None,
+        pattern=HOSTNAME,
+        help="Its name. A seed takes the name it is made for; an existing server keeps its own.",
+        example="web-1",
+    )
     fqdn: str | None = setting(None, pattern=HOSTNAME, help="Full name, if it is more than the host's.")
     network: Network | None = setting(None, help="Addresses; without it the image's default (DHCP).")
 
@@ -96,6 +103,13 @@ class HostProfile:
         help="Who may log in; a user without keys gets the operator's own.",
         parse=read_users,
         schema={"type": ["array", "object"]},
+    )
+    groups: tuple[str, ...] = setting(
+        (),
+        parse=read_groups,
+        help="Groups that are made where they are missing, for users' `groups` and for files.",
+        schema={"type": "array", "items": {"type": "string"}},
+        example=["audit"],
     )
     timezone: str = setting(
         "Etc/UTC", pattern=r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", help="Time zone.", example="Europe/Berlin"
@@ -133,6 +147,16 @@ class HostProfile:
         factory=dict, help="What is particular to one host, by its name."
     )
 
+    # Not of the file: which host this is about, and where some values stand (`packages[0]`, `commands[2]`).
+    hostname: str = ""
+    fqdn: str = ""
+    places: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
+
+    def for_host(self, name: str) -> HostProfile:
+        """The profile of one host: with the name that `machines` gives it, if it gives one."""
+        machine = self.machine(name)
+        return replace(self, hostname=machine.hostname or "", fqdn=machine.fqdn or "")
+
     def machine(self, name: str) -> Machine:
         """The settings of one host; the defaults where the file has none."""
         return self.machines.get(name, Machine())
@@ -153,4 +177,13 @@ def _read(node: Node) -> HostProfile:
     for name, entry in (node.get("machines") or Node({}, node.where)).items():
         if not re.fullmatch(HOSTNAME, name):
             fail(entry.key_where or entry, f"{name!r} is no host name")
-    return profile
+    return replace(profile, places=dict(_places(node)))
+
+
+def _places(node: Node) -> Iterator[tuple[str, Location]]:
+    for key in ("packages", "commands", "files"):
+        for index, item in enumerate((node.get(key) or node).elements()):
+            text = item.get("content") or item
+            # A block scalar begins on the line below its mark.
+            shift = 1 if "\n" in text.raw else 0
+            yield f"{key}[{index}]", replace(text.where, line=text.where.line + shift)

@@ -78,6 +78,24 @@ def read_users(node: Node) -> tuple[User, ...]:
     return users
 
 
+def read_groups(node: Node) -> tuple[str, ...]:
+    """Read `groups:`, a list of names that are no group of the system's."""
+    names = convert(tuple[str, ...], node)
+    assert isinstance(names, tuple)
+    for index, (name, item) in enumerate(zip(names, node.elements(), strict=True)):
+        if not re.fullmatch(NAME, name):
+            fail(
+                item,
+                f"the system forbids the group name {name!r}",
+                hint="lower case letters, digits, - and _",
+            )
+        if name in RESERVED:
+            fail(item, f"the group {name!r} belongs to the system", hint="leave it out; it is there")
+        if name in names[:index]:
+            fail(item, f"the group {name!r} stands twice", hint="keep one of them")
+    return names
+
+
 def _read_user(node: Node) -> User:
     return User(_read_name(node)) if node.kind == "str" else read(User, node)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from freehold.command import Context, LazyGroup, common_options, pass_context
 
 if TYPE_CHECKING:
     from cloudinit.checks import CheckResult
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from deployer.fleet import Fleet
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"trust": ("deployer.cli.trust:trust", "Accept the SSH keys of new hosts.")},
+)
 def server() -> None:
     """Prepare hosts, prove what they are, run commands on them."""
 
@@ -57,6 +60,7 @@ def bootstrap_hosts(
     for host in hosts:
         # Groups that the recipe gave the user count from the next login on.
         fleet[host].close()
+    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
 
 
 @server.command()

@@ -151,6 +151,11 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     return Script(tuple(steps))
 
 
+def _version_of(config: DeployConfig, role: str, name: str) -> str:
+    prefix = "-".join(part for part in (config.service, role, config.destination) if part)
+    return name.partition("_replaced_")[0].removeprefix(f"{prefix}-") if role else ""
+
+
 def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
     """The answer of `facts_script`."""
     containers: list[Container] = []
@@ -163,6 +168,8 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
         if kind == "container" and len(cells) == len(_FIELDS):
             name, state, role, destination, version, address, image, id_, created, status = cells
             if destination == (config.destination or ""):
+                # Kamal's own containers carry their version in the name only.
+                version = version or _version_of(config, role, name)
                 containers.append(Container(name, state, role, version, address, image, id_, created, status))
         elif kind == "target" and len(cells) == 2:
             targets[cells[0]] = cells[1]

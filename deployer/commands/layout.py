@@ -48,6 +48,26 @@ def env_file(name: str, version_: str, role: str) -> str:
     return f"{version(name, version_)}/{role}.env"
 
 
+def probe_file(name: str, version_: str, role: str) -> str:
+    """The command that waits until a role's container is ready, as it was for this version."""
+    return f"{version(name, version_)}/{role}.probe"
+
+
+def names_file(name: str, version_: str, role: str) -> str:
+    """The names of the secrets in a role's environment at a version."""
+    return f"{version(name, version_)}/{role}.secrets"
+
+
+def run_file(name: str, version_: str, role: str) -> str:
+    """How a role's container is run at a version: one option a line, without version and environment."""
+    return f"{version(name, version_)}/{role}.run"
+
+
+def port_file(name: str, version_: str, role: str) -> str:
+    """The port on which a role's container listens at a version."""
+    return f"{version(name, version_)}/{role}.port"
+
+
 def routes(name: str, version_: str) -> str:
     """The proxy's files at a version, as a tree like that below `PROXY`."""
     return f"{version(name, version_)}/proxy"

@@ -67,8 +67,11 @@ def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:
     """Point a role's target at the container of a version, and its link at what the version brings."""
     assert role.proxy is not None
     name, prefix = config.container_name(role, version), config.container_prefix(role)
+    # The version's own port: today's configuration may name another than the one a rollback goes to.
+    port = shlex.quote(layout.port_file(config.name, version, role.name))
+    own = f'"$(cat {port} 2>/dev/null || echo {role.proxy.app_port})"'
     link = link_fragment(config, role, version)
-    return f"{link}\n" + shlex.join(["switch_to", name, prefix, str(role.proxy.app_port)])
+    return f"{link}\n{shlex.join(['switch_to', name, prefix])} {own}"
 
 
 def link_fragment(config: DeployConfig, role: Role, version: str | None) -> str:

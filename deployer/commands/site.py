@@ -15,6 +15,8 @@ HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 BUFFER = 1024**2
 """Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
+OF_A_PATH = "# of a path"
+"""Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
 FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
 """The end of a file name that changes with its content: `app-1f2e3d4c.css`."""
 
@@ -46,7 +48,8 @@ def site(proxy: Proxy, host: str, certificate: str = "") -> str:
         '\trespond "nothing is served here" 404\n'
     )
     if not proxy.ssl:
-        return f"http://{host} {{\n\timport freehold_http\n{routes}}}\n"
+        mark = f"{OF_A_PATH}\n" if proxy.prefixes and "/" not in proxy.prefixes else ""
+        return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
     secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"

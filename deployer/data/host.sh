@@ -202,6 +202,22 @@ switch_to() {
     write_target "$2" "$address:$3"
 }
 
+# serves TARGET NAME: whether the proxy sends its requests to this container now.
+serves() {
+    local address
+    address=$(address_of "$2" 2>/dev/null) || return 1
+    [ -n "$address" ] && [ "$(cut -d: -f1 "$PROXY/targets/$1" 2>/dev/null)" = "$address" ]
+}
+
+# spare TARGET NAME: fail before a container is taken away that the proxy still uses, for whatever
+# reason. Containers in the host's own network share one address, which tells nothing.
+spare() {
+    if serves "$1" "$2" && [ "$(address_of "$2")" != 127.0.0.1 ]; then
+        echo "failed: $2 still has the traffic, so it stays"
+        exit 1
+    fi
+}
+
 # activate DIRECTORY FILE...: make the proxy's sites and routes those in DIRECTORY; FILE... are the
 # names under which this service's routes stand. Caddy checks the whole before it takes it; when it
 # refuses, the files are as they were and the step fails.
@@ -228,6 +244,16 @@ activate() {
             echo "$1" >>"$keep/new"
         fi
     }
+    # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
+    gives_way() {
+        local one
+        if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
+        [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
+        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
+            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        done
+        return 1
+    }
     for name in "$@"; do
         for path in routes/*/"$name"; do
             if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
@@ -239,6 +265,9 @@ activate() {
     if [ -d "$want" ]; then
         while read -r path; do
             if cmp -s "$want/$path" "$path"; then continue; fi
+            case $path in
+                sites/*) if gives_way "$@"; then continue; fi ;;
+            esac
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
@@ -312,4 +341,25 @@ put_files_back() {
     if [ ! -d "$2" ]; then return; fi
     rm -rf "$1"
     mv "$2" "$1"
+}
+
+# as_owner IMAGE PATH COMMAND...: change something at PATH that may belong to somebody else: as this
+# user, with sudo, or for want of both in a container of IMAGE, where PATH is /freehold.
+as_owner() {
+    local image=$1 path=$2
+    shift 2
+    if "$@" "$path" 2>/dev/null || sudo -n -- "$@" "$path" 2>/dev/null; then return; fi
+    if docker run --rm --pull never --user 0:0 --network none --volume "$path:/freehold" \
+        --entrypoint "$1" "$image" "${@:2}" /freehold; then return; fi
+    echo "failed: $(id -un) may not $1 $path"
+    return 1
+}
+
+# remove_tree PATH IMAGE: remove a directory with all that containers have written into it.
+remove_tree() {
+    [ -e "$1" ] || return 0
+    if rm -rf "$1" 2>/dev/null || sudo -n rm -rf "$1" 2>/dev/null; then return; fi
+    docker run --rm --pull never --user 0:0 --network none --volume "$1:/freehold" \
+        --entrypoint sh "$2" -c 'rm -rf /freehold/* /freehold/.[!.]*'
+    rm -rf "$1"
 }

@@ -86,6 +86,14 @@ WRONG = [
     ("files:\n- {path: /a, content: x}\n- {path: /a, content: y}", 3, "stands twice", ""),
     ("files: [{path: /a, content: x, mode: rwx}]", 1, "no file mode", "0644"),
     ("machines: {Web_1: {}}", 1, "no host name", ""),
+    ("groups: [docker]", 1, "belongs to the system", "leave it out"),
+    ("groups:\n  - audit\n  - audit", 3, "stands twice", ""),
+    ("groups: [Audit]", 1, "forbids the group name", ""),
+    ("ssh: {allow: [198.51.100.1/24]}", 1, "host bits", "198.51.100.0/24"),
+    ("ssh:\n  options: {permitrootlogin: yes}", 2, "Freehold's own", "say it with root"),
+    ("ssh:\n  options: {Banner: none, banner: x}", 2, "stands twice", "capitals"),
+    ("ssh:\n  options:\n    Banner: |\n      a\n      b\n", 3, "one line", ""),
+    ("machines: {web-1: {hostname: Web}}", 1, "right form", ""),
     ("timezone: 'a b'", 1, "for example 'Europe/Berlin'", ""),
 ]
 

@@ -27,6 +27,9 @@ proxy: {email: ops@example.com}
 packages: [htop]
 files: [{path: /etc/motd, content: "a\\nEND\\nb"}]
 commands: ["echo it's done"]
+groups: [audit]
+ssh: {allow: [198.51.100.0/24], options: {Banner: /etc/issue.net}}
+machines: {web-1: {hostname: web-1, fqdn: web-1.example.com}}
 """
 NOTHING = "users: []\nfirewall: {enabled: false}\nproxy: {enabled: false}\nupdates: {enabled: false}\n"
 
@@ -34,7 +37,7 @@ NOTHING = "users: []\nfirewall: {enabled: false}\nproxy: {enabled: false}\nupdat
 @pytest.mark.parametrize("text", ["", EVERYTHING, NOTHING], ids=["default", "everything", "nothing"])
 @pytest.mark.parametrize("offline", [True, False])
 def test_the_script_is_bash(text: str, offline: bool) -> None:
-    script = as_script(make_recipe(parse_profile(text)), offline=offline)
+    script = as_script(make_recipe(parse_profile(text).for_host("web-1")), offline=offline)
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, timeout=30)
     assert checked.stderr == ""
     assert checked.returncode == 0
@@ -55,10 +58,10 @@ def test_packages_follow_the_release_and_the_profile() -> None:
 
 
 def test_the_firewall_allows_what_the_profile_opens_on_both_ways_in() -> None:
-    text = rules(parse_profile("ssh: {port: 2222}\n" + EVERYTHING))
+    text = rules(parse_profile(EVERYTHING.replace("ssh: {", "ssh: {port: 2222, ")))
     assert "flush ruleset" not in text
     assert text.count("policy drop;") == 2
-    assert "\ttcp dport 2222 accept" in text
+    assert "tcp dport 2222 accept" in text
     assert "tcp dport 22 accept" not in text
     assert "ip saddr 198.51.100.0/24 tcp dport 5432 accept" in text
     published = "ct status dnat meta l4proto {} ct original proto-dst {} accept"
@@ -71,6 +74,19 @@ def test_root_logs_in_by_key_until_the_profile_says_no() -> None:
     assert settings(HostProfile())["PermitRootLogin"] == "prohibit-password"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["PermitRootLogin"] == "no"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["Port"] == "2222"
+
+
+def test_options_of_sshd_take_the_place_of_defaults_whatever_their_capitals() -> None:
+    found = settings(parse_profile("ssh: {options: {x11forwarding: yes, AllowTcpForwarding: no}}"))
+    assert "X11Forwarding" not in found
+    assert (found["x11forwarding"], found["AllowTcpForwarding"]) == ("yes", "no")
+
+
+def test_ssh_is_open_to_the_networks_that_the_profile_names() -> None:
+    text = rules(parse_profile("ssh: {allow: [198.51.100.0/24, '2001:db8::/32']}"))
+    assert "\tip saddr 198.51.100.0/24 tcp dport 22 accept" in text
+    assert "\tip6 saddr 2001:db8::/32 tcp dport 22 accept" in text
+    assert "\t\ttcp dport 22 accept" not in text
 
 
 def test_the_engine_has_bounded_logs_and_the_users_own_options() -> None:
