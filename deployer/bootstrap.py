@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from cloudinit.profile import HostProfile
-from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, local_caddy
+from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
 from cloudinit.script import as_script
 from deployer.become import Become, Way
@@ -81,13 +81,31 @@ def look(remote: Remote) -> Look:
 
 
 def bootstrap(
-    remote: Remote, profile: HostProfile, progress: Progress, found: Look, become: Become
+    remote: Remote,
+    profile: HostProfile,
+    progress: Progress,
+    found: Look,
+    become: Become,
+    *,
+    upgrade: bool = False,
 ) -> Bootstrapped:
-    """Run the recipe of a profile on a host; a second run changes nothing."""
+    """Run the recipe of a profile on a host; a second run changes nothing.
+
+    The proxy's program is sent where the host has none or one that is too old; with `upgrade` also
+    where it has another version than this installation carries.
+    """
+    wanted = _older(found.caddy) or (upgrade and not found.caddy.startswith(f"v{VERSION} "))
+    if upgrade and found.machine != platform.machine():
+        raise HostError(
+            f"this machine carries the proxy for {platform.machine()}, the host is {found.machine}",
+            host=remote.name,
+            step="upgrade",
+            hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
+        )
     if profile.packages:
         progress.update(remote.name, "looking packages up")
         _check_packages(remote, profile, found, become)
-    if profile.proxy.enabled and _older(found.caddy) and found.machine == platform.machine():
+    if profile.proxy.enabled and wanted and found.machine == platform.machine():
         progress.update(remote.name, "sending the proxy's program")
         folder = shlex.quote(str(Path(UPLOAD_PATH).parent))
         receive = (

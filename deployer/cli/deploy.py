@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -74,12 +75,15 @@ def run_deploy(
 ) -> None:
     """Deploy what the session says; without `deploy_hooks` as `app boot` does, of which no deploy is told."""
     from deployer.cli.session import Session
+    from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
 
     assert isinstance(session, Session)
     console, config, hooks = context.console, session.config, session.hooks
     started = time.monotonic()
+    for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
+        console.warn(warning)
     version = code_version_of(context, session)
     shipping = shipping_of(context, session, version, registry=registry, no_cache=no_cache)
     if dry:

@@ -22,6 +22,7 @@ COMMANDS = {
     "top": ("deployer.cli.status:top", "Show hosts and containers live."),
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "proxy": ("deployer.cli.proxy:proxy", "The proxy of the hosts."),
     "accessory": (
         "deployer.cli.accessory:accessory",
         "Run databases and other services beside the application.",

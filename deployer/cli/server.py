@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -41,40 +42,59 @@ def host_profile(session: Session) -> HostProfile:
 
 def profiles_of(session: Session) -> dict[str, HostProfile]:
     """The profile of each host; a lab's machines keep the names that the lab gave them."""
+    from deployer.hostprofile import running_as
+
     profile = host_profile(session)
-    return {host: profile if session.target.lab else profile.for_host(host) for host in session.config.hosts}
+    return {
+        host: running_as(profile if session.target.lab else profile.for_host(host), session.whole, host)
+        for host in session.config.all_hosts
+    }
 
 
 def bootstrap_hosts(
-    context: Context, session: Session, fleet: Fleet, hosts: list[str]
+    context: Context, session: Session, fleet: Fleet, hosts: list[str], *, upgrade: bool = False
 ) -> dict[str, Bootstrapped]:
-    """Run the recipe on hosts, at once; what changed on each."""
+    """Run the recipe on hosts, at once; what changed on each. `upgrade` sends this Freehold's proxy."""
+    profiles = profiles_of(session)
+    wanted = {host: profiles[host] for host in hosts}
+    done = apply_recipe(context, fleet, wanted, "Preparing hosts", upgrade=upgrade)
+    for host in hosts:
+        # Groups that the recipe gave the user count from the next login on.
+        fleet[host].close()
+    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
+    return done
+
+
+def apply_recipe(
+    context: Context,
+    fleet: Fleet,
+    profiles: Mapping[str, HostProfile],
+    title: str,
+    *,
+    upgrade: bool = False,
+) -> dict[str, Bootstrapped]:
+    """Make hosts what their profiles say, as root or by sudo; a password is asked for where sudo wants it."""
     from deployer.become import root_on
     from deployer.bootstrap import bootstrap as prepare
     from deployer.bootstrap import look
 
-    profiles = profiles_of(session)
+    hosts = list(profiles)
     looks = fleet.each(hosts, lambda host: look(fleet[host])).all()
     # One after the other, as there is one terminal to ask on.
     passwords: list[Secret] = []
     ways = {host: root_on(fleet[host], looks[host].way, context.environ, passwords) for host in hosts}
-    with context.console.board("Preparing hosts", hosts) as board:
+    with context.console.board(title, hosts) as board:
 
         def work(host: str) -> Bootstrapped:
             try:
-                done = prepare(fleet[host], profiles[host], board, looks[host], ways[host])
+                done = prepare(fleet[host], profiles[host], board, looks[host], ways[host], upgrade=upgrade)
             except Exception as exc:
                 board.fail(host, str(exc).splitlines()[0])
                 raise
             board.done(host, f"changed: {', '.join(done.changed)}" if done.changed else "nothing to change")
             return done
 
-        done = fleet.each(hosts, work).all()
-    for host in hosts:
-        # Groups that the recipe gave the user count from the next login on.
-        fleet[host].close()
-    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
-    return dict(done)
+        return dict(fleet.each(hosts, work).all())
 
 
 @server.command()

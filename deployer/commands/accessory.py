@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.commands import docker, layout, proxy
+from deployer.commands import certificates, docker, layout, proxy
 from deployer.commands.execute import words
 from deployer.commands.logs import pipeline
 from deployer.config import Accessory, DeployConfig, Role
@@ -240,6 +240,8 @@ def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
     role = service.roles[0]
     prefix, app_port = service.container_prefix(role), str(accessory.proxy.app_port)
     store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles))
+    pairs = certificates.store_fragment(list(certificates.pairs(service, service.roles).values()))
+    store = f"{store}\n( :\n{pairs}\n)" if pairs else store
     switch = shlex.join(["switch_to", accessory.service, prefix, app_port])
     return [
         Step(f"ready-{accessory.name}", wait, f"{accessory.name} is healthy"),

@@ -148,10 +148,17 @@ maintain() {
     mv -f "$PROXY/maintenance/.$1.new" "$PROXY/maintenance/$1.html"
 }
 
-# pause NAME and resume NAME: without a target requests wait.
+# pause NAME: requests wait, as nothing ever answers at the address that they are sent to.
 pause() {
-    [ ! -e "$PROXY/targets/$1" ] || mv -f "$PROXY/targets/$1" "$PROXY/targets/.$1.paused"
+    local path=$PROXY/targets/$1
+    if [ ! -e "$path" ] || [ -e "$PROXY/targets/.$1.paused" ]; then return 0; fi
+    cp "$path" "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/.$1.paused"
+    echo 127.0.0.1:1 >"$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$path"
 }
+
+# resume NAME: they go to the target again.
 resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
 }
@@ -245,6 +252,16 @@ activate() {
             echo "$1" >>"$keep/new"
         fi
     }
+    # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
+    gives_way() {
+        local one
+        if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
+        [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
+        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
+            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        done
+        return 1
+    }
     for name in "$@"; do
         for path in routes/*/"$name"; do
             if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
@@ -256,6 +273,9 @@ activate() {
     if [ -d "$want" ]; then
         while read -r path; do
             if cmp -s "$want/$path" "$path"; then continue; fi
+            case $path in
+                sites/*) if gives_way "$@"; then continue; fi ;;
+            esac
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
