@@ -73,6 +73,9 @@ def bootstrap_hosts(
     for host in hosts:
         # Groups that the recipe gave the user count from the next login on.
         fleet[host].close()
+        port = profiles[host].ssh.port
+        if looks[host].port not in (0, port):
+            context.console.warn(f"{host}: sshd listens on port {port} now; say so under ssh: in deploy.yml")
     session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     return dict(done)
 
