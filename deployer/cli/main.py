@@ -25,6 +25,7 @@ COMMANDS = {
     ),
     "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
     "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
+    "upgrade": ("deployer.cli.upgrade:upgrade", "Take hosts over from Kamal."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "server": ("deployer.cli.server:server", "Prepare and check hosts."),
