@@ -16,6 +16,7 @@ def details(context: Context, target: Target) -> None:
     """Show what runs on every host: version, containers, target of the proxy; and the accessories."""
     from deployer.cli.accessory import accessories_of
     from deployer.cli.session import open_session
+    from deployer.commands.accessory import Found
     from deployer.rollout import Rollout
 
     session = open_session(context, target)
@@ -46,9 +47,9 @@ def details(context: Context, target: Target) -> None:
             )
     for host, items in placed.items():
         for item in items:
-            known = beside[host].get(item.name)
-            state, status = (known.state or "missing", known.status) if known else ("missing", "")
-            rows.append((host, f"accessory {item.name}", "", state, "", item.service, status))
+            there = beside[host].get(item.name, Found())
+            state = there.state or "missing"
+            rows.append((host, f"accessory {item.name}", "", state, "", item.service, there.status))
     if context.console.json:
         context.console.data([dict(zip(fields, row, strict=True)) for row in rows])
     else:
