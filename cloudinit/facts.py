@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT, http_address
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY
@@ -92,8 +92,9 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "modes": f"stat -c '%n %a %U %G' {paths}",
         "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
         "http://localhost/config/",
-        "http": "curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1/",
+        "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
+        "published": "docker ps --format '{{.Names}} {{.Ports}}'",
         "users": f'for n in {names}; do echo "$n $(getent passwd $n | cut -d: -f7) $(id -nG $n)"; done',
         "keys": f'for n in {names}; do sed "s/^/$n /" ~$n/.ssh/authorized_keys; done'.replace(
             "~$n", "$(getent passwd $n | cut -d: -f6)"
@@ -110,6 +111,9 @@ def commands(profile: HostProfile) -> dict[str, str]:
         if packages
         else ":",
         "files": f"sha256sum {written}",
+        "owners": f"stat -c '%a %U %G %n' {written}",
+        "name": "hostname; cat /etc/hostname",
+        "jails": "fail2ban-client status" if profile.fail2ban else ":",
     }
 
 

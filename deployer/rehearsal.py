@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudinit.profile import HostProfile, load_profile
-from deployer.config import DeployConfig
+from deployer.config import DeployConfig, load_config
 from deployer.endpoint import Endpoint
+from freehold.process import Runner
 from lab.model import LabFile, LabSpec, load_lab_file, mirror
 from lab.state import load_state
 
@@ -25,12 +27,25 @@ def lab_name(config: DeployConfig, root: Path) -> str:
 
 
 def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
-    """One machine per host with the same roles; sizes and image from `config/lab.yml` where it exists."""
+    """One machine per host with the same roles and accessories; sizes and image from `config/lab.yml`."""
     hosts = [
-        (host, (*(r.name for r in config.roles_on(host)), *(a.name for a in config.accessories_on(host))))
+        (
+            host,
+            (
+                *(role.name for role in config.roles_on(host)),
+                *(accessory.name for accessory in config.accessories_on(host)),
+            ),
+        )
         for host in config.all_hosts
     ]
     return mirror(config.name, hosts, file=lab_file(root), profile=lab_profile(root))
+
+
+def project_spec(
+    root: Path, *, runner: Runner, environ: Mapping[str, str], destination: str | None = None
+) -> LabSpec:
+    """The lab that mirrors the deploy file of a project; a test suite gives it to the fixture `lab_spec`."""
+    return lab_spec(load_config(root, destination=destination, environ=environ, runner=runner), root)
 
 
 def lab_profile(root: Path) -> HostProfile:

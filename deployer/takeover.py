@@ -122,7 +122,7 @@ class Takeover:
     def carry_out(
         self,
         plans: Mapping[str, HostPlan],
-        bootstrap: Callable[[list[str]], None],
+        bootstrap: Callable[[list[str]], object],
         boot: Callable[[Sequence[str], str], None],
     ) -> None:
         """Do it on these hosts; `bootstrap` prepares hosts, `boot` starts a version of the application."""

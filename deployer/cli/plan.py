@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from deployer.cli.session import Session
+from deployer.cli.status import differences
 from deployer.commands import phases
+from deployer.commands.jobs import install_step
 from deployer.rollout import Rollout, leftovers
 from deployer.script import Script
 from freehold.command import Context
@@ -17,9 +19,15 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
     config, console = session.config, context.console
     with session.fleet() as fleet:
         facts = Rollout(config, fleet, console, version, session.who()).look()
+        changes = differences(session, fleet)
     image = config.image_name(version)
     quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
-    secrets = {secret for role in config.roles for secret in config.env_for(role)[1].values()}
+    secrets = {
+        secret
+        for role in config.roles
+        for host in role.hosts
+        for secret in config.env_for(role, host)[1].values()
+    }
     plan = []
     for host, known in facts.items():
         roles = config.roles_on(host)
@@ -27,7 +35,12 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
         scripts = {
             "prepare": phases.prepare(quiet, host, roles, version, image),
             "commit": phases.commit(quiet, roles, version),
-            "finish": phases.finish(quiet, left, audit=f"{session.who()} deployed {version}"),
+            "finish": phases.finish(
+                quiet,
+                left,
+                audit=f"{session.who()} deployed {version}",
+                more=[install_step(config, version)],
+            ),
         }
         plan.append(
             {
@@ -37,6 +50,7 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
                 "start": [config.container_name(role, version) for role in roles],
                 "stop": [container.name for container in left.stop],
                 "remove": list(left.remove),
+                "change": [f"{c.sign} {c.role}: {c.what}" for c in changes if c.host == host],
                 "scripts": {name: redact(_text(script), secrets) for name, script in scripts.items()},
             }
         )
@@ -45,7 +59,7 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
         return
     for entry in plan:
         console.print(f"{entry['host']}: {entry['from'] or 'nothing'} → {entry['to']}")
-        for verb in ("start", "stop", "remove"):
+        for verb in ("start", "stop", "remove", "change"):
             for name in entry[verb] or ():
                 console.print(f"  {verb:<7} {name}")
         for name, text in entry["scripts"].items():  # type: ignore[union-attr]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import click
 
-from deployer.cli.options import Target, lock_wait, skip_hooks, skip_push, target_options
+from deployer.cli.options import Target, lock_wait, no_cache, registry, skip_push, target_options
 from freehold.command import Context, common_options, pass_context
 
 
 @click.command()
 @target_options
 @skip_push
-@skip_hooks
+@no_cache
+@registry
 @lock_wait
 @common_options
 @pass_context
-def setup(context: Context, target: Target, skip_push: bool, skip_hooks: bool, lock_wait: int) -> None:
+def setup(
+    context: Context,
+    target: Target,
+    skip_push: bool,
+    no_cache: bool,
+    registry: bool | None,
+    lock_wait: int,
+) -> None:
     """Prepare the hosts that need it (Docker, proxy, users, firewall), start accessories, then deploy."""
     from deployer.cli.accessory import boot_all
     from deployer.cli.deploy import run_deploy
@@ -36,4 +44,11 @@ def setup(context: Context, target: Target, skip_push: bool, skip_hooks: bool, l
             bootstrap_hosts(context, session, fleet, wanting)
         if session.config.accessories:
             boot_all(context, session, fleet, lock_wait)
-    run_deploy(context, session, skip_push=skip_push, lock_wait=lock_wait)
+    run_deploy(
+        context,
+        session,
+        skip_push=skip_push,
+        no_cache=no_cache,
+        registry=registry,
+        lock_wait=lock_wait,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import layout, phases, proxy, prune
+from deployer.commands import jobs, layout, phases, proxy, prune
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
@@ -79,17 +79,18 @@ def start(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
 
 def remove(config: DeployConfig, roles: Sequence[Role], *, everything: bool = True) -> Script:
     """The roles' routes, targets and containers on a host; with `everything` its images and files too."""
-    targets = [shlex.quote(layout.target(config.container_prefix(role))) for role in roles if role.proxy]
+    targets = [proxy.forget_fragment(config, role) for role in roles if role.proxy]
     steps = []
     if targets:
         steps.append(Step("routes", proxy.activate_fragment(config, None), "no more traffic"))
-        steps.append(Step("targets", f"rm -f {' '.join(targets)}", "targets"))
+        steps.append(Step("targets", "\n".join(targets), "targets"))
     for role in roles:
         ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role)])
         grace = phases.grace(config, role, drained=False)
         shell = f"{ps} | xargs -r docker stop --time {grace}\n{ps} | xargs -r docker rm --force"
         steps.append(Step(f"remove-{role.name}", shell, f"remove {role.name}"))
     if everything:
+        steps.append(jobs.install_step(config, None))
         # What was run by `app exec` has no role.
         rest = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config), "--filter", EXEC])
         steps.append(Step("remove-exec", f"{rest} | xargs -r docker rm --force", "remove exec containers"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from deployer.commands import layout
+from deployer.commands import assets, layout
 from deployer.config import DeployConfig, Role
 from deployer.config.logs import Logging
 from deployer.script import heredoc
@@ -36,6 +36,7 @@ def run_argv(
         argv += ["--stop-timeout", str(round(role.stop_timeout))]
     for volume in config.volumes:
         argv += ["--volume", volume]
+    argv += assets.volume(config, role, version)
     labels = {
         "service": config.service,
         "role": role.name,
@@ -69,6 +70,23 @@ def logging_argv(logging: Logging, options: Mapping[str, object]) -> list[str]:
 def attach_flags(*, terminal: bool, stdin: bool) -> list[str]:
     """The flags of `docker exec` and `docker run` for a terminal, or for standard input without one."""
     return [*(["--tty"] if terminal else []), *(["--interactive"] if terminal or stdin else [])]
+
+
+def manner(config: DeployConfig, role: Role, version: str, host: str) -> list[str]:
+    """How a role's container is run, an option with its value a line, without version and environment."""
+    own = layout.version(config.name, version)
+    lines: list[str] = []
+    for word in run_argv(config, role, version, host)[2:]:
+        if word.startswith("--") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    kept = [
+        line.replace(own, layout.version(config.name, "VERSION"))
+        for line in lines
+        if not line.startswith(("--env ", "--env-file ", "--name ", "--label version="))
+    ]
+    return [line.replace("\n", " ") for line in [*kept, *([f"command {role.cmd}"] if role.cmd else [])]]
 
 
 def identity(config: DeployConfig, role: Role, version: str, host: str) -> dict[str, str]:
@@ -122,7 +140,7 @@ def start_fragment(config: DeployConfig, role: Role, version: str, host: str, im
 
     A proxied container gets a fixed address, so that its target stays true after a restart.
     """
-    clear, secret = config.env_for(role)
+    clear, secret = config.env_for(role, host)
     many = with_line_breaks(clear, secret)
     lines = [f"step_aside {shlex.quote(config.container_name(role, version))}"]
     if many:

@@ -41,12 +41,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Buffering:
-    """Whether the proxy reads whole requests and answers before it passes them on. Sizes in bytes."""
+    """Whether the proxy waits for a body before it passes it on. Sizes in bytes."""
 
-    requests: bool = setting(True, help="Buffer requests.")
-    responses: bool = setting(True, help="Buffer answers.")
+    requests: bool = setting(
+        True, help="Take requests in before the application sees them, up to `memory`; the rest is streamed."
+    )
+    responses: bool = setting(
+        False, help="The same for answers. Off where absent: an answer that comes in pieces would be held up."
+    )
     max_request_body: int | None = setting(
-        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest request; 1 GB where absent, 0 any."
+        None,
+        parse=shorthand.size,
+        schema=shorthand.SIZE,
+        help="Largest request, answered by 413 beyond; any where absent or 0.",
     )
     max_response_body: int | None = setting(
         None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest answer; any where absent or 0."
@@ -55,7 +62,7 @@ class Buffering:
         None,
         parse=shorthand.size,
         schema=shorthand.SIZE,
-        help="Bytes kept in memory; more goes to disk. 1 MB where absent.",
+        help="Bytes of a body kept in memory; 1 MB where absent.",
     )
 
 
@@ -75,10 +82,16 @@ class ProxyRun:
 
     http_port: int = setting(80, help="Port for HTTP.", minimum=1, maximum=65535)
     https_port: int = setting(443, help="Port for HTTPS.", minimum=1, maximum=65535)
-    metrics_port: int | None = setting(None, help="Port for Prometheus metrics.", minimum=1, maximum=65535)
+    metrics_port: int | None = setting(
+        None, help="Port for Prometheus metrics, for the host and its containers.", minimum=1, maximum=65535
+    )
     debug: bool = setting(False, help="Log more.")
-    log_max_size: str | None = setting(None, help="Largest log file.", example="10m")
-    publish: bool = setting(True, help="Listen on the host's own addresses.")
+    log_max_size: str | None = setting(
+        None, help="Size at which the log file is rotated.", example="10m", pattern=r"\d+[kmg]?"
+    )
+    publish: bool = setting(
+        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
+    )
     bind_ips: tuple[str, ...] = setting(
         (),
         parse=lambda node: _addresses(node),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ ARCHITECTURES = {
     "s390x": "s390x",
 }
 _PROBE = "{{json .}}"
+
+
+def own_arch() -> str:
+    """Docker's name for this computer's processor."""
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 @dataclass(frozen=True)

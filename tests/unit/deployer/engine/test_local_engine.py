@@ -8,6 +8,7 @@ import pytest
 from deployer.engine.connect import local_engine
 from deployer.engine.engine import parse_info
 from deployer.engine.private import dockerd_argv
+from deployer.engine.rootless import obstacle
 from freehold.console import Console
 from freehold.errors import BuildError
 from freehold.process import LocalRunner
@@ -61,3 +62,14 @@ def test_the_private_engine_leaves_the_network_alone() -> None:
         "--data-root=/c/data",
         "--pidfile=/r/docker.pid",
     }
+
+
+def test_what_a_user_lacks_for_an_engine_of_their_own() -> None:
+    def all_there(name: str) -> Path:
+        return Path("/usr/bin") / name
+
+    assert obstacle(all_there, "ada", "ada:100000:65536\n") == ""
+    assert "ada has no subordinate ids" in obstacle(all_there, "ada", "adam:100000:65536\n")
+    assert obstacle(lambda name: None if name == "pasta" else all_there(name), "ada", "") == (
+        "pasta not installed"
+    )
