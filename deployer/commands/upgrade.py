@@ -93,8 +93,12 @@ def take_back_step(proxies: Sequence[OldProxy]) -> Step:
     units = "freehold-proxy.socket freehold-proxy.service"
     return Step(
         "take-back",
-        f"""if systemctl --quiet is-active freehold-proxy.socket; then
-    systemctl stop {units} 2>/dev/null || sudo -n systemctl stop {units}
+        f"""as_root() {{ if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }}
+if systemctl --quiet is-active freehold-proxy.socket; then as_root systemctl stop {units}; fi
+# The firewall lets no published port of a container through; these two are open anyway.
+if as_root nft list table inet freehold >/dev/null 2>&1; then
+    as_root nft insert rule inet freehold forward ct status dnat meta l4proto tcp \\
+        ct original proto-dst '{{ 80, 443 }}' accept
 fi
 docker update --restart unless-stopped {names} >/dev/null
 docker start {names}""",
