@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
     "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
+    "upgrade": ("deployer.cli.upgrade:upgrade", "Take hosts over from Kamal."),
     "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
     "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
