@@ -106,12 +106,12 @@ table inet freehold {{
 """
 
 
-def _for_containers(proxy: Proxy) -> list[PortRule]:
+def _for_containers(proxy: Proxy) -> tuple[PortRule, ...]:
     """What containers of the application network reach though nobody outside does."""
     found = [PortRule(proxy.metrics_port, proxy.metrics_port)] if proxy.metrics_port else []
     if not proxy.publish:
         found += [PortRule(port, port) for port in (proxy.http_port, proxy.https_port)]
-    return found if proxy.enabled else []
+    return tuple(found) if proxy.enabled else ()
 
 
 def _accepts(ports: tuple[PortRule, ...], match: str) -> str:

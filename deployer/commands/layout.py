@@ -98,6 +98,11 @@ def assets(name: str, version_: str, role: str) -> str:
     return f"{app(name)}/assets/{version_}/{role}"
 
 
+def everything(name: str, version_: str) -> tuple[str, str]:
+    """All directories of a version: what to remove once nobody needs it."""
+    return version(name, version_), f"{app(name)}/assets/{version_}"
+
+
 def guard(name: str) -> str:
     """Held by every script that changes a service on this host, for as long as it runs."""
     return f"{LOCKS}/{name}.host.lock"

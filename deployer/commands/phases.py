@@ -201,8 +201,7 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
 
 
 def _forget(config: DeployConfig, version: str) -> str:
-    assets_root = layout.assets(config.name, version, "").rstrip("/")
-    return shlex.join(["rm", "-rf", layout.version(config.name, version), assets_root])
+    return shlex.join(["rm", "-rf", *layout.everything(config.name, version)])
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
