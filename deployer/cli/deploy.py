@@ -71,8 +71,9 @@ def run_deploy(
     registry: bool | None = None,
     lock_wait: int = 0,
     dry: bool = False,
+    share: float | None = None,
 ) -> None:
-    """Deploy what the session says."""
+    """Deploy what the session says; with `share`, to so many percent of the visitors only."""
     from deployer.cli.session import Session
     from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
@@ -115,6 +116,9 @@ def run_deploy(
                     hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
+                if share is not None:
+                    rollout.canary(brought, facts, share)
+                    return
                 rollout.deploy(brought, facts)
         seconds = time.monotonic() - started
         hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")

@@ -227,6 +227,7 @@ def undo(
         if role.proxy is None:
             continue
         prefix = config.container_prefix(role)
+        targets.append(shlex.join(["unsplit", prefix]))
         if prefix in facts.targets:
             targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
             targets.append(proxy.link_fragment(config, role, facts.version))
