@@ -24,6 +24,7 @@ from freehold.command import Context, LazyGroup, common_options, pass_context
         "sign": ("builder.keepcli:sign", "Sign an image's SHA256SUMS with an SSH key."),
         "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
         "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
+        "tree": ("builder.cli:tree", "Lay out an image's root as a directory."),
         "test": ("builder.cli:test", "Boot an image and prove what it is."),
     },
 )
