@@ -1,4 +1,4 @@
-"""`python -m benchmarks deploy|demo`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|kamal`: run one and print what it measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import demo, deploy
+from benchmarks import demo, deploy, kamal
 
 
 def main() -> int:
@@ -18,9 +18,13 @@ def main() -> int:
         commands.add_parser("deploy", help="a one-line change to two hosts, against its floor")
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
+    kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
     options = parser.parse_args()
-    module = deploy if options.command == "deploy" else demo
-    result = module.run(options)
+    result: deploy.Result | demo.Result | kamal.Result
+    if options.command == "kamal":
+        result = kamal.run(options)
+    else:
+        result = deploy.run(options) if options.command == "deploy" else demo.run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
     else:
