@@ -65,7 +65,7 @@ def endpoints(config: DeployConfig) -> dict[str, Endpoint]:
     """The endpoint of every host by its name."""
     keys = tuple(_key(config, entry) for entry in config.ssh.key_data)
     retries = config.sshkit.dns_retries
-    return {host: endpoint(host, config.ssh, key_data=keys, dns_retries=retries) for host in config.hosts}
+    return {host: endpoint(host, config.ssh, key_data=keys, dns_retries=retries) for host in config.all_hosts}
 
 
 def _key(config: DeployConfig, entry: str) -> Secret:

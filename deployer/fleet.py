@@ -171,3 +171,5 @@ class Fleet:
     def _line(self, host: str, step: str, line: str) -> None:
         if self.console.verbose:
             self.console.host(host, f"{step}: {line}")
+        else:
+            self.console.tell("debug", f"{step}: {line}", host)

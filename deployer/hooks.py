@@ -143,6 +143,17 @@ class Hooks:
                     f"the hook {shown} is no program", hint="begin it with a line such as #!/bin/sh"
                 ) from exc
 
+    def tags(self) -> dict[str, str]:
+        """What a record of the command tells: service, version, performer, destination."""
+        self.version = self.version or self.find_version()
+        found = {
+            "service": self.config.service,
+            "version": self.version,
+            "performer": self._performer(),
+            "destination": self.config.destination or "",
+        }
+        return {key: value for key, value in found.items() if value}
+
     def _secrets(self, path: Path) -> dict[str, Secret]:
         store = self.config.secrets
         if not isinstance(store, Secrets):

@@ -177,7 +177,8 @@ class Rollout:
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
             jobs = install_step(self.config, self.version)
             scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=[jobs])
-        timeout = 90 + 2 * self.config.drain_timeout
+        stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
+        timeout = 90 + 2 * self.config.drain_timeout + stops
         answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")

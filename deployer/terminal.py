@@ -11,8 +11,9 @@ import sys
 import termios
 import tty
 from types import FrameType
+from typing import Any
 
-from deployer.remote import Remote
+from deployer.remote import CHUNK, Remote
 
 
 def interactive(remote: Remote, command: str) -> int:
@@ -62,3 +63,44 @@ def interactive(remote: Remote, command: str) -> int:
         if saved is not None:
             termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
         channel.close()
+
+
+def raw(remote: Remote, command: str) -> int:
+    """Run `command` without a terminal; its two streams come out here byte by byte. Its exit code.
+
+    What stands on standard input is sent along, unless it is this terminal.
+    """
+    with remote.open_channel(command) as channel:
+        sources: list[Any] = [channel]
+        stdin = sys.stdin.fileno()
+        if os.isatty(stdin):
+            channel.shutdown_write()
+        else:
+            sources.append(stdin)
+        channel.settimeout(30.0)
+        while True:
+            ready, _, _ = select.select(sources, [], [], 1.0)
+            while channel.recv_stderr_ready():
+                _write(sys.stderr.fileno(), channel.recv_stderr(CHUNK))
+            if channel in ready:
+                data = channel.recv(CHUNK)
+                if not data:
+                    while rest := channel.recv_stderr(CHUNK):
+                        _write(sys.stderr.fileno(), rest)
+                    return channel.recv_exit_status()
+                _write(sys.stdout.fileno(), data)
+            if stdin in ready:
+                typed = os.read(stdin, CHUNK)
+                if typed:
+                    # A command that ends before it has read everything says why by its exit code.
+                    with contextlib.suppress(OSError):
+                        channel.sendall(typed)
+                else:
+                    channel.shutdown_write()
+                    sources.remove(stdin)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

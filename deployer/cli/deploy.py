@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -70,15 +71,19 @@ def run_deploy(
     registry: bool | None = None,
     lock_wait: int = 0,
     dry: bool = False,
+    deploy_hooks: bool = True,
 ) -> None:
-    """Deploy what the session says."""
+    """Deploy what the session says; without `deploy_hooks` as `app boot` does, of which no deploy is told."""
     from deployer.cli.session import Session
+    from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
 
     assert isinstance(session, Session)
     console, config, hooks = context.console, session.config, session.hooks
     started = time.monotonic()
+    for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
+        console.warn(warning)
     version = code_version_of(context, session)
     shipping = shipping_of(context, session, version, registry=registry, no_cache=no_cache)
     if dry:
@@ -108,12 +113,14 @@ def run_deploy(
                 def brought(known: Mapping[str, HostFacts]) -> Delivery:
                     # The image is there, so that a hook may run a migration with it.
                     delivery = deliver(known)
-                    hooks.run("pre-deploy", locked=True, so_far="no container was touched")
+                    if deploy_hooks:
+                        hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
                 rollout.deploy(brought, facts)
-        seconds = time.monotonic() - started
-        hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
+        if deploy_hooks:
+            seconds = time.monotonic() - started
+            hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
         _tell(context, "deployed", version, started, fleet.execs)
 
 
@@ -226,8 +233,9 @@ def code_version_of(context: Context, session: object, *, quiet: bool = False) -
     from deployer.images import code_version
 
     assert isinstance(session, Session)
-    if session.config.version:
-        return session.hooks.know(session.config.version)
+    given = session.target.version or session.config.version
+    if given:
+        return session.hooks.know(given)
     clone = session.config.builder.context is None
     code = code_version(session.root, runner=context.runner, clone=clone)
     if code.warning and not quiet:
@@ -244,7 +252,7 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
 
     assert isinstance(session, Session) and isinstance(fleet, Fleet)
     owner = owner_line(session.who(), why, session.now())
-    primary = fleet[session.whole.primary_host]
+    primary = fleet[session.whole.lock_host]
     with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
         fleet.lock_lost, fleet.lock_host = lost, primary.name
         yield

@@ -86,7 +86,7 @@ def status(context: Context, target: Target) -> None:
     session = open_session(context, target)
     script = Script((Step("lock", commands.status_fragment(session.whole.name)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         raise step_error(script, result)
     rows = []
@@ -119,7 +119,7 @@ def acquire(context: Context, target: Target, message: str) -> None:
     owner = commands.owner_line(session.who(), message, session.now())
     script = Script((Step("lock", commands.acquire_fragment(session.whole.name, owner)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         found = commands.parse_owner(result.lines("lock")[-1] if result.lines("lock") else "")
         raise LockedError(
@@ -143,7 +143,7 @@ def release(context: Context, target: Target) -> None:
     session = open_session(context, target)
     script = Script((Step("lock", commands.release_fragment(session.whole.name)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         raise step_error(script, result)
     context.console.success("released")

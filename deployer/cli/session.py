@@ -34,11 +34,11 @@ class Session:
         return self.context.root
 
     def fleet(self) -> Fleet:
-        """Connections to the hosts asked for, and to the primary host, where the lock is.
+        """Connections to the hosts asked for, and to the one where the lock is; each on first use.
 
         The hook pre-connect runs before the first of them.
         """
-        return self.fleet_of((self.whole.primary_host, *self.config.hosts))
+        return self.fleet_of((self.whole.lock_host, *self.config.all_hosts))
 
     def fleet_of(self, hosts: Iterable[str]) -> Fleet:
         """Connections to just these hosts."""
@@ -65,8 +65,14 @@ class Session:
         return utc_now()
 
 
-def open_session(context: Context, target: Target) -> Session:
-    """Read the configuration; show its warnings."""
+def open_session(context: Context, target: Target, *, accessories: bool = False) -> Session:
+    """Read the configuration; show its warnings.
+
+    With `accessories` the hosts of accessories count too: none of the application's need be among them.
+    """
+    from deployer.cli.aliases import hidden
+    from deployer.cli.main import COMMANDS
+
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -75,13 +81,43 @@ def open_session(context: Context, target: Target) -> Session:
         runner=context.runner,
         version=target.version,
     )
+    for name in hidden(whole.aliases, COMMANDS):
+        context.console.warn(f"{whole.file} aliases.{name}: `freehold {name}` is a command; rename the alias")
     for warning in whole.warnings:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
-    if not config.hosts:
+    if not (config.all_hosts if accessories else config.roles and config.hosts):
         raise UsageError("no host is left to work on")
-    return Session(context, target, whole, config, _hooks(context, target, config))
+    session = Session(context, target, whole, config, _hooks(context, target, config))
+    _record(session)
+    return session
+
+
+def _record(session: Session) -> None:
+    """Record what the command says, where `output` asks for it, until the command ends."""
+    import click
+
+    from deployer.output import Run, changes, recorded
+    from deployer.secrets import Secrets
+
+    config, hooks = session.whole, session.hooks
+    current = click.get_current_context(silent=True)
+    words = _command_words()
+    wanted = config.output.file or config.output.otel
+    if current is None or not wanted or not changes(words) or current.params.get("dry_run"):
+        return
+    run = Run(words, hooks.tags(), config.destination, config.service)
+    store = config.secrets
+    current.with_resource(
+        recorded(
+            config.output,
+            run,
+            root=session.root,
+            console=session.context.console,
+            secrets=lambda: store.evaluated if isinstance(store, Secrets) else (),
+        )
+    )
 
 
 def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:

@@ -24,7 +24,8 @@ def setup(
     registry: bool | None,
     lock_wait: int,
 ) -> None:
-    """Prepare the hosts that need it (Docker, proxy, users, firewall), then deploy."""
+    """Prepare the hosts that need it (Docker, proxy, users, firewall), start accessories, then deploy."""
+    from deployer.cli.accessory import boot_all
     from deployer.cli.deploy import run_deploy
     from deployer.cli.server import bootstrap_hosts
     from deployer.cli.session import open_session
@@ -34,13 +35,15 @@ def setup(
     session = open_session(context, target)
     with session.fleet() as fleet:
         question = Script((docker_step(), proxy_step()))
-        scripts = dict.fromkeys(session.config.hosts, question)
+        scripts = dict.fromkeys(session.config.all_hosts, question)
         answers = fleet.run(scripts, "Which hosts are prepared", timeout=120)
         for error in answers.errors.values():
             raise error
         wanting = [host for host, result in answers.values.items() if not result.ok]
         if wanting:
             bootstrap_hosts(context, session, fleet, wanting)
+        if session.config.accessories:
+            boot_all(context, session, fleet, lock_wait)
     run_deploy(
         context,
         session,

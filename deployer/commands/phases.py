@@ -14,6 +14,16 @@ from deployer.script import Script, Step, heredoc
 STOP_GRACE = 10
 
 
+def grace(config: DeployConfig, role: Role, *, drained: bool) -> int:
+    """Seconds between the stop signal and the end: `stop_timeout`, or what requests and jobs may take.
+
+    A proxied container whose requests have ended (`drained`) has nothing to wait for any more.
+    """
+    if role.stop_timeout is not None:
+        return round(role.stop_timeout)
+    return STOP_GRACE if drained and role.proxy is not None else round(config.drain_timeout)
+
+
 def guarded(config: DeployConfig, steps: Sequence[Step], *, keep_going: bool = False) -> Script:
     """A script that changes a service on a host: one at a time, with the words of `data/host.sh`."""
     guard, library = layout.guard(config.name), layout.library()
@@ -166,13 +176,14 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
     if addresses:
         drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
         steps.append(Step("drain", drain, "requests on the old version end"))
-    stops = []
-    for grace, names in (
-        (round(config.drain_timeout), [c.name for c in left.stop if c.role not in proxied]),
-        (STOP_GRACE, [c.name for c in left.stop if c.role in proxied]),
-    ):
+    by_grace: dict[int, list[str]] = {}
+    for role in config.roles:
+        names = [c.name for c in left.stop if c.role == role.name]
         if names:
-            stops.append(shlex.join(["docker", "stop", "--time", str(grace), *names]))
+            by_grace.setdefault(grace(config, role, drained=True), []).extend(names)
+    stops = [
+        shlex.join(["docker", "stop", "--time", str(seconds), *names]) for seconds, names in by_grace.items()
+    ]
     if stops:
         steps.append(Step("stop", "\n".join(stops), "stop the old version"))
     prune = []

@@ -15,6 +15,8 @@ HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 BUFFER = 1024**2
 """Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
+OF_A_PATH = "# of a path"
+"""Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
 FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
 """The end of a file name that changes with its content: `app-1f2e3d4c.css`."""
 
@@ -46,7 +48,8 @@ def site(proxy: Proxy, host: str, certificate: str = "") -> str:
         '\trespond "nothing is served here" 404\n'
     )
     if not proxy.ssl:
-        return f"http://{host} {{\n\timport freehold_http\n{routes}}}\n"
+        mark = f"{OF_A_PATH}\n" if proxy.prefixes and "/" not in proxy.prefixes else ""
+        return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
     secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"
@@ -143,7 +146,10 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
     Idle connections are kept for a second only, so that an old container is seen to be idle soon.
     """
     memory = proxy.buffering.memory or BUFFER
-    lines = [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
+    # What has reached the application is not sent again, even if its answer does not come in time: only
+    # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
+    lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
     if proxy.buffering.requests:
         lines.append(f"request_buffers {memory}")
     if keep:

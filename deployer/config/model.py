@@ -123,6 +123,11 @@ class DeployConfig:
         """The first host of the primary role; locks live there."""
         return next(iter(self.primary_role.hosts), next(host for role in self.roles for host in role.hosts))
 
+    @property
+    def lock_host(self) -> str:
+        """Where the lock is: the primary host, or the first of an accessory where there are no roles."""
+        return self.primary_host if self.roles else self.all_hosts[0]
+
     def role(self, name: str) -> Role:
         """The role of that name; UsageError where there is none."""
         found = next((role for role in self.roles if role.name == name), None)

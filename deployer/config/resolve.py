@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_proxies, check_tags
+from deployer.config.checks import check_accessories, check_proxies, check_tags
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
@@ -70,6 +70,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
             place = at(node, "backups", name)
             names = list(document.accessories)
             fail(place.key_where or place, f"there is no accessory {name!r}", hint=offer(name, names))
+    check_accessories(accessories, roles, document, node, around.destination)
     return DeployConfig(
         service=document.service,
         image=document.image or document.service,

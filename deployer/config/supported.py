@@ -15,17 +15,13 @@ _PROXY = {
     "run.repository": "the proxy is a program of the host, not a container",
     "run.version": "the proxy is the Caddy that this Freehold carries",
     "run.options": "the proxy is a program of the host, not a container",
-    "run": "the proxy listens on ports 80 and 443 of every address",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
-        "accessories": "only the application itself is deployed",
-        "logging": "write log-driver and log-opt under a role's 'options'",
-        "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
-        "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
+        **{f"accessories.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }
 )

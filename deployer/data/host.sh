@@ -55,6 +55,12 @@ report() {
     exit 1
 }
 
+# last_exit NAME: the exit code of a container's last end, also when it has been started again.
+last_exit() {
+    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+        --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
+}
+
 # check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
 # and health.
 check_running() {
@@ -80,6 +86,8 @@ wait_web() {
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
         if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+            # One that runs again just now is no less broken.
+            [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"
         fi
         sleep $pause
@@ -140,10 +148,17 @@ maintain() {
     mv -f "$PROXY/maintenance/.$1.new" "$PROXY/maintenance/$1.html"
 }
 
-# pause NAME and resume NAME: without a target requests wait.
+# pause NAME: requests wait, as nothing ever answers at the address that they are sent to.
 pause() {
-    [ ! -e "$PROXY/targets/$1" ] || mv -f "$PROXY/targets/$1" "$PROXY/targets/.$1.paused"
+    local path=$PROXY/targets/$1
+    if [ ! -e "$path" ] || [ -e "$PROXY/targets/.$1.paused" ]; then return 0; fi
+    cp "$path" "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/.$1.paused"
+    echo 127.0.0.1:1 >"$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$path"
 }
+
+# resume NAME: they go to the target again.
 resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
 }
@@ -237,6 +252,16 @@ activate() {
             echo "$1" >>"$keep/new"
         fi
     }
+    # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
+    gives_way() {
+        local one
+        if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
+        [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
+        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
+            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        done
+        return 1
+    }
     for name in "$@"; do
         for path in routes/*/"$name"; do
             if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
@@ -248,6 +273,9 @@ activate() {
     if [ -d "$want" ]; then
         while read -r path; do
             if cmp -s "$want/$path" "$path"; then continue; fi
+            case $path in
+                sites/*) if gives_way "$@"; then continue; fi ;;
+            esac
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
@@ -321,4 +349,25 @@ put_files_back() {
     if [ ! -d "$2" ]; then return; fi
     rm -rf "$1"
     mv "$2" "$1"
+}
+
+# as_owner IMAGE PATH COMMAND...: change something at PATH that may belong to somebody else: as this
+# user, with sudo, or for want of both in a container of IMAGE, where PATH is /freehold.
+as_owner() {
+    local image=$1 path=$2
+    shift 2
+    if "$@" "$path" 2>/dev/null || sudo -n -- "$@" "$path" 2>/dev/null; then return; fi
+    if docker run --rm --pull never --user 0:0 --network none --volume "$path:/freehold" \
+        --entrypoint "$1" "$image" "${@:2}" /freehold; then return; fi
+    echo "failed: $(id -un) may not $1 $path"
+    return 1
+}
+
+# remove_tree PATH IMAGE: remove a directory with all that containers have written into it.
+remove_tree() {
+    [ -e "$1" ] || return 0
+    if rm -rf "$1" 2>/dev/null || sudo -n rm -rf "$1" 2>/dev/null; then return; fi
+    docker run --rm --pull never --user 0:0 --network none --volume "$1:/freehold" \
+        --entrypoint sh "$2" -c 'rm -rf /freehold/* /freehold/.[!.]*'
+    rm -rf "$1"
 }

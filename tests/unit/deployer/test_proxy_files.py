@@ -378,6 +378,21 @@ def test_the_routes_of_others_stay(place: Place) -> None:
     assert place.files() == {}
 
 
+def test_a_path_of_a_name_leaves_the_site_of_the_whole_name_alone(place: Place) -> None:
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    of_path = f"{site.OF_A_PATH}\nhttp"
+    api = {"sites/a.test.caddy": of_path, "routes/a.test/api.caddy": "api"}
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == {**ONE, "sites/a.test.caddy": "https", "routes/a.test/api.caddy": "api"}
+    # Where there is no other, and where the other one comes later, the right one stands.
+    place.activate("/nonexistent", "shop.caddy")
+    place.activate("/nonexistent", "api.caddy")
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == api
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    assert place.files()["sites/a.test.caddy"] == "https"
+
+
 def test_what_the_proxy_refuses_is_taken_back(place: Place) -> None:
     place.activate(place.version("v1", ONE), "shop.caddy")
     place.caddy("echo 'Error: adapting config: no such directive' >&2; exit 1")
