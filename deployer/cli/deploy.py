@@ -93,7 +93,7 @@ def run_deploy(
     if dry:
         from deployer.cli.plan import show_deploy
 
-        show_deploy(context, session, version)
+        show_deploy(context, session, version, shipping)
         return
     with session.fleet() as fleet:
         with lock_held(context, session, fleet, f"deploy {version}", lock_wait):
