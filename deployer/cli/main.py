@@ -22,6 +22,7 @@ COMMANDS = {
     "top": ("deployer.cli.status:top", "Show hosts and containers live."),
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "canary": ("deployer.cli.canary:canary", "Try a version on a share of the visitors."),
     "proxy": ("deployer.cli.proxy:proxy", "The proxy of the hosts."),
     "accessory": (
         "deployer.cli.accessory:accessory",
