@@ -18,6 +18,7 @@ from builder.payload import payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
+from builder.scratch import scratch
 from builder.spec import ARCHES, SUITES, GiB, ImageSpec
 from builder.store import Store, digest
 from freehold.console import Console
@@ -132,10 +133,10 @@ def _write(
 ) -> None:
     arch = ARCHES[spec.arch]
     disk = layout(spec.size, arch, configured.identity)
-    raw, qcow2 = work / "disk.raw", work / "disk.qcow2"
-    make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
-    make_qcow2(raw, qcow2, runner)
-    raw.unlink()
+    with scratch(work) as place:
+        raw = place / "disk.raw"
+        make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
+        make_qcow2(raw, work / "disk.qcow2", runner)
     shutil.copyfile(configured.kernel, work / "vmlinuz")
     shutil.copyfile(configured.initrd, work / "initrd.img")
     described = Manifest(

@@ -83,9 +83,12 @@ def domain_name(lab: str, machine: str) -> str:
 
 
 def domain_of(
-    state: LabState, machine: MachineState, image: Image, *, socket: Path, reconnect: bool
+    state: LabState, machine: MachineState, image: Image, *, kernel: Path, socket: Path, reconnect: bool
 ) -> Domain:
-    """The domain of a machine as the state describes it. `reconnect`: see `domain.wire_netdev`."""
+    """The domain of a machine as the state describes it.
+
+    `kernel` is the image's own or what `kernel.unpacked` made of it; `reconnect`: see `domain.wire_netdev`.
+    """
     folder = state.folder(machine)
     direct = state.boot == "kernel"
     trimmed = kernel_arguments(emulated=state.accelerator == "tcg")
@@ -109,7 +112,7 @@ def domain_of(
             internet=state.internet,
         ),
         wire=Wire(machine.lan_mac, socket),
-        kernel=DirectKernel(image.kernel, image.initrd, f"{image.cmdline} {trimmed}") if direct else None,
+        kernel=DirectKernel(kernel, image.initrd, f"{image.cmdline} {trimmed}") if direct else None,
         nvram=None if direct else folder / "nvram.fd",
         as_root="/system" in state.uri,
         reconnect=reconnect,

@@ -94,7 +94,12 @@ def apply_recipe(
             board.done(host, f"changed: {', '.join(done.changed)}" if done.changed else "nothing to change")
             return done
 
-        return dict(fleet.each(hosts, work).all())
+        done = dict(fleet.each(hosts, work).all())
+    for host in hosts:
+        port = profiles[host].ssh.port
+        if looks[host].port not in (0, port):
+            context.console.warn(f"{host}: sshd listens on port {port} now; say so under ssh: in deploy.yml")
+    return done
 
 
 @server.command()

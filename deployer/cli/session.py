@@ -134,6 +134,7 @@ def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
         now=utc_now,
         roles=[role.name for role in config.roles] if target.roles else (),
         skip=target.skip_hooks,
+        lab=target.lab,
     )
 
 

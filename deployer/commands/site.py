@@ -119,6 +119,7 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
     lines += "encode zstd gzip\n"
     if extras.assets:
         lines += _assets(extras.docroot, extras.assets)
+    lines += _canary(proxy, prefix, extras.linger)
     if not proxy.buffering.responses:
         return lines + upstream(proxy, prefix, extras.linger)
     # An event stream is never complete: kept back, it would never arrive.
@@ -139,7 +140,33 @@ def _assets(root: str, url: str) -> str:
     )
 
 
-def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = False) -> str:
+def _canary(proxy: Proxy, prefix: str, linger: float) -> str:
+    """A share of the visitors for another container, while there is one; a cookie keeps them there."""
+    place = layout.canary(prefix)
+    root, _, name = place.rpartition("/")
+    lines = (
+        'map {http.request.uuid} {freehold_drawn} {\n\t~^([0-9a-f]{2}) "${1}"\n}\n'
+        "map {cookie.freehold_split} {freehold_share} {\n"
+        '\t~^([0-9a-f]{2}|canary|stable)$ "${1}"\n\tdefault "{freehold_drawn}"\n}\n'
+        "@new not header_regexp Cookie freehold_split=\n"
+        'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
+        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
+    )
+    chosen = upstream(proxy, prefix, linger, to=f"{place}/target", matcher="@chosen ")
+    return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(
+        "route @split", lines + chosen
+    )
+
+
+def upstream(
+    proxy: Proxy,
+    prefix: str,
+    linger: float = 30.0,
+    *,
+    keep: bool = False,
+    to: str = "",
+    matcher: str = "",
+) -> str:
     """The directive that passes a request on to whatever the target file says now.
 
     `tcp/` in front keeps the Caddyfile from reading the placeholder's slashes as a network name.
@@ -158,7 +185,7 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
         lines.append("trusted_proxies 0.0.0.0/0 ::/0")
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
-    return _block(f"reverse_proxy tcp/{{file.{layout.target(prefix)}}}", body)
+    return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)
 
 
 def _trusts(proxy: Proxy) -> bool:

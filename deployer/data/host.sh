@@ -163,6 +163,36 @@ resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
 }
 
+# split_to CONTAINER TARGET PORT VERSION COUNT: so many of 256 parts of the visitors get this container.
+split_to() {
+    local address name=$2 place part
+    address=$(address_of "$1")
+    if [ -z "$address" ] || [ "$(docker inspect --format '{{.State.Running}}' "$1")" != true ]; then
+        echo "failed: $1 does not run"
+        return 1
+    fi
+    mkdir -p "$PROXY/canary"
+    place=$(mktemp -d "$PROXY/canary/.$name.XXXXXX")
+    chmod 2775 "$place"
+    echo "$4" >"$place/version"
+    echo "$5" >"$place/count"
+    echo "$address:$3" >"$place/target"
+    for ((part = 0; part < $5; part++)); do : >"$place/$(printf %02x $part)"; done
+    # A visitor whose cookie says so, whatever the share.
+    : >"$place/canary"
+    ln -sfn "$place" "$PROXY/canary/.$name.new"
+    mv -fT "$PROXY/canary/.$name.new" "$PROXY/canary/$name"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$name.??????" ! -path "$place" -exec rm -rf {} +
+    echo "canary: $5 of 256 to $address:$3"
+}
+
+# unsplit NAME: nobody gets it any more.
+unsplit() {
+    if [ ! -e "$PROXY/canary/$1" ]; then return 0; fi
+    rm -f "$PROXY/canary/$1"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$1.??????" -exec rm -rf {} +
+}
+
 # same_files OPTIONS... FROM TO: the same files in another place, as links where the file system lets.
 same_files() {
     cp -rlT "$@" 2>/dev/null || cp -rT "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 import time
@@ -31,8 +32,9 @@ ENV APP_VERSION=$NAME APP_MODE=ok
 WITH_MOUNTS = """FROM {server}/base/app:1 AS run
 ARG NAME
 ENV APP_VERSION=$NAME APP_MODE=ok
-RUN --mount=type=secret,id=NPM --mount=type=ssh python3 -c 'import os, stat; \\
-    assert open("/run/secrets/NPM").read() == "npm-of-the-$test"; \\
+RUN --mount=type=secret,id=NPM --mount=type=ssh python3 -c 'import hashlib, os, stat; \\
+    found = hashlib.sha256(open("/run/secrets/NPM", "rb").read()).hexdigest(); \\
+    assert found == "{digest}", found; \\
     assert stat.S_ISSOCK(os.stat(os.environ["SSH_AUTH_SOCK"]).st_mode)'
 FROM run AS never
 RUN python3 -c 'raise SystemExit(1)'
@@ -182,7 +184,7 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     hook.parent.mkdir(parents=True)
     hook.write_text("#!/bin/sh\necho $KAMAL_COMMAND $KAMAL_SUBCOMMAND >>built\n")
     hook.chmod(0o755)
-    with nothing_in_argv(PASSWORD):
+    with nothing_in_argv(PASSWORD, project.secrets["TOKEN"]):
         done = project.freehold("build", "push", "--version", "r1", "--json", timeout=300)
         assert project.result(done)["result"] == "pushed"
         assert registry.tags("own/shop") == {"r1", "latest", "foreign"}
@@ -192,6 +194,10 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     assert PASSWORD not in shown(done)
     assert (project.directory / "built").read_text() == "build push\ndeploy\n"
     assert credentials(project) == []
+
+    done = project.freehold("deploy", "--version", "r2", "--dry-run")
+    assert f"pull    {registry.server}/own/shop:r2" in shown(done) and "docker pull --quiet" in shown(done)
+    assert "[secret REGISTRY_PASSWORD]" in shown(done) and PASSWORD not in shown(done)
 
     # Kamal's `deploy --skip-push` pulls; and what cannot be pulled changes nothing.
     before = project.state()
@@ -212,8 +218,8 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     assert project.serving() == ("r1", "r1")
     assert [line for line in before["web-2"].splitlines() if "targets" in line]
 
-    # Without credentials at hand the image travels over SSH.
-    project.config["builder"]["args"]["NAME"] = "r3"
+    # Without credentials at hand the image travels over SSH, for the processors that the hosts have.
+    project.config["builder"] |= {"args": {"NAME": "r3"}, "arch": ["amd64", "arm64"]}
     project.save()
     done = project.freehold("deploy", "--version", "r3", "--no-registry", timeout=300)
     assert f"Sending {registry.server}" in shown(done) and project.settled("r3")
@@ -268,14 +274,16 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
 def with_mounts(project: Project, registry: Registry) -> None:
     """Secrets, the SSH agent and a stage reach a build far away, where the client has BuildKit."""
     agent = project.rig.home / "agent"
-    (project.directory / "Dockerfile").write_text(WITH_MOUNTS.format(server=registry.server))
+    secret = "npm-of-the-$test"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    (project.directory / "Dockerfile").write_text(WITH_MOUNTS.format(server=registry.server, digest=digest))
     before = dict(project.config["builder"])
     more = {"target": "run", "secrets": ["NPM"], "ssh": "default=$AGENT", "args": {"NAME": "mounts"}}
     project.config["builder"] |= more
-    project.secrets["NPM"] = "npm-of-the-$test"
+    project.secrets["NPM"] = secret
     project.save()
     argv = (program("freehold"), "deploy", "--version", "mounts", "--no-registry")
-    with project.rig.control_start(("ssh-agent", "-D", "-a", agent)), nothing_in_argv(project.secrets["NPM"]):
+    with project.rig.control_start(("ssh-agent", "-D", "-a", agent)), nothing_in_argv(secret):
         project.until(agent.exists, "the agent")
         env = {**DEBIAN, "AGENT": str(agent)}
         done = project.rig.control_run(argv, cwd=project.directory, env=env, timeout=300, check=False)
@@ -285,7 +293,7 @@ def with_mounts(project: Project, registry: Registry) -> None:
         assert project.settled("mounts")
         image = f"{registry.server}/own/shop:mounts"
         look = f"docker history --no-trunc {image}; docker image inspect {image}"
-        assert "npm-of" not in project.hosts[1].exec(look).stdout
+        assert secret not in project.hosts[1].exec(look).stdout
         project.send("sent", "--no-registry")
     elif done.returncode:
         assert "builder.secrets needs BuildKit" in squeezed(done)

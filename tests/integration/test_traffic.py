@@ -194,6 +194,60 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
     assert "no role matches nobody" in refused
 
 
+def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None:
+    first = project.hosts[0]
+    sleep = "python3 -c 'import time; time.sleep(3600)'"
+    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": sleep}
+    project.save()
+    project.deploy("v1")
+    project.image("v2")
+    project.image("v3")
+    project.image("sick", "unhealthy")
+
+    def version(cookie: str = "") -> str:
+        headers = {"Cookie": f"freehold_split={cookie}"} if cookie else {}
+        return project.ask(first, headers=headers).text.strip()
+
+    with project.traffic(websocket=False) as traffic:
+        before = project.state()
+        failed = squeezed(project.freehold("canary", "10%", "-P", "--version", "sick", expect=1))
+        assert "answered 503" in failed
+        project.same_as(before)
+        project.freehold("canary", "50%", "-P", "--version", "v2")
+        # Only what visitors reach is tried; each keeps its version.
+        assert set(project.containers(project.hosts[1], everything=False)) == {
+            *("shop-web-v1", "shop-web-v2", "shop-jobs-v1")
+        }
+        assert (version("00"), version("7f"), version("80"), version("ff")) == ("v2", "v2", "v1", "v1")
+        assert (version("canary"), version("stable")) == ("v2", "v1")
+        drawn = [project.ask(first) for _ in range(30)]
+        assert {answer.text.strip() for answer in drawn} == {"v1", "v2"}
+        for answer in drawn[:5]:
+            share = answer.headers["set-cookie"].partition("=")[2].partition(";")[0]
+            assert version(share) == answer.text.strip()
+        project.freehold("canary", "0%")
+        assert (version("00"), version("canary")) == ("v1", "v2")
+        found = json.loads(project.freehold("canary", "status", "--json").stdout)
+        assert [(one["role"], one["version"], one["percent"]) for one in found] == [
+            ("shop-web", "v2", 0.0)
+        ] * 2
+        refused = squeezed(project.freehold("canary", "10%", "-P", "--version", "v3", expect=2))
+        assert "being tried already: v2" in refused
+        project.freehold("canary", "abort")
+        project.same_as(before)
+        traffic.seen(10)
+        project.freehold("canary", "20%", "-P", "--version", "v3")
+        traffic.seen(10)
+        project.freehold("canary", "promote")
+        assert project.serving() == ("v3", "v3")
+        assert version("ff") == version("canary") == "v3"
+        assert "set-cookie" not in project.ask(first).headers
+        traffic.seen(10)
+    assert set(project.containers(project.hosts[1], everything=False)) == {"shop-web-v3", "shop-jobs-v3"}
+    assert "no version is being tried" in squeezed(project.freehold("canary", "promote", expect=2))
+    assert "more than all" in squeezed(project.freehold("canary", "101%", expect=2))
+
+
 def answered(project: Project, host: Host) -> bool:
     try:
         return bool(project.ask(host).status)
@@ -282,8 +336,10 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     project.freehold("proxy", "reboot", "-y", timeout=300)
     with pytest.raises(OSError):
         rig.http(first, "/version", port=8081, host="shop.test")
-    inside = "curl -s -H 'Host: shop.test' http://172.30.0.1/version"
-    project.until(lambda: first.exec(inside, check=False).stdout.strip() == "v2", "the proxy for containers")
+    request = "Request('http://172.30.0.1/version', headers={'Host': 'shop.test'})"
+    inside = f"from urllib.request import *; print(urlopen({request}, timeout=10).read().decode())"
+    asked = first.exec(("docker", "exec", "shop-web-v2", "python3", "-c", inside)).stdout
+    assert asked.strip() == "v2"
     del project.config["proxy"]["run"]
     project.save()
     kept = squeezed(project.freehold("proxy", "remove", "-y", expect=1))

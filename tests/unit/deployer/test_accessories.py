@@ -13,6 +13,7 @@ from deployer.accessoryfiles import read_files
 from deployer.commands import accessory as commands
 from deployer.commands import accessoryfiles, phases
 from deployer.commands.accessory import Found
+from deployer.commands.registry import Access
 from deployer.config import DeployConfig
 from freehold.errors import ConfigError
 from freehold.process import LocalRunner
@@ -82,7 +83,7 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
         admin={"image": "own/admin", "roles": ["web"], "proxy": proxy},
         odd={"image": "own/odd", "host": "web-1", "proxy": proxy | {"host": "odd.test"}, "network": "mine"},
     )
-    login = commands.login_fragment("ghcr.io", Secret("me"), Secret("registry secret"))
+    login = Access("ghcr.io", Secret("me"), Secret("registry secret"))
     for item in made.accessories:
         contents = dict.fromkeys((mount.local for mount in item.files), accessoryfiles.Content(b"x"))
         steps = [
@@ -106,9 +107,11 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
         for step in steps:
             if not step.name.startswith("env-"):
                 assert "top secret" not in step.shell
-    # Only the here document that a program reads on its standard input holds the password.
-    commands_only = [line for line in login.splitlines() if line.startswith(("docker", "export", "read"))]
-    assert not any("registry secret" in line for line in commands_only)
+    pulled = commands.pull_step(made.accessory("db"), login).shell
+    # Only a word of the shell itself is given the password.
+    assert [line.strip()[:18] for line in pulled.splitlines() if "registry secret" in line] == [
+        "auth=$(printf %s '"
+    ]
     odd = commands.start_step(made, made.accessory("odd"), "web-1").shell
     assert "--network mine" in odd and "docker network connect --ip $address freehold shop-odd" in odd
     names = [step.name for step in commands.ready_steps(made, made.accessory("admin"))]

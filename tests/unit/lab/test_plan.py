@@ -90,19 +90,31 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         manifest=folder / "manifest.json",
         virtual_size=4 * GiB,
     )
-    domain = domain_of(state, state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True)
+    domain = domain_of(
+        state, state.machines[0], image, kernel=image.kernel, socket=Path("/run/a.sock"), reconnect=True
+    )
     assert domain.base == image.qcow2
     assert domain.disk != image.qcow2
     assert domain.kernel is not None
     assert domain.kernel.cmdline.startswith("root=UUID=1 ro ds=nocloud")
     assert "systemd.mask=user@1000.service" in domain.kernel.cmdline
     fast = domain_of(
-        replace(state, accelerator="kvm"), state.machines[0], image, socket=Path("/a"), reconnect=True
+        replace(state, accelerator="kvm"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/a"),
+        reconnect=True,
     )
     assert fast.kernel is not None
     assert "user@" not in fast.kernel.cmdline
     firmware = domain_of(
-        replace(state, boot="uefi"), state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True
+        replace(state, boot="uefi"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/run/a.sock"),
+        reconnect=True,
     )
     assert firmware.kernel is None
     assert firmware.nvram is not None
