@@ -127,7 +127,7 @@ def test_files_come_back(project: Project, tmp_path: Path) -> None:
     host.exec(
         (
             *inside,
-            "mkdir /data/files; cd /data/files; echo one >a; mkdir d; echo two >d/.b; chown 7:8 a; chmod 640 a",
+            "mkdir -p /data/files/d; cd /data/files; echo one >a; echo two >d/.b; chown 7:8 a; chmod 640 a",
         )
     )
     project.freehold("backup", "create", "files")
