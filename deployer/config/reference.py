@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
     "jobs": ("jobs.NAME.", JobSettings),
     "backups": ("backups.ACCESSORY.", BackupSettings),
 }
-"""Sections by the names that `kamal docs` gives them, and those that are Freehold's: the prefix of their keys, and the declaration."""
+"""Sections as `kamal docs` names them, and Freehold's own: the prefix of their keys, and the declaration."""
 
 
 def section(name: str) -> list[KeyDoc]:
