@@ -46,6 +46,7 @@ class Fleet:
         self.cancelled = threading.Event()
         self.lock_lost = threading.Event()
         """Set when the deploy lock is held no longer; `run(watched=True)` then stops."""
+        self.lock_host = ""
         self.remotes = {
             name: Remote(
                 endpoint,

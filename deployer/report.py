@@ -23,6 +23,7 @@ HINTS = (
         "`freehold server bootstrap` prepares it; the user must be in group freehold",
     ),
     ("the Docker network", "`freehold server bootstrap` makes it"),
+    ("the proxy does not run as", "`freehold proxy reboot` makes it so"),
     ("the proxy does not run", "look at `journalctl -u freehold-proxy` on the host"),
     ("port is already allocated", "another container publishes this port; stop it, or choose another"),
     ("address already in use", "another program listens on this port; stop it, or choose another"),

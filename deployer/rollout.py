@@ -12,9 +12,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deployer.commands import canary, phases
 from deployer.commands import facts as facts_commands
-from deployer.commands import phases
 from deployer.commands.facts import Container, HostFacts
+from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
 from deployer.fleet import Answers, Fleet
 from deployer.remote import Stopped
@@ -79,6 +80,36 @@ class Rollout:
                     )
         self.revived = True
         self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
+
+    def canary(self, deliver: Deliver, facts: Mapping[str, HostFacts], percent: float) -> None:
+        """Start the version beside the one that serves, and give it a share of the visitors."""
+        delivery = deliver(facts)
+        try:
+            self.prepare(delivery)
+            self.split(percent)
+        except BaseException as exc:
+            why = str(exc).splitlines()[0] if str(exc) else "interrupted"
+            self.put_back(facts, f"canary {self.version} failed: {why}")
+            raise
+
+    def split(self, percent: float) -> None:
+        """Change the share of a version that has been started."""
+        audit = f"{self.who} gave {percent:g}% to {self.version}"
+        scripts = {
+            host: canary.split(self.config, self.config.roles_on(host), self.version, percent, audit=audit)
+            for host in self.config.hosts
+        }
+        self._must(scripts, f"{percent:g}% to {self.version}", COMMIT_TIMEOUT)
+
+    def abort(self, facts: Mapping[str, HostFacts]) -> None:
+        """Take the version that is being tried away again."""
+        without = {
+            host: dataclasses.replace(
+                known, containers=tuple(c for c in known.containers if c.version != self.version)
+            )
+            for host, known in facts.items()
+        }
+        self.put_back(without, f"aborted {self.version}")
 
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
@@ -174,7 +205,8 @@ class Rollout:
         scripts = {}
         for host, known in facts.items():
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
-            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}")
+            jobs = install_step(self.config, self.version)
+            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=[jobs])
         stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
         timeout = 90 + 2 * self.config.drain_timeout + stops
         answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
@@ -211,7 +243,7 @@ class Rollout:
     def _still_locked(self) -> None:
         if self.fleet.lock_lost.is_set():
             raise LockedError(
-                f"{self.config.primary_host}: the deploy lock was lost while the deploy ran",
+                f"{self.fleet.lock_host}: the deploy lock was lost while the deploy ran",
                 hint="the connection to this host broke, or it went down; every host goes back",
             )
 

@@ -282,7 +282,9 @@ def _metrics(sockets: Listeners) -> str:
     return f"""
 http://:{port} {{
 	bind {sockets.metrics_descriptors()}
-	metrics /metrics
+	handle /metrics {{
+		metrics
+	}}
 	respond 404
 }}
 """

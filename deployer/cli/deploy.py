@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -71,15 +72,22 @@ def run_deploy(
     lock_wait: int = 0,
     dry: bool = False,
     deploy_hooks: bool = True,
+    share: float | None = None,
 ) -> None:
-    """Deploy what the session says; without `deploy_hooks` as `app boot` does, of which no deploy is told."""
+    """Deploy what the session says; with `share`, to so many percent of the visitors only.
+
+    Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    """
     from deployer.cli.session import Session
+    from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
 
     assert isinstance(session, Session)
     console, config, hooks = context.console, session.config, session.hooks
     started = time.monotonic()
+    for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
+        console.warn(warning)
     version = code_version_of(context, session)
     shipping = shipping_of(context, session, version, registry=registry, no_cache=no_cache)
     if dry:
@@ -113,6 +121,9 @@ def run_deploy(
                         hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
+                if share is not None:
+                    rollout.canary(brought, facts, share)
+                    return
                 rollout.deploy(brought, facts)
         if deploy_hooks:
             seconds = time.monotonic() - started
@@ -250,7 +261,7 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
     owner = owner_line(session.who(), why, session.now())
     primary = fleet[session.whole.lock_host]
     with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
-        fleet.lock_lost = lost
+        fleet.lock_lost, fleet.lock_host = lost, primary.name
         yield
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from deployer.cli.session import Session
 from deployer.cli.status import differences
 from deployer.commands import phases
+from deployer.commands.jobs import install_step
 from deployer.commands.registry import access, pull_script
 from deployer.rollout import Rollout, leftovers
 from deployer.script import Script
@@ -41,7 +42,12 @@ def show_deploy(context: Context, session: Session, version: str, shipping: Ship
             **pulled,
             "prepare": phases.prepare(quiet, host, roles, version, image),
             "commit": phases.commit(quiet, roles, version),
-            "finish": phases.finish(quiet, left, audit=f"{session.who()} deployed {version}"),
+            "finish": phases.finish(
+                quiet,
+                left,
+                audit=f"{session.who()} deployed {version}",
+                more=[install_step(config, version)],
+            ),
         }
         plan.append(
             {

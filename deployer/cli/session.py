@@ -70,6 +70,9 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
 
     With `accessories` the hosts of accessories count too: none of the application's need be among them.
     """
+    from deployer.cli.aliases import hidden
+    from deployer.cli.main import COMMANDS
+
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -78,6 +81,8 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
         runner=context.runner,
         version=target.version,
     )
+    for name in hidden(whole.aliases, COMMANDS):
+        context.console.warn(f"{whole.file} aliases.{name}: `freehold {name}` is a command; rename the alias")
     for warning in whole.warnings:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)

@@ -7,6 +7,7 @@ write here) can read them.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import shlex
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from deployer.commands import layout
 from deployer.config import DeployConfig, Proxy, Role
 from deployer.script import heredoc
+from freehold.errors import ConfigError
 from freehold.secret import Secret
 
 
@@ -52,6 +54,49 @@ def pairs(config: DeployConfig, roles: Sequence[Role]) -> dict[str, Pair]:
         if made is not None:
             found[role.name] = made
     return found
+
+
+def examine(config: DeployConfig, roles: Sequence[Role], now: datetime.datetime) -> list[str]:
+    """Raise ConfigError for a pair that Caddy would refuse; warnings for one that visitors would."""
+    # Costs 60 ms, and few services have a certificate of their own.
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    warnings = []
+    for role in roles:
+        proxy = role.proxy
+        wanted = proxy.certificate if proxy is not None else None
+        if proxy is None or wanted is None:
+            continue
+        made = pair(config, proxy, f"servers.{role.name}")
+        assert made is not None
+        try:
+            chain = x509.load_pem_x509_certificates(made.certificate.reveal().encode())
+        except ValueError as exc:
+            raise _refused(wanted.certificate_pem, "no certificate in PEM form") from exc
+        try:
+            key = serialization.load_pem_private_key(made.key.reveal().encode(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise _refused(wanted.private_key_pem, "no private key in PEM form without a password") from exc
+        encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        public = [one.public_bytes(encoding, form) for one in (chain[0].public_key(), key.public_key())]
+        if public[0] != public[1]:
+            raise ConfigError(
+                f"the key in {wanted.private_key_pem} does not belong to the certificate in "
+                f"{wanted.certificate_pem}",
+                hint="the site's own certificate comes first, then those that signed it",
+            )
+        if chain[0].not_valid_after_utc < now:
+            warnings.append(f"the certificate in {wanted.certificate_pem} has expired")
+    return warnings
+
+
+def _refused(name: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"the secret {name} holds {what}",
+        hint="it begins with -----BEGIN …; quote it in the secrets file, or fetch it with $(cat file.pem)",
+    )
 
 
 def store_fragment(found: Sequence[Pair]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deployer.commands import layout
+from deployer.commands.hostproxy import run_of, words
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, ScriptResult, Step
 
@@ -112,8 +113,9 @@ true""",
     )
 
 
-def proxy_step() -> Step:
-    """The proxy is there and its admin socket answers this user."""
+def proxy_step(listens: Sequence[str] = ()) -> Step:
+    """The proxy is there, its admin socket answers this user, and it listens where the file says."""
+    wanted = shlex.join(listens)
     return Step(
         "proxy",
         f"""\
@@ -125,7 +127,14 @@ docker network inspect {layout.NETWORK} --format '{{{{.Name}}}}' 2>&1 ||
 if ! systemctl --quiet is-active freehold-proxy.service; then
     echo "failed: the proxy does not run: $(systemctl is-active freehold-proxy.service)"
     exit 1
-fi""",
+fi
+line=" $(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null) "
+for word in {wanted}; do
+    case $line in
+    *" $word "*) ;;
+    *) echo "failed: the proxy does not run as proxy.run says: $word is not among$line"; exit 1 ;;
+    esac
+done""",
         "the proxy is ready",
     )
 
@@ -134,7 +143,8 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     """Everything a deploy asks a host, in one go; `images` is the transfer's question."""
     steps = [docker_step()]
     if any(role.proxy is not None for role in config.roles_on(host)):
-        steps.append(proxy_step())
+        run = run_of(config, host)
+        steps.append(proxy_step(words(run) if run is not None else ()))
     steps.append(state_step(config))
     if images:
         steps.append(Step("images", images, "which layers it has"))

@@ -15,6 +15,8 @@ HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 BUFFER = 1024**2
 """Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
+OF_A_PATH = "# of a path"
+"""Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
 FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
 """The end of a file name that changes with its content: `app-1f2e3d4c.css`."""
 
@@ -46,7 +48,8 @@ def site(proxy: Proxy, host: str, certificate: str = "") -> str:
         '\trespond "nothing is served here" 404\n'
     )
     if not proxy.ssl:
-        return f"http://{host} {{\n\timport freehold_http\n{routes}}}\n"
+        mark = f"{OF_A_PATH}\n" if proxy.prefixes and "/" not in proxy.prefixes else ""
+        return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
     secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"
@@ -116,6 +119,7 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
     lines += "encode zstd gzip\n"
     if extras.assets:
         lines += _assets(extras.docroot, extras.assets)
+    lines += _canary(proxy, prefix, extras.linger)
     if not proxy.buffering.responses:
         return lines + upstream(proxy, prefix, extras.linger)
     # An event stream is never complete: kept back, it would never arrive.
@@ -136,14 +140,43 @@ def _assets(root: str, url: str) -> str:
     )
 
 
-def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = False) -> str:
+def _canary(proxy: Proxy, prefix: str, linger: float) -> str:
+    """A share of the visitors for another container, while there is one; a cookie keeps them there."""
+    place = layout.canary(prefix)
+    root, _, name = place.rpartition("/")
+    lines = (
+        'map {http.request.uuid} {freehold_drawn} {\n\t~^([0-9a-f]{2}) "${1}"\n}\n'
+        "map {cookie.freehold_split} {freehold_share} {\n"
+        '\t~^([0-9a-f]{2}|canary|stable)$ "${1}"\n\tdefault "{freehold_drawn}"\n}\n'
+        "@new not header_regexp Cookie freehold_split=\n"
+        'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
+        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
+    )
+    chosen = upstream(proxy, prefix, linger, to=f"{place}/target", matcher="@chosen ")
+    return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(
+        "route @split", lines + chosen
+    )
+
+
+def upstream(
+    proxy: Proxy,
+    prefix: str,
+    linger: float = 30.0,
+    *,
+    keep: bool = False,
+    to: str = "",
+    matcher: str = "",
+) -> str:
     """The directive that passes a request on to whatever the target file says now.
 
     `tcp/` in front keeps the Caddyfile from reading the placeholder's slashes as a network name.
     Idle connections are kept for a second only, so that an old container is seen to be idle soon.
     """
     memory = proxy.buffering.memory or BUFFER
-    lines = [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
+    # What has reached the application is not sent again, even if its answer does not come in time: only
+    # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
+    lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
     if proxy.buffering.requests:
         lines.append(f"request_buffers {memory}")
     if keep:
@@ -152,7 +185,7 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
         lines.append("trusted_proxies 0.0.0.0/0 ::/0")
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
-    return _block(f"reverse_proxy tcp/{{file.{layout.target(prefix)}}}", body)
+    return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)
 
 
 def _trusts(proxy: Proxy) -> bool:

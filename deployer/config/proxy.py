@@ -82,10 +82,16 @@ class ProxyRun:
 
     http_port: int = setting(80, help="Port for HTTP.", minimum=1, maximum=65535)
     https_port: int = setting(443, help="Port for HTTPS.", minimum=1, maximum=65535)
-    metrics_port: int | None = setting(None, help="Port for Prometheus metrics.", minimum=1, maximum=65535)
+    metrics_port: int | None = setting(
+        None, help="Port for Prometheus metrics, for the host and its containers.", minimum=1, maximum=65535
+    )
     debug: bool = setting(False, help="Log more.")
-    log_max_size: str | None = setting(None, help="Largest log file.", example="10m")
-    publish: bool = setting(True, help="Listen on the host's own addresses.")
+    log_max_size: str | None = setting(
+        None, help="Size at which the log file is rotated.", example="10m", pattern=r"\d+[kmg]?"
+    )
+    publish: bool = setting(
+        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
+    )
     bind_ips: tuple[str, ...] = setting(
         (),
         parse=lambda node: _addresses(node),

@@ -15,7 +15,6 @@ _PROXY = {
     "run.repository": "the proxy is a program of the host, not a container",
     "run.version": "the proxy is the Caddy that this Freehold carries",
     "run.options": "the proxy is a program of the host, not a container",
-    "run": "the proxy listens on ports 80 and 443 of every address",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
@@ -23,5 +22,6 @@ NOT_YET: Mapping[str, str] = types.MappingProxyType(
         "run_directory": "the directory on the hosts is fixed",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
+        **{f"accessories.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }
 )

@@ -55,6 +55,12 @@ report() {
     exit 1
 }
 
+# last_exit NAME: the exit code of a container's last end, also when it has been started again.
+last_exit() {
+    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+        --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
+}
+
 # check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
 # and health.
 check_running() {
@@ -80,6 +86,8 @@ wait_web() {
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
         if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+            # One that runs again just now is no less broken.
+            [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"
         fi
         sleep $pause
@@ -140,12 +148,49 @@ maintain() {
     mv -f "$PROXY/maintenance/.$1.new" "$PROXY/maintenance/$1.html"
 }
 
-# pause NAME and resume NAME: without a target requests wait.
+# pause NAME: requests wait, as nothing ever answers at the address that they are sent to.
 pause() {
-    [ ! -e "$PROXY/targets/$1" ] || mv -f "$PROXY/targets/$1" "$PROXY/targets/.$1.paused"
+    local path=$PROXY/targets/$1
+    if [ ! -e "$path" ] || [ -e "$PROXY/targets/.$1.paused" ]; then return 0; fi
+    cp "$path" "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/.$1.paused"
+    echo 127.0.0.1:1 >"$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$path"
 }
+
+# resume NAME: they go to the target again.
 resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
+}
+
+# split_to CONTAINER TARGET PORT VERSION COUNT: so many of 256 parts of the visitors get this container.
+split_to() {
+    local address name=$2 place part
+    address=$(address_of "$1")
+    if [ -z "$address" ] || [ "$(docker inspect --format '{{.State.Running}}' "$1")" != true ]; then
+        echo "failed: $1 does not run"
+        return 1
+    fi
+    mkdir -p "$PROXY/canary"
+    place=$(mktemp -d "$PROXY/canary/.$name.XXXXXX")
+    chmod 2775 "$place"
+    echo "$4" >"$place/version"
+    echo "$5" >"$place/count"
+    echo "$address:$3" >"$place/target"
+    for ((part = 0; part < $5; part++)); do : >"$place/$(printf %02x $part)"; done
+    # A visitor whose cookie says so, whatever the share.
+    : >"$place/canary"
+    ln -sfn "$place" "$PROXY/canary/.$name.new"
+    mv -fT "$PROXY/canary/.$name.new" "$PROXY/canary/$name"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$name.??????" ! -path "$place" -exec rm -rf {} +
+    echo "canary: $5 of 256 to $address:$3"
+}
+
+# unsplit NAME: nobody gets it any more.
+unsplit() {
+    if [ ! -e "$PROXY/canary/$1" ]; then return 0; fi
+    rm -f "$PROXY/canary/$1"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$1.??????" -exec rm -rf {} +
 }
 
 # same_files OPTIONS... FROM TO: the same files in another place, as links where the file system lets.
@@ -237,6 +282,16 @@ activate() {
             echo "$1" >>"$keep/new"
         fi
     }
+    # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
+    gives_way() {
+        local one
+        if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
+        [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
+        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
+            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        done
+        return 1
+    }
     for name in "$@"; do
         for path in routes/*/"$name"; do
             if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
@@ -248,6 +303,9 @@ activate() {
     if [ -d "$want" ]; then
         while read -r path; do
             if cmp -s "$want/$path" "$path"; then continue; fi
+            case $path in
+                sites/*) if gives_way "$@"; then continue; fi ;;
+            esac
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"

@@ -8,7 +8,7 @@ import pytest
 
 from cloudinit.parts.docker import engine_options
 from cloudinit.parts.firewall import rules
-from cloudinit.parts.proxy import caddyfile
+from cloudinit.parts.proxy import caddyfile, socket_unit
 from cloudinit.parts.ssh import settings
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.proxybinary import HASHES, VERSION, local_caddy
@@ -185,3 +185,41 @@ def test_a_script_that_arrives_cut_off_does_nothing(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-s"], input=cut, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
     assert done.stdout == ""
+
+
+def test_the_proxy_listens_where_it_is_told(tmp_path: Path) -> None:
+    profile = parse_profile(
+        'proxy: {http_port: 8080, bind_ips: [203.0.113.7, "2001:db8::1"], metrics_port: 9100, debug: true}'
+    )
+    unit = socket_unit(profile.proxy)
+    listed = [line for line in unit.splitlines() if line.startswith(("Listen", "FreeBind"))]
+    assert listed == [
+        "ListenStream=203.0.113.7:8080",
+        "ListenStream=[2001:db8::1]:8080",
+        "ListenStream=203.0.113.7:443",
+        "ListenStream=[2001:db8::1]:443",
+        "ListenDatagram=203.0.113.7:443",
+        "ListenDatagram=[2001:db8::1]:443",
+        "ListenStream=127.0.0.1:9100",
+        "ListenStream=172.30.0.1:9100",
+        "FreeBind=yes",
+    ]
+    text = caddyfile(profile)
+    site = tmp_path / "app.caddy"
+    site.write_text("https://app.example.com {\n\timport freehold_https\n\trespond hello\n}\n")
+    path = tmp_path / "Caddyfile"
+    path.write_text(text.replace("/var/lib/freehold/proxy/sites", str(tmp_path)))
+    adapted = subprocess.run(
+        [local_caddy(), "adapt", "--config", path], capture_output=True, text=True, timeout=60
+    )
+    assert adapted.returncode == 0, adapted.stderr
+    servers = json.loads(adapted.stdout)["apps"]["http"]["servers"].values()
+    listening = {address for server in servers for address in server.get("listen", ())}
+    assert listening == {"fd/3", "fd/4", "fd/5", "fd/6", "fdgram/7", "fdgram/8", "fd/9", "fd/10"}
+    assert "tcp dport 8080 accept" in rules(profile) and "tcp dport 80 accept" not in rules(profile)
+    assert 'iifname "freehold0" tcp dport 9100 accept' in rules(profile)
+    closed = rules(parse_profile("proxy: {publish: false}"))
+    assert [line.strip() for line in closed.splitlines() if "dport 443" in line] == [
+        'iifname "freehold0" tcp dport 443 accept'
+    ]
+    assert "172.30.0.1:80" in socket_unit(parse_profile("proxy: {publish: false}").proxy)
