@@ -114,11 +114,17 @@ def _apply(
 
     session = open_session(context, target)
     hosts = proxy_hosts(session)
+    restarts = upgrade or then is not None
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
         for group in [[host] for host in hosts] if rolling else [hosts]:
+            if restarts:
+                session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
             bootstrap_hosts(context, session, fleet, group, upgrade=upgrade)
             if then is not None:
                 run_on(fleet, dict.fromkeys(group, then), name)
+            if restarts:
+                told = f"the proxy of {', '.join(group)} was restarted"
+                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far=told)
 
 
 def _control(context: Context, target: Target, wait: int, verb: str) -> None:
