@@ -116,9 +116,12 @@ def _apply(
     hosts = proxy_hosts(session)
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
         for group in [[host] for host in hosts] if rolling else [hosts]:
+            if then is not None:
+                session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
             bootstrap_hosts(context, session, fleet, group, upgrade=upgrade)
             if then is not None:
                 run_on(fleet, dict.fromkeys(group, then), name)
+                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far="the proxy runs")
 
 
 def _control(context: Context, target: Target, wait: int, verb: str) -> None:

@@ -6,6 +6,7 @@ written here: what is logged, maintenance, assets, then the container.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from deployer.commands import layout
@@ -131,7 +132,7 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
 def _assets(root: str, url: str) -> str:
     return (
         "@asset {\n\tmethod GET HEAD\n"
-        f'\tpath_regexp "^{url}/.*{FINGERPRINT}"\n'
+        f'\tpath_regexp "^{re.escape(url)}/.*{FINGERPRINT}"\n'
         f"\tfile {{\n\t\troot {root}\n\t}}\n}}\n"
         "handle @asset {\n"
         '\theader Cache-Control "public, max-age=31536000, immutable"\n'

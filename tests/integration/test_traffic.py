@@ -323,7 +323,14 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     project.save()
     failed = squeezed(project.send("v1", expect=1))
     assert "http=8081 is not among http=80" in failed and "freehold proxy reboot" in failed
+    for name in ("pre-proxy-reboot", "post-proxy-reboot"):
+        hook = project.directory / ".freehold" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f'#!/bin/sh\necho {name} $KAMAL_HOSTS >>"{project.directory}/hooked"\n')
+        hook.chmod(0o755)
     project.freehold("proxy", "reboot", "-y", timeout=300)
+    hooked = (project.directory / "hooked").read_text()
+    assert hooked == "pre-proxy-reboot web-1\npost-proxy-reboot web-1\n"
     assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
     with pytest.raises(OSError):
         project.ask(first)
