@@ -1,12 +1,13 @@
-"""`python -m benchmarks deploy|demo`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|kamal|seed`: run one and print what it measured."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from typing import Any
 
-from benchmarks import demo, deploy
+from benchmarks import demo, deploy, kamal, seed
 
 
 def main() -> int:
@@ -18,9 +19,11 @@ def main() -> int:
         commands.add_parser("deploy", help="a one-line change to two hosts, against its floor")
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
+    kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
+    seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
     options = parser.parse_args()
-    module = deploy if options.command == "deploy" else demo
-    result = module.run(options)
+    modules: dict[str, Any] = {"deploy": deploy, "demo": demo, "kamal": kamal, "seed": seed}
+    result = modules[options.command].run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
     else:

@@ -35,12 +35,14 @@ PROGRAMS = {
     "mkfs.vfat": "dosfstools",
     "mcopy": "mtools",
     "qemu-img": "qemu-utils",
+    "zstd": "zstd",
+    "xorriso": "xorriso",
 }
+# What a disk image needs; the others ask for theirs by name.
+DISK = ("mmdebstrap", "unshare", "mke2fs", "sfdisk", "mkfs.vfat", "mcopy", "qemu-img")
 
 
-def check_programs(
-    programs: Iterable[str] = tuple(PROGRAMS), find: Callable[[str], Path | None] = which
-) -> None:
+def check_programs(programs: Iterable[str] = DISK, find: Callable[[str], Path | None] = which) -> None:
     """BuildError that names every package whose program is missing, before any work starts."""
     missing = sorted({PROGRAMS[program] for program in programs if find(program) is None})
     if missing:
@@ -65,7 +67,7 @@ def make_raw(
     """Write the whole disk into the sparse file `raw`: table, boot code, ESP, root."""
     with raw.open("wb") as stream:
         stream.truncate(disk.size)
-    _run(runner, ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", raw), stdin=sfdisk_script(disk))
+    run_tool(runner, ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", raw), stdin=sfdisk_script(disk))
     if disk.bios is not None:
         _write_bios(raw, disk.bios.start, configured.export)
     _write_esp(raw, disk, configured, arch, runner)
@@ -86,8 +88,8 @@ def _stamp_root(raw: Path, disk: Layout, epoch: int, runner: Runner) -> None:
     place = f"{raw}?offset={disk.root.start}"
     env = {"E2FSPROGS_FAKE_TIME": str(epoch)}
     commands = raw.parent / "stamp"
-    commands.write_text(stamp(used_inodes(_run(runner, ("dumpe2fs", place)).stdout), epoch))
-    _run(runner, ("debugfs", "-w", "-f", commands, place), env=env)
+    commands.write_text(stamp(used_inodes(run_tool(runner, ("dumpe2fs", place)).stdout), epoch))
+    run_tool(runner, ("debugfs", "-w", "-f", commands, place), env=env)
     commands.unlink()
 
 
@@ -101,7 +103,7 @@ def _write_bios(raw: Path, start: int, export: Path) -> None:
 
 def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runner: Runner) -> None:
     epoch = configured.packages.epoch
-    _run(runner, mkfs_vfat(disk, str(raw)))
+    run_tool(runner, mkfs_vfat(disk, str(raw)))
     stage = raw.parent / "esp"
     upper = arch.efi.upper()
     # The removable path is what a firmware without boot entries starts; the signed GRUB looks for its
@@ -121,7 +123,7 @@ def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runn
     (stage / "EFI/debian/grub.cfg").write_text(boot.esp_grub_cfg(disk.identity))
     for path in (stage, *stage.rglob("*")):
         os.utime(path, (epoch, epoch))
-    _run(
+    run_tool(
         runner,
         ("mcopy", "-s", "-m", "-Q", "-i", f"{raw}@@{disk.esp.start}", stage / "EFI", "::"),
         env={"TZ": "UTC", "MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(epoch)},
@@ -131,7 +133,7 @@ def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runn
 
 def make_qcow2(raw: Path, target: Path, runner: Runner) -> None:
     """`raw` as a compressed qcow2. zstd: a fifth of zlib's time, and less to read at each boot."""
-    _run(
+    run_tool(
         runner,
         (
             "qemu-img",
@@ -151,13 +153,14 @@ def make_qcow2(raw: Path, target: Path, runner: Runner) -> None:
     )
 
 
-def _run(
+def run_tool(
     runner: Runner,
     argv: tuple[str | Path, ...],
     *,
     stdin: str | None = None,
     env: dict[str, str] | None = None,
 ) -> Completed:
+    """Run a program of `PROGRAMS`; BuildError where it fails."""
     try:
         return runner.run(argv, stdin=stdin, env=env, timeout=900)
     except ProcessError as exc:

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.spec import KERNELS, BaseSpec, ImageSpec, parse_size, parse_suite
+from builder.cliopts import read_seed, spec_of, spec_options, words
+from builder.formats import FORMATS, Format
+from builder.qemu import MEDIA, Medium
+from builder.spec import BaseSpec, parse_suite
 from freehold.command import Context, LazyGroup, common_options, pass_context
 from freehold.console import size as human
-from freehold.errors import ConfigError
 
 if TYPE_CHECKING:
     from builder.image import Image
-    from cloudinit.profile import HostProfile
-
-PROFILE = Path("config/host.yml")
 
 
 @click.group(
     cls=LazyGroup,
     lazy={
         "build": ("builder.cli:build", "Build a golden disk image."),
+        "installer": ("builder.barecli:installer", "Write the ISO that installs a bare machine."),
+        "netboot": ("builder.barecli:netboot", "Write, and serve, what installs machines over HTTP."),
+        "remaster": ("builder.barecli:remaster", "Make a vendor's ISO unattended."),
         "base": ("builder.cli:base", "Build a container base image of Debian packages."),
         "list": ("builder.cli:list_", "List the golden images in the cache."),
+        "size": ("builder.keepcli:size", "Show what takes space in an image."),
+        "sign": ("builder.keepcli:sign", "Sign an image's SHA256SUMS with an SSH key."),
+        "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
+        "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
         "test": ("builder.cli:test", "Boot a golden image and check it over SSH."),
         "tree": ("builder.cli:tree", "Lay out a golden image's root as a directory."),
         "seed": ("cloudinit.cli:seed", "Write the seed of a host."),
@@ -32,59 +38,6 @@ PROFILE = Path("config/host.yml")
 )
 def image() -> None:
     """Make images that turn a machine into a ready host."""
-
-
-def _spec_options(function: Any) -> Any:
-    for option in reversed(
-        (
-            click.option("--suite", default="trixie", show_default=True, help="debian-12, debian-13, ..."),
-            click.option("--arch", default="amd64", show_default=True, help="amd64 or arm64."),
-            click.option("--size", default="4G", show_default=True, help="The virtual disk's size."),
-            click.option(
-                "--kernel",
-                type=click.Choice(KERNELS),
-                default="cloud",
-                show_default=True,
-                help="cloud: virtual machines; generic: any hardware.",
-            ),
-            click.option("--packages", default="", help="More Debian packages, separated by commas."),
-            click.option(
-                "--profile",
-                type=click.Path(path_type=Path),
-                help=f"The host profile.  [default: {PROFILE} where it exists]",
-            ),
-            click.option("--mirror", default="", help="The Debian mirror to use."),
-            click.option("--refresh", is_flag=True, help="Fetch packages again, though nothing changed."),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _profile(context: Context, path: Path | None) -> HostProfile | None:
-    from cloudinit.profile import load_profile
-
-    if path is None:
-        path = context.root / PROFILE
-        return load_profile(path) if path.exists() else None
-    if not path.is_file():
-        raise ConfigError(f"there is no host profile {path}", hint="leave --profile out for the default")
-    return load_profile(path)
-
-
-def _spec(context: Context, options: dict[str, Any]) -> ImageSpec:
-    return ImageSpec(
-        suite=parse_suite(options["suite"]),
-        arch=options["arch"],
-        size=parse_size(options["size"]),
-        kernel=options["kernel"],
-        profile=_profile(context, options["profile"]),
-        packages=_words(options["packages"]),
-    )
 
 
 def _described(found: Image) -> dict[str, Any]:
@@ -103,35 +56,62 @@ def _described(found: Image) -> dict[str, Any]:
 
 
 @click.command()
-@_spec_options
-@click.option("--output", type=click.Path(path_type=Path), help="Also copy the qcow2 to this file.")
+@spec_options()
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(FORMATS),
+    default="qcow2",
+    show_default=True,
+    help="The form of the disk.",
+)
+@click.option(
+    "--seed",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Put this seed (a directory with user-data and meta-data) into the image.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Also copy the disk to this file.")
 @common_options
 @pass_context
-def build(context: Context, /, output: Path | None, mirror: str, refresh: bool, **options: Any) -> None:
-    """Build a golden disk image: qcow2 with kernel, Docker, proxy and cloud-init.
+def build(
+    context: Context,
+    /,
+    wanted: Format,
+    folder: Path | None,
+    output: Path | None,
+    mirror: str,
+    refresh: bool,
+    **options: Any,
+) -> None:
+    """Build a golden disk image: kernel, Docker, proxy and cloud-init, as qcow2, raw or Vagrant box.
 
     It boots under BIOS, UEFI and Secure Boot, and the root grows to the disk on first boot.
     The same inputs give the same bytes; unchanged layers come from the cache.
     """
-    from builder.image import build_image, copy_image
+    from builder.formats import copy_out, make_format
+    from builder.image import build_image
 
+    seed = read_seed(folder) if folder is not None else None
     found = build_image(
-        _spec(context, options),
+        spec_of(context, options),
         runner=context.runner,
         console=context.console,
         mirror=mirror,
         refresh=refresh,
     )
+    disk = make_format(found, wanted, runner=context.runner, console=context.console, seed=seed)
     if output is not None:
-        copy_image(found, output)
+        copy_out(disk, output, context.runner)
     if context.console.json:
-        context.console.data(_described(found) | ({"output": str(output)} if output else {}))
+        more = {"format": wanted, "disk": str(disk)} | ({"output": str(output)} if output else {})
+        context.console.data(_described(found) | more)
     else:
-        context.console.print(str(output or found.qcow2))
+        context.console.print(str(output or disk))
 
 
 @click.command()
-@_spec_options
+@spec_options()
 @common_options
 @pass_context
 def tree(context: Context, /, mirror: str, refresh: bool, **options: Any) -> None:
@@ -139,7 +119,7 @@ def tree(context: Context, /, mirror: str, refresh: bool, **options: Any) -> Non
     from builder.image import build_tree
 
     path = build_tree(
-        _spec(context, options),
+        spec_of(context, options),
         runner=context.runner,
         console=context.console,
         mirror=mirror,
@@ -167,7 +147,7 @@ def base(
     from builder.base import build_base
 
     found = build_base(
-        BaseSpec(name, parse_suite(suite), arch, _words(packages)),
+        BaseSpec(name, parse_suite(suite), arch, words(packages)),
         runner=context.runner,
         console=context.console,
         mirror=mirror,
@@ -205,7 +185,7 @@ def list_(context: Context) -> None:
 
 
 @click.command()
-@_spec_options
+@spec_options()
 @click.option(
     "--mode",
     "modes",
@@ -213,6 +193,7 @@ def list_(context: Context) -> None:
     type=click.Choice(("direct", "bios", "uefi", "secure")),
     help="How to boot; may be given several times.  [default: bios, secure]",
 )
+@click.option("--medium", type=click.Choice(MEDIA), help="Install from the ISO first, seen as this.")
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path),
@@ -223,13 +204,33 @@ def list_(context: Context) -> None:
 @common_options
 @pass_context
 def test(
-    context: Context, /, modes: tuple[str, ...], evidence: Path, mirror: str, refresh: bool, **options: Any
+    context: Context,
+    /,
+    modes: tuple[str, ...],
+    medium: Medium | None,
+    evidence: Path,
+    mirror: str,
+    refresh: bool,
+    **options: Any,
 ) -> None:
-    """Boot a golden image in QEMU and run the host checks over SSH."""
-    from builder.image import build_image
-    from builder.report import report, trials
+    """Boot a golden image in QEMU and run the host checks over SSH.
 
-    spec = _spec(context, options)
+    With --medium an empty machine is installed from the ISO first, and the host that it becomes is checked.
+    """
+    from builder.image import build_image
+    from builder.report import install_trials, report, trials
+
+    spec = spec_of(context, options)
+    runner, console = context.runner, context.console
+    if medium is not None:
+        from builder.installer import build_live
+
+        live = build_live(spec, runner=runner, console=console, mirror=mirror, refresh=refresh)
+        report(
+            install_trials(live, spec, modes, medium, runner=runner, console=console, evidence=evidence),
+            console,
+        )
+        return
     found = build_image(spec, runner=context.runner, console=context.console, mirror=mirror, refresh=refresh)
     results = trials(found, spec, modes, runner=context.runner, console=context.console, evidence=evidence)
     report(results, context.console)

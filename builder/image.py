@@ -14,16 +14,16 @@ from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.manifest import Manifest, manifest, sums
 from builder.packages import image_packages
-from builder.payload import Payload, payload
+from builder.payload import payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
+from builder.scratch import scratch
 from builder.spec import ARCHES, SUITES, GiB, ImageSpec
 from builder.store import Store, digest
 from freehold.console import Console
 from freehold.console import size as human
 from freehold.errors import BuildError
-from freehold.files import replace_atomically
 from freehold.paths import cache_dir
 from freehold.process import Runner
 
@@ -60,19 +60,21 @@ def images_dir(cache: Path | None = None) -> Path:
     return (cache or cache_dir()) / ("images" if user == 0 else f"images-{user}")
 
 
-def _store(sandbox: Sandbox, cache: Path | None) -> Store:
+def store_of(sandbox: Sandbox, cache: Path | None) -> Store:
+    """The layers of this user."""
     return Store(images_dir(cache), sandbox.remove)
 
 
-def _configure(
+def configure(
     spec: ImageSpec,
-    contribution: Payload,
     sandbox: Sandbox,
     store: Store,
     console: Console,
-    mirror: str,
-    refresh: bool,
+    mirror: str = "",
+    refresh: bool = False,
 ) -> Configured:
+    """The layers below the disk, from the cache or made now. Raises BuildError."""
+    contribution = payload(spec.profile, spec.suite)
     check_programs()
     names = image_packages(spec, contribution.packages)
     if refresh or not store.all("packages"):
@@ -106,15 +108,14 @@ def build_image(
     `cache` replaces `freehold.paths.cache_dir()`. Nothing half-made is ever visible. Raises BuildError.
     """
     sandbox = Sandbox.here(runner)
-    store = _store(sandbox, cache)
-    contribution = payload(spec.profile, spec.suite)
-    configured = _configure(spec, contribution, sandbox, store, console, mirror, refresh)
+    store = store_of(sandbox, cache)
+    configured = configure(spec, sandbox, store, console, mirror, refresh)
     key = digest(configured.key, spec.size, "qcow2")
     if refresh or store.find(KIND, key) is None:
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
                 with console.step(f"writing the disk image ({spec.suite}, {spec.arch})"):
-                    _write(work.path, key, spec, contribution, configured, sandbox, runner)
+                    _write(work.path, key, spec, configured, sandbox, runner)
     path = store.find(KIND, key)
     assert path is not None
     image = load_image(path)
@@ -126,17 +127,16 @@ def _write(
     work: Path,
     key: str,
     spec: ImageSpec,
-    contribution: Payload,
     configured: Configured,
     sandbox: Sandbox,
     runner: Runner,
 ) -> None:
     arch = ARCHES[spec.arch]
     disk = layout(spec.size, arch, configured.identity)
-    raw, qcow2 = work / "disk.raw", work / "disk.qcow2"
-    make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
-    make_qcow2(raw, qcow2, runner)
-    raw.unlink()
+    with scratch(work) as place:
+        raw = place / "disk.raw"
+        make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
+        make_qcow2(raw, work / "disk.qcow2", runner)
     shutil.copyfile(configured.kernel, work / "vmlinuz")
     shutil.copyfile(configured.initrd, work / "initrd.img")
     described = Manifest(
@@ -157,7 +157,7 @@ def _write(
             key,
             described.created,
             described.packages,
-            contribution.binary_digests(),
+            payload(spec.profile, spec.suite).binary_digests(),
             system=SUITES[spec.suite].system,
             codename=spec.suite,
         )
@@ -190,12 +190,6 @@ def load_image(path: Path) -> Image:
         ) from exc
 
 
-def copy_image(image: Image, target: Path) -> None:
-    """Copy the qcow2 to `target`, whole or not at all."""
-    with replace_atomically(target) as temporary:
-        shutil.copyfile(image.qcow2, temporary)
-
-
 def list_images(cache: Path | None = None) -> tuple[Image, ...]:
     """The finished images in the cache, the newest first."""
     return tuple(load_image(path) for path in Store(images_dir(cache), shutil.rmtree).all(KIND))
@@ -212,9 +206,8 @@ def build_tree(
 ) -> Path:
     """The golden image's root as a directory, from the same layers. Not to be written into."""
     sandbox = Sandbox.here(runner)
-    store = _store(sandbox, cache)
-    contribution = payload(spec.profile, spec.suite)
-    configured = _configure(spec, contribution, sandbox, store, console, mirror, refresh)
+    store = store_of(sandbox, cache)
+    configured = configure(spec, sandbox, store, console, mirror, refresh)
     key = configured.key
     if refresh or store.find(TREES, key) is None:
         with store.make(TREES, key, refresh=refresh) as work:

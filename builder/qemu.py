@@ -10,7 +10,14 @@ from builder.spec import ARCHES
 from freehold.errors import BuildError, UsageError
 
 Mode = Literal["direct", "bios", "uefi", "secure"]
+# How a machine sees an installation medium.
+Medium = Literal["cd", "usb", "disk"]
+MEDIA: tuple[Medium, ...] = ("cd", "usb", "disk")
 MODES: tuple[Mode, ...] = ("direct", "bios", "uefi", "secure")
+
+# What the disks of a machine on trial are called by their maker.
+SERIAL = "TRIAL1"
+SPARE_SERIAL = "TRIAL2"
 
 FIRMWARE = Path("/usr/share/OVMF")
 FIRMWARE_ARM = Path("/usr/share/AAVMF")
@@ -27,12 +34,16 @@ class Firmware:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine on trial. `port` on 127.0.0.1 leads to its SSH; `memory` in MiB."""
+    """A machine on trial. `port` on 127.0.0.1 leads to its SSH; `memory` in MiB.
+
+    `medium` is what it starts from first, seen as `medium_as`; `spare` is a second disk. `once`: it ends when
+    it would start again.
+    """
 
     arch: str
     mode: Mode
     disk: Path
-    seed: Path
+    seed: Path | None
     serial: Path
     monitor: Path
     port: int
@@ -42,6 +53,10 @@ class Machine:
     cmdline: str = ""
     memory: int = 1024
     kvm: bool = False
+    medium: Path | None = None
+    medium_as: Medium = "cd"
+    spare: Path | None = None
+    once: bool = False
 
 
 def firmware(arch: str, mode: Mode) -> Firmware | None:
@@ -104,11 +119,8 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-drive",
         f"if=none,id=disk0,file={machine.disk},format=qcow2,cache=unsafe",
         "-device",
-        "virtio-blk-pci,drive=disk0,bootindex=1",
-        "-drive",
-        f"if=none,id=seed0,file={machine.seed},format=raw,readonly=on",
-        "-device",
-        "virtio-blk-pci,drive=seed0",
+        f"virtio-blk-pci,drive=disk0,serial={SERIAL},bootindex=2",
+        *_drives(machine),
     ]
     found = firmware(machine.arch, machine.mode)
     if found is not None:
@@ -131,6 +143,27 @@ def qemu(machine: Machine) -> tuple[str, ...]:
             machine.cmdline,
         ]
     return tuple(words)
+
+
+def _drives(machine: Machine) -> list[str]:
+    """The disks and media beside the first disk."""
+    words = ["-no-reboot"] if machine.once else []
+    if machine.seed is not None:
+        words += ["-drive", f"if=none,id=seed0,file={machine.seed},format=raw,readonly=on"]
+        words += ["-device", "virtio-blk-pci,drive=seed0"]
+    if machine.spare is not None:
+        words += ["-drive", f"if=none,id=disk1,file={machine.spare},format=qcow2,cache=unsafe"]
+        words += ["-device", f"virtio-blk-pci,drive=disk1,serial={SPARE_SERIAL}"]
+    if machine.medium is not None:
+        kind = "media=cdrom," if machine.medium_as == "cd" else ""
+        words += ["-drive", f"if=none,id=medium0,{kind}file={machine.medium},format=raw,readonly=on"]
+        device = {
+            "cd": ["-device", "ide-cd,drive=medium0,bootindex=1"],
+            "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=medium0,bootindex=1"],
+            "disk": ["-device", "virtio-blk-pci,drive=medium0,bootindex=1"],
+        }
+        words += device[machine.medium_as]
+    return words
 
 
 # What a kernel without a root file system says at the end of its start.

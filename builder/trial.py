@@ -60,35 +60,60 @@ def booted(
     `evidence` is a directory that receives the serial log, and a screenshot when something in the block or
     the boot fails. `deadline` in seconds. Raises BuildError with the console's last lines.
     """
-    check_mode(image.arch, mode)
-    program = f"qemu-system-{ARCHES[image.arch].qemu}"
-    if which(program) is None:
-        raise BuildError(f"{program} is not installed", hint=f"apt-get install {_qemu_package(image.arch)}")
+    check_machine(image.arch, mode)
     directory = new_private_dir(Path(tempfile.mkdtemp(prefix="freehold-trial-")))
     try:
         machine = _prepare(image, mode, directory, runner)
-        with runner.start(qemu(machine), stdout=directory / "qemu.log") as process:
-            try:
-                seconds = _wait(machine, process, runner, directory, deadline)
-                yield Trial(machine, runner, directory, seconds)
-            except BaseException:
-                if evidence is not None:
-                    evidence.mkdir(parents=True, exist_ok=True)
-                    _screenshot(machine.monitor, evidence / f"{mode}.png")
-                raise
-            finally:
-                if evidence is not None and machine.serial.exists():
-                    evidence.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(machine.serial, evidence / f"{mode}.log")
+        with running(machine, directory, runner=runner, evidence=evidence, deadline=deadline) as trial:
+            yield trial
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    machine: Machine, directory: Path, *, runner: Runner, evidence: Path | None, deadline: float
+) -> Iterator[Trial]:
+    """Power `machine` on, whose `access` was made in `directory`; yield once SSH answers."""
+    with powered(machine, directory, runner=runner, evidence=evidence) as process:
+        seconds = _wait(machine, process, runner, directory, deadline)
+        yield Trial(machine, runner, directory, seconds)
+
+
+@contextmanager
+def powered(
+    machine: Machine, directory: Path, *, runner: Runner, evidence: Path | None, name: str = ""
+) -> Iterator[Started]:
+    """QEMU while the block lasts; `evidence` gets its serial log, and a screenshot where the block fails."""
+    name = name or machine.mode
+    with runner.start(qemu(machine), stdout=directory / "qemu.log") as process:
+        try:
+            yield process
+        except BaseException:
+            if evidence is not None:
+                evidence.mkdir(parents=True, exist_ok=True)
+                _screenshot(machine.monitor, evidence / f"{name}.png")
+            raise
+        finally:
+            if evidence is not None and machine.serial.exists():
+                evidence.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(machine.serial, evidence / f"{name}.log")
+
+
+def check_machine(arch: str, mode: Mode) -> None:
+    """UsageError or BuildError where no such machine can be started here."""
+    check_mode(arch, mode)
+    program = f"qemu-system-{ARCHES[arch].qemu}"
+    if which(program) is None:
+        raise BuildError(f"{program} is not installed", hint=f"apt-get install {_qemu_package(arch)}")
 
 
 def _qemu_package(arch: str) -> str:
     return "qemu-system-x86" if arch == "amd64" else "qemu-system-arm"
 
 
-def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machine:
+def access(directory: Path) -> tuple[int, dict[str, bytes]]:
+    """Keys, known_hosts and ssh_config in `directory`; the port, and the seed of a machine that they fit."""
     client, host = generate_host_key("trial"), generate_host_key(NAME)
     write_atomic(directory / "key", client.private.reveal(), 0o600)
     port = _free_port()
@@ -96,17 +121,17 @@ def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machi
     write_atomic(directory / "ssh_config", _ssh_config(directory, port))
     user = User(USER, keys=(parse_public_key(client.public),))
     seed = render_seed(Seed(NAME, users=(user,), host_keys=(host,)), allow_secrets=True)
-    write_iso(seed.files(), directory / "seed.iso")
+    return port, seed.files()
+
+
+def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machine:
+    port, files = access(directory)
+    write_iso(files, directory / "seed.iso")
     disk = directory / "disk.qcow2"
     _run(
         runner,
         ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.qcow2, disk, str(GROWN)),
     )
-    found = firmware(image.arch, mode)
-    variables = None
-    if found is not None:
-        variables = directory / "variables.fd"
-        shutil.copyfile(found.variables, variables)
     return Machine(
         arch=image.arch,
         mode=mode,
@@ -115,12 +140,22 @@ def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machi
         serial=directory / "serial.log",
         monitor=directory / "qmp",
         port=port,
-        variables=variables,
+        variables=own_variables(image.arch, mode, directory),
         kernel=image.kernel,
         initrd=image.initrd,
         cmdline=image.cmdline,
         kvm=kvm_works(image, runner),
     )
+
+
+def own_variables(arch: str, mode: Mode, directory: Path) -> Path | None:
+    """The machine's own copy of the firmware's variables; None for a firmware that has none."""
+    found = firmware(arch, mode)
+    if found is None:
+        return None
+    variables = directory / "variables.fd"
+    shutil.copyfile(found.variables, variables)
+    return variables
 
 
 def kvm_works(image: Image, runner: Runner) -> bool:
@@ -170,7 +205,7 @@ def _wait(machine: Machine, process: Started, runner: Runner, directory: Path, d
             raise BuildError(
                 f"the machine did not answer over SSH within {deadline:.0f} s ({machine.mode})",
                 hint="the last lines of its console are above",
-                details=_tail(machine.serial),
+                details=console_tail(machine.serial),
             )
         # user-mode networking accepts on the guest's behalf: only an answer from sshd itself counts.
         if _banner(machine.port):
@@ -186,7 +221,8 @@ def _banner(port: int) -> bool:
     return False
 
 
-def _tail(serial: Path, count: int = 25) -> list[str]:
+def console_tail(serial: Path, count: int = 25) -> list[str]:
+    """The last lines of a serial log, without what only a terminal understands."""
     if not serial.exists():
         return []
     text = serial.read_bytes()[-20_000:].decode(errors="replace")

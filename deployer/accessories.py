@@ -25,6 +25,8 @@ from freehold.process import Runner
 
 LOOK_TIMEOUT = 120.0
 CHANGE_TIMEOUT = 600.0
+NEVER_RAN = ("", "created", "restarting", "dead")
+"""States in which a container is replaced by `boot`: nothing works in one that crashes again and again."""
 
 Placed = Mapping[str, tuple[Accessory, ...]]
 """Accessories by the host on which something is to be done with them."""
@@ -64,13 +66,13 @@ class Accessories:
         return {host: commands.parse_look(result.lines("accessories")) for host, result in answers.items()}
 
     def boot(self, placed: Placed) -> dict[str, list[str]]:
-        """Run what has no container yet; the names that were started, by host."""
+        """Run what has no container yet, or one that never came up; the names that were started, by host."""
         found = self.look(placed)
         wanting: dict[str, tuple[Accessory, ...]] = {}
         for host, items in placed.items():
             for item in items:
                 known = found[host].get(item.name, Found())
-                if known.state:
+                if known.state not in NEVER_RAN:
                     self.console.info(f"  {host}: {item.service} is there already ({known.state})")
                 else:
                     wanting[host] = (*wanting.get(host, ()), item)

@@ -70,6 +70,9 @@ def endpoints(config: DeployConfig) -> dict[str, Endpoint]:
 
 def _key(config: DeployConfig, entry: str) -> Secret:
     """The key that a name stands for; Kamal also lets the key itself stand in the file."""
-    if entry.startswith("-----BEGIN"):
-        return Secret(entry)
-    return config.secret(entry, wanted_by=f"{config.file} ssh.key_data")
+    from deployer.connect import private_key
+
+    inline = entry.startswith("-----BEGIN")
+    found = Secret(entry) if inline else config.secret(entry, wanted_by=f"{config.file} ssh.key_data")
+    private_key(found)  # before anything is contacted
+    return found

@@ -46,6 +46,7 @@ class Fleet:
         self.cancelled = threading.Event()
         self.lock_lost = threading.Event()
         """Set when the deploy lock is held no longer; `run(watched=True)` then stops."""
+        self.lock_host = ""
         self.remotes = {
             name: Remote(
                 endpoint,
@@ -170,3 +171,5 @@ class Fleet:
     def _line(self, host: str, step: str, line: str) -> None:
         if self.console.verbose:
             self.console.host(host, f"{step}: {line}")
+        else:
+            self.console.tell("debug", f"{step}: {line}", host)

@@ -63,6 +63,8 @@ class Hooks:
     now: Callable[[], str]
     roles: Sequence[str] = ()
     skip: bool = False
+    lab: bool = False
+    """The hosts are the lab's: hooks that announce things can tell by FREEHOLD_LAB."""
     version: str = ""
     _connected: bool = field(default=False, init=False)
 
@@ -113,6 +115,8 @@ class Hooks:
             locked=locked,
             runtime=runtime,
         )
+        if self.lab:
+            told["FREEHOLD_LAB"] = "true"
         # A hook sees the environment of the command, as with Kamal; with -v the values are not printed.
         inherited = {key: Secret(value) for key, value in self.environ.items() if key not in told}
         with self.console.step(f"Hook {name}"):
@@ -142,6 +146,17 @@ class Hooks:
                 raise HookError(
                     f"the hook {shown} is no program", hint="begin it with a line such as #!/bin/sh"
                 ) from exc
+
+    def tags(self) -> dict[str, str]:
+        """What a record of the command tells: service, version, performer, destination."""
+        self.version = self.version or self.find_version()
+        found = {
+            "service": self.config.service,
+            "version": self.version,
+            "performer": self._performer(),
+            "destination": self.config.destination or "",
+        }
+        return {key: value for key, value in found.items() if value}
 
     def _secrets(self, path: Path) -> dict[str, Secret]:
         store = self.config.secrets

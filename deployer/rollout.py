@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from deployer.commands import canary, phases
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import Container, HostFacts
+from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
 from deployer.fleet import Answers, Fleet
 from deployer.remote import Stopped
@@ -204,7 +205,8 @@ class Rollout:
         scripts = {}
         for host, known in facts.items():
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
-            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}")
+            jobs = install_step(self.config, self.version)
+            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=[jobs])
         stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
         timeout = 90 + 2 * self.config.drain_timeout + stops
         answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
@@ -241,7 +243,7 @@ class Rollout:
     def _still_locked(self) -> None:
         if self.fleet.lock_lost.is_set():
             raise LockedError(
-                f"{self.config.primary_host}: the deploy lock was lost while the deploy ran",
+                f"{self.fleet.lock_host}: the deploy lock was lost while the deploy ran",
                 hint="the connection to this host broke, or it went down; every host goes back",
             )
 

@@ -18,14 +18,14 @@ from deployer.remote import CHUNK, Remote
 
 def interactive(remote: Remote, command: str) -> int:
     """Run `command` with a terminal of its own, joined to this one; returns its exit code."""
-    size = shutil.get_terminal_size()
+    size = window()
     channel = remote.open_terminal(command, os.environ.get("TERM", "xterm"), size.columns, size.lines)
     stdin = sys.stdin.fileno()
     local = os.isatty(stdin)
     saved = termios.tcgetattr(stdin) if local else None
 
     def resized(_signal: int, _frame: FrameType | None) -> None:
-        now = shutil.get_terminal_size()
+        now = window()
         with contextlib.suppress(OSError):
             channel.resize_pty(now.columns, now.lines)
 
@@ -63,6 +63,14 @@ def interactive(remote: Remote, command: str) -> int:
         if saved is not None:
             termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
         channel.close()
+
+
+def window() -> os.terminal_size:
+    """The size of the window as it is now, whatever COLUMNS and LINES said when the shell began."""
+    for stream in (sys.stdout, sys.stdin):
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(stream.fileno())
+    return shutil.get_terminal_size()
 
 
 def raw(remote: Remote, command: str) -> int:

@@ -8,8 +8,10 @@ from threading import Event
 from builder.image import Image
 from cloudinit.keys import parse_public_key
 from freehold.console import Console
+from freehold.paths import cache_dir
 from freehold.process import Runner
 from lab.domain import domain_xml
+from lab.kernel import unpacked
 from lab.machine import prepare
 from lab.parallel import each
 from lab.plan import domain_of
@@ -48,6 +50,7 @@ def bring_up(
     check_memory(cold)
     check_ports(cold)
     public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
+    kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)
     reconnect = virt.qemu_version >= RECONNECTS
     with console.board(f"lab {state.name}", [machine.name for machine in machines]) as board:
 
@@ -57,7 +60,12 @@ def bring_up(
                 prepare(state, machine, base=image.qcow2, user_key=public, runner=runner)
                 _begin_console(state, machine)
                 domain = domain_of(
-                    state, machine, image, socket=wire.socket(machine.name), reconnect=reconnect
+                    state,
+                    machine,
+                    image,
+                    kernel=kernel,
+                    socket=wire.socket(machine.name),
+                    reconnect=reconnect,
                 )
                 virt.define(domain_xml(domain))
                 virt.start(machine.uuid)

@@ -16,6 +16,7 @@ from lab.address import (
     MANAGEMENT_GATEWAY,
     MANAGEMENT_NETWORK,
 )
+from lab.bootpath import CPU_WITHOUT, MACHINE_WITHOUT
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 OWN_NAMESPACE = "urn:freehold:lab"
@@ -141,7 +142,10 @@ def _platform(root: ET.Element, domain: Domain) -> None:
         _text(tcg, "tb-cache", str(TRANSLATION_CACHE), unit="MiB")
     # `maximum` is every feature that the emulator has: Debian 13's programs run on it, and so does Docker.
     mode = "host-passthrough" if domain.accelerator == "kvm" else "maximum"
-    ET.SubElement(root, "cpu", mode=mode)
+    cpu = ET.SubElement(root, "cpu", mode=mode)
+    if domain.arch == "x86_64" and domain.accelerator == "tcg":
+        for name in CPU_WITHOUT:
+            ET.SubElement(cpu, "feature", policy="disable", name=name)
     clock = ET.SubElement(root, "clock", offset="utc")
     ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
     if domain.arch == "x86_64":
@@ -230,6 +234,9 @@ def _command_line(root: ET.Element, domain: Domain) -> None:
         "-device",
         f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11",
     ]
+    if domain.arch == "x86_64" and domain.kernel is not None:
+        # libvirt has no words for these; QEMU adds them to the machine that libvirt names.
+        arguments += ["-machine", MACHINE_WITHOUT]
     line = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
     for argument in arguments:
         ET.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=argument)

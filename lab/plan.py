@@ -10,13 +10,10 @@ from pathlib import Path
 from builder.image import Image
 from builder.spec import ARCHES
 from lab.address import addresses, numbering
+from lab.bootpath import kernel_arguments
 from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
 from lab.model import LabSpec
 from lab.state import LabState, MachineState
-
-# Appended for the direct kernel boot of a lab: the data source is known, names come from the seed,
-# and what slows an emulated processor down without protecting anything here is off.
-LAB_CMDLINE = "ds=nocloud net.ifnames=0 mitigations=off"
 
 
 @dataclass(frozen=True)
@@ -86,11 +83,15 @@ def domain_name(lab: str, machine: str) -> str:
 
 
 def domain_of(
-    state: LabState, machine: MachineState, image: Image, *, socket: Path, reconnect: bool
+    state: LabState, machine: MachineState, image: Image, *, kernel: Path, socket: Path, reconnect: bool
 ) -> Domain:
-    """The domain of a machine as the state describes it. `reconnect`: see `domain.wire_netdev`."""
+    """The domain of a machine as the state describes it.
+
+    `kernel` is the image's own or what `kernel.unpacked` made of it; `reconnect`: see `domain.wire_netdev`.
+    """
     folder = state.folder(machine)
     direct = state.boot == "kernel"
+    trimmed = kernel_arguments(emulated=state.accelerator == "tcg")
     return Domain(
         name=domain_name(state.name, machine.name),
         uuid=machine.uuid,
@@ -111,7 +112,7 @@ def domain_of(
             internet=state.internet,
         ),
         wire=Wire(machine.lan_mac, socket),
-        kernel=DirectKernel(image.kernel, image.initrd, f"{image.cmdline} {LAB_CMDLINE}") if direct else None,
+        kernel=DirectKernel(kernel, image.initrd, f"{image.cmdline} {trimmed}") if direct else None,
         nvram=None if direct else folder / "nvram.fd",
         as_root="/system" in state.uri,
         reconnect=reconnect,

@@ -83,13 +83,20 @@ def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
 def lab(lab_home: None, lab_spec: LabSpec, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab, up. One that was up before the run, or that `--lab-keep` is for, stays afterwards."""
     from freehold.console import Console
+    from freehold.errors import FreeholdError
     from freehold.process import LocalRunner
     from lab.lab import Lab
 
     made = Lab(lab_spec.name, runner=LocalRunner(), console=Console())
     stays = made.exists or pytestconfig.getoption("lab_keep")
     try:
-        made.up(lab_spec)
+        try:
+            made.up(lab_spec)
+        except FreeholdError as exc:
+            # pytest prints an exception's notes: here the console's last lines.
+            for line in exc.details:
+                exc.add_note(line)
+            raise
         yield made
     finally:
         if not stays:

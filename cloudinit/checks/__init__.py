@@ -5,15 +5,17 @@ Usable from a test suite of one's own, with a testinfra host: see `cloudinit.tes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from cloudinit.checks import access, exposure, services, system
 from cloudinit.checks.model import Check, CheckResult
 from cloudinit.facts import Facts, gathering, parse
+from cloudinit.listeners import Listener, listeners
 from cloudinit.profile import HostProfile
 from freehold.errors import FreeholdError
 
-__all__ = ["CHECKS", "Check", "CheckResult", "CheckedHost", "gather", "run_checks"]
+__all__ = ["CHECKS", "Check", "CheckResult", "CheckedHost", "Examined", "examine", "gather", "run_checks"]
 
 CHECKS: tuple[Check, ...] = (*system.CHECKS, *access.CHECKS, *exposure.CHECKS, *services.CHECKS)
 
@@ -48,11 +50,29 @@ def gather(host: CheckedHost, profile: HostProfile) -> Facts:
     return facts
 
 
-def run_checks(host: CheckedHost, profile: HostProfile) -> list[CheckResult]:
+@dataclass(frozen=True)
+class Examined:
+    """A host's checks, and what listens on it for other machines."""
+
+    results: tuple[CheckResult, ...]
+    listeners: tuple[Listener, ...]
+
+    @property
+    def wrong(self) -> tuple[CheckResult, ...]:
+        """The checks that fail."""
+        return tuple(result for result in self.results if not result.ok)
+
+
+def examine(host: CheckedHost, profile: HostProfile) -> Examined:
     """Every check against a host, in one round trip."""
     facts = gather(host, profile)
     results = []
     for check in CHECKS:
         problem = check.problem(facts, profile)
         results.append(CheckResult(check.id, check.title, not problem, problem))
-    return results
+    return Examined(tuple(results), listeners(facts))
+
+
+def run_checks(host: CheckedHost, profile: HostProfile) -> list[CheckResult]:
+    """The outcome of every check against a host."""
+    return list(examine(host, profile).results)

@@ -54,6 +54,13 @@ fi
 # ufw and firewalld would each answer for the same ports.
 disable ufw.service firewalld.service
 start nftables.service
+# What the file says is asked of a kernel's empty network, as nft writes rules its own way.
+list='nft -s list table inet freehold'
+wanted=$(unshare --net sh -c "nft -f /etc/freehold/firewall.nft && $list") || wanted=
+if [ -n "$wanted" ] && [ "$wanted" != "$($list 2>/dev/null)" ]; then
+    nft -f /etc/freehold/firewall.nft
+    changed "the rules in force"
+fi
 """
     return (Step("firewall", "Firewall", files=files, script="enable nftables.service", live=live),)
 

@@ -33,7 +33,7 @@ def boot(context: Context, target: Target, lock_wait: int) -> None:
                 "nothing has been deployed yet", hint="`freehold deploy`, or name a version with --version"
             )
         session = dataclasses.replace(session, target=dataclasses.replace(target, version=current))
-    run_deploy(context, session, skip_push=True, lock_wait=lock_wait)
+    run_deploy(context, session, skip_push=True, registry=False, lock_wait=lock_wait, deploy_hooks=False)
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -110,13 +110,11 @@ def remove_all(context: Context, target: Target, confirmed: bool, lock_wait: int
     what = f"the application {config.name}" + (f" and the accessories {names}, data too," if names else "")
     confirm(f"Remove {what} from {hosts}?", confirmed)
     with session.fleet() as fleet, lock_held(context, session, fleet, "remove", lock_wait):
-        scripts: dict[str, Any] = {
-            host: removal(session, host) for host in config.hosts if config.roles_on(host)
-        }
-        if scripts:
-            must(scripts, fleet.run(scripts, "Removing the application", timeout=600), "remove")
+        # The application last: what was done to its accessories stands in its audit log.
         work = accessories_of(context, session, fleet)
         placed = work.placed([item.name for item in config.accessories])
         if placed:
             work.remove(placed)
+        scripts = {host: removal(session, host) for host in config.all_hosts}
+        must(scripts, fleet.run(scripts, "Removing the application", timeout=600), "remove")
     context.console.success(f"removed {config.name}")

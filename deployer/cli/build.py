@@ -124,7 +124,7 @@ def create(context: Context, target: Target) -> None:
     from deployer.images.wanted import builder_name
 
     session = open_session(context, target)
-    name = builder_name(session.config)
+    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
     with shipping_of(context, session, "", registry=False).engine() as engine:
         if name is None:
             where = engine.host if engine.remote else "this computer"
@@ -146,7 +146,7 @@ def remove(context: Context, target: Target) -> None:
     from deployer.images.wanted import builder_name
 
     session = open_session(context, target)
-    name = builder_name(session.config)
+    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
     if name is None:
         context.console.info("nothing to remove: the Docker Engine builds by itself")
         return

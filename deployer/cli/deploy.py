@@ -71,9 +71,13 @@ def run_deploy(
     registry: bool | None = None,
     lock_wait: int = 0,
     dry: bool = False,
+    deploy_hooks: bool = True,
     share: float | None = None,
 ) -> None:
-    """Deploy what the session says; with `share`, to so many percent of the visitors only."""
+    """Deploy what the session says; with `share`, to so many percent of the visitors only.
+
+    Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    """
     from deployer.cli.session import Session
     from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
@@ -89,7 +93,7 @@ def run_deploy(
     if dry:
         from deployer.cli.plan import show_deploy
 
-        show_deploy(context, session, version)
+        show_deploy(context, session, version, shipping)
         return
     with session.fleet() as fleet:
         with lock_held(context, session, fleet, f"deploy {version}", lock_wait):
@@ -113,15 +117,17 @@ def run_deploy(
                 def brought(known: Mapping[str, HostFacts]) -> Delivery:
                     # The image is there, so that a hook may run a migration with it.
                     delivery = deliver(known)
-                    hooks.run("pre-deploy", locked=True, so_far="no container was touched")
+                    if deploy_hooks:
+                        hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
                 if share is not None:
                     rollout.canary(brought, facts, share)
                     return
                 rollout.deploy(brought, facts)
-        seconds = time.monotonic() - started
-        hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
+        if deploy_hooks:
+            seconds = time.monotonic() - started
+            hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
         _tell(context, "deployed", version, started, fleet.execs)
 
 
@@ -234,8 +240,9 @@ def code_version_of(context: Context, session: object, *, quiet: bool = False) -
     from deployer.images import code_version
 
     assert isinstance(session, Session)
-    if session.config.version:
-        return session.hooks.know(session.config.version)
+    given = session.target.version or session.config.version
+    if given:
+        return session.hooks.know(given)
     clone = session.config.builder.context is None
     code = code_version(session.root, runner=context.runner, clone=clone)
     if code.warning and not quiet:
@@ -254,7 +261,7 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
     owner = owner_line(session.who(), why, session.now())
     primary = fleet[session.whole.lock_host]
     with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
-        fleet.lock_lost = lost
+        fleet.lock_lost, fleet.lock_host = lost, primary.name
         yield
 
 

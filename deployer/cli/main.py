@@ -6,8 +6,9 @@ import sys
 
 import click
 
+from deployer.cli.aliases import AliasGroup
 from freehold import __version__
-from freehold.command import Context, LazyGroup, common_options, run
+from freehold.command import Context, common_options, run
 
 COMMANDS = {
     "init": ("deployer.cli.init:init", "Begin a project: config/deploy.yml, config/host.yml, secrets."),
@@ -29,6 +30,9 @@ COMMANDS = {
     ),
     "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
     "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
+    "upgrade": ("deployer.cli.upgrade:upgrade", "Take hosts over from Kamal."),
+    "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
+    "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),
     "lock": ("deployer.cli.look:lock", "The lock on deploys."),
     "build": ("deployer.cli.build:build", "Build the image; bring it to the registry or the hosts."),
@@ -43,7 +47,7 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
+@click.group(cls=AliasGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
 @click.version_option(__version__, prog_name="freehold", message="%(prog)s %(version)s")
 @common_options
 def cli() -> None:

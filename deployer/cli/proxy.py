@@ -259,9 +259,8 @@ def logs(
 @pass_context
 def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_wait: int) -> None:
     """Take the proxy off the hosts: units, firewall ports. Certificates and routes stay on the disk."""
-    from deployer.bootstrap import bootstrap as prepare
     from deployer.cli.deploy import lock_held
-    from deployer.cli.server import host_profile
+    from deployer.cli.server import apply_recipe, host_profile
     from deployer.cli.session import open_session
     from deployer.commands import hostproxy
     from deployer.hostprofile import without_proxy
@@ -274,13 +273,7 @@ def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_
     with session.fleet() as fleet, lock_held(context, session, fleet, "proxy remove", lock_wait):
         if not force:
             run_on(fleet, dict.fromkeys(hosts, hostproxy.idle()), "Is it needed")
-        with context.console.board("Removing the proxy", hosts) as board:
-
-            def work(host: str) -> None:
-                prepare(fleet[host], profile, board)
-                board.done(host)
-
-            fleet.each(hosts, work).all()
+        apply_recipe(context, fleet, dict.fromkeys(hosts, profile), "Removing the proxy")
 
 
 @proxy.command("boot_config")

@@ -102,6 +102,8 @@ def _refuse_local(session: Session) -> None:
 
 def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: bool) -> None:
     from deployer.commands.registry import access, login_script
+    from deployer.engine import local_engine
+    from deployer.images.push import push_hint
     from freehold.errors import ConfigError, FreeholdError, ProcessError
     from freehold.source import Location
 
@@ -117,12 +119,16 @@ def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: b
         server = [found.server] if found.server else []
         words = ("docker", "login", "--username", found.username.reveal(), "--password-stdin", *server)
         try:
-            context.runner.run(words, stdin=found.password.reveal(), timeout=120)
+            # The client asks its engine which registries are reached without TLS.
+            with local_engine(
+                runner=context.runner, console=context.console, environ=context.environ
+            ) as engine:
+                context.runner.run(words, env=engine.env, stdin=found.password.reveal(), timeout=120)
         except ProcessError as exc:
             raise FreeholdError(
                 f"this computer could not log in to {name}",
                 details=exc.details,
-                hint="are `registry.username` and `registry.password` right?",
+                hint=push_hint(exc),
             ) from exc
         context.console.info(f"this computer is logged in to {name}")
     if not skip_remote:

@@ -70,6 +70,9 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
 
     With `accessories` the hosts of accessories count too: none of the application's need be among them.
     """
+    from deployer.cli.aliases import hidden
+    from deployer.cli.main import COMMANDS
+
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -78,13 +81,43 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
         runner=context.runner,
         version=target.version,
     )
+    for name in hidden(whole.aliases, COMMANDS):
+        context.console.warn(f"{whole.file} aliases.{name}: `freehold {name}` is a command; rename the alias")
     for warning in whole.warnings:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
     if not (config.all_hosts if accessories else config.roles and config.hosts):
         raise UsageError("no host is left to work on")
-    return Session(context, target, whole, config, _hooks(context, target, config))
+    session = Session(context, target, whole, config, _hooks(context, target, config))
+    _record(session)
+    return session
+
+
+def _record(session: Session) -> None:
+    """Record what the command says, where `output` asks for it, until the command ends."""
+    import click
+
+    from deployer.output import Run, changes, recorded
+    from deployer.secrets import Secrets
+
+    config, hooks = session.whole, session.hooks
+    current = click.get_current_context(silent=True)
+    words = _command_words()
+    wanted = config.output.file or config.output.otel
+    if current is None or not wanted or not changes(words) or current.params.get("dry_run"):
+        return
+    run = Run(words, hooks.tags(), config.destination, config.service)
+    store = config.secrets
+    current.with_resource(
+        recorded(
+            config.output,
+            run,
+            root=session.root,
+            console=session.context.console,
+            secrets=lambda: store.evaluated if isinstance(store, Secrets) else (),
+        )
+    )
 
 
 def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
@@ -101,6 +134,7 @@ def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
         now=utc_now,
         roles=[role.name for role in config.roles] if target.roles else (),
         skip=target.skip_hooks,
+        lab=target.lab,
     )
 
 

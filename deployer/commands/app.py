@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import layout, phases, proxy, prune
+from deployer.commands import jobs, layout, phases, proxy, prune
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
@@ -90,6 +90,7 @@ def remove(config: DeployConfig, roles: Sequence[Role], *, everything: bool = Tr
         shell = f"{ps} | xargs -r docker stop --time {grace}\n{ps} | xargs -r docker rm --force"
         steps.append(Step(f"remove-{role.name}", shell, f"remove {role.name}"))
     if everything:
+        steps.append(jobs.install_step(config, None))
         # What was run by `app exec` has no role.
         rest = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config), "--filter", EXEC])
         steps.append(Step("remove-exec", f"{rest} | xargs -r docker rm --force", "remove exec containers"))

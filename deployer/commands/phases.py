@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployer.commands import assets, certificates, docker, layout, pages, proxy
+from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container, HostFacts
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, heredoc
@@ -50,6 +50,7 @@ def prepare(
                     f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
                     proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
                     *(_manner(config, role, version, host) for role in roles),
+                    jobs.store_fragment(config, host, version),
                     pages.store_fragment(config.name, version, config.error_pages),
                 ]
             ),
@@ -167,8 +168,8 @@ class Leftovers:
     gone: Mapping[str, str] = field(default_factory=dict)
 
 
-def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
-    """Let the old containers finish their requests, stop them, prune, write the audit line."""
+def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[Step] = ()) -> Script:
+    """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line."""
     steps: list[Step] = []
     proxied = {role.name for role in config.roles if role.proxy is not None}
     addresses = [c.address for c in left.stop if c.role in proxied and c.address]
@@ -195,7 +196,8 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
     kept = f"rm -rf {shlex.quote(layout.before(config.name))}"
-    steps.append(Step("settle", f"{kept}\n{certificates.prune_fragment()}", "forget the way back"))
+    settle = f"{kept}\n{certificates.prune_fragment()}"
+    steps += [Step("settle", settle, "forget the way back"), *more]
     steps.append(audit_step(config, audit))
     return guarded(config, steps, keep_going=True)
 

@@ -68,3 +68,33 @@ def check_tags(roles: Sequence[Role], document: Document, node: Node, warnings: 
         if tag not in used:
             place = at(node, "env", "tags", tag)
             warnings.append(f"{place.key_where or place.where}: no host has the tag {tag!r}")
+
+
+def check_accessories(
+    accessories: Sequence[Accessory],
+    roles: Sequence[Role],
+    document: Document,
+    node: Node,
+    destination: str | None,
+) -> None:
+    """Names under which Docker and the proxy keep containers apart."""
+    taken: dict[str, str] = {document.service: "the application"}
+    for role in roles:
+        prefix = "-".join(part for part in (document.service, role.name, destination) if part)
+        taken[prefix] = f"the role {role.name!r}"
+    for item in accessories:
+        place = at(node, "accessories", item.name)
+        if item.name == "all":
+            fail(
+                place.key_where or place,
+                "'all' means every accessory and is no name for one",
+                hint="choose another name",
+            )
+        other = taken.setdefault(item.service, f"the accessory {item.name!r}")
+        if other != f"the accessory {item.name!r}":
+            service = place.get("service")
+            fail(
+                service or place.key_where or place,
+                f"the accessory {item.name!r} would be called {item.service!r}, as {other} is",
+                hint="give it another name with 'service'",
+            )

@@ -19,7 +19,6 @@ _PROXY = {
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
-        "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},

@@ -55,6 +55,12 @@ report() {
     exit 1
 }
 
+# last_exit NAME: the exit code of a container's last end, also when it has been started again.
+last_exit() {
+    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+        --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
+}
+
 # check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
 # and health.
 check_running() {
@@ -80,6 +86,8 @@ wait_web() {
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
         if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+            # One that runs again just now is no less broken.
+            [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"
         fi
         sleep $pause

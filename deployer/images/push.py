@@ -83,6 +83,10 @@ def push_image(
 
 def push_error(reference: str, exc: ProcessError) -> BuildError:
     """Why a push failed, with what to do about it."""
+    return BuildError(f"pushing {reference} failed", details=exc.details, hint=push_hint(exc))
+
+
+def push_hint(exc: ProcessError) -> str:
+    """What to do about words that docker and registries say."""
     text = "\n".join((exc.stderr, exc.stdout, *exc.details)).lower()
-    hint = next((hint for word, hint in HINTS if word.lower() in text), "")
-    return BuildError(f"pushing {reference} failed", details=exc.details, hint=hint)
+    return next((hint for word, hint in HINTS if word.lower() in text), "")

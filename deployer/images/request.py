@@ -66,7 +66,7 @@ def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, 
     if tool == "buildx":
         # An attestation makes the image an index, which no graph driver keeps.
         words += [f"--provenance={request.provenance or 'false'}"]
-        words += [f"--sbom={request.sbom}"] if request.sbom else []
+        words += [f"--sbom={request.sbom}"] if request.sbom is not None else []
     for tag in request.tags:
         words += ["--tag", tag]
     words += ["--file", request.dockerfile]
@@ -101,8 +101,8 @@ def _refuse(request: BuildRequest, tool: Tool) -> None:
     )
     buildx: Sequence[tuple[object, str]] = (
         (request.cache_from or request.cache_to, "builder.cache"),
-        (request.provenance, "builder.provenance"),
-        (request.sbom, "builder.sbom"),
+        (_asked(request.provenance), "builder.provenance"),
+        (_asked(request.sbom), "builder.sbom"),
         (request.builder, "builder.driver"),
         (request.platform and "," in request.platform, "several architectures under builder.arch"),
         (request.output != TO_ENGINE, f"output to {request.output}"),
@@ -121,11 +121,15 @@ def _refuse(request: BuildRequest, tool: Tool) -> None:
             )
     if request.output == TO_ENGINE:
         for value, key in ((request.provenance, "builder.provenance"), (request.sbom, "builder.sbom")):
-            if value and value != "false":
+            if _asked(value):
                 raise BuildError(
                     f"{key} makes an attestation, which only a registry keeps; this image travels over SSH",
                     hint=f"deploy through a registry, or take {key} out",
                 )
+
+
+def _asked(attestation: str | None) -> bool:
+    return attestation not in (None, "false")
 
 
 def _option(name: str, value: str | None) -> list[str]:

@@ -39,6 +39,9 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     for name in ORDER:
         hook(project, name)
     hook(project, "pre-deploy", RECORD + 'echo "token=$TOKEN" >>hooks.log\n')
+    # The story is kept in files too.
+    project.config["output"] = {"file": {"path": "log/deploys"}}
+    project.save()
     project.deploy("v1")
     both = "hosts=web-1,web-2"
     assert recorded(project) == [
@@ -87,6 +90,15 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     project.rollback("v2")
     names = [(line.split()[0], line.split()[2]) for line in recorded(project)]
     assert names[1:] == [(name, "version=v2") for name in ORDER[1:]]
+
+    logs = {path.name: path.read_text() for path in (project.directory / "log" / "deploys").iterdir()}
+    assert len([name for name in logs if name.endswith("_deploy.log")]) == 4
+    assert len([name for name in logs if name.endswith("_rollback.log")]) == 2 and len(logs) == 6
+    first, second, *_ = (logs[name] for name in sorted(logs))
+    assert "deployed v1" in first and "[web-2]" in first
+    assert "the hook pre-deploy failed" in second
+    assert second.splitlines()[-1].startswith("# FAILED: HookError")
+    assert not any(project.secrets["TOKEN"] in text for text in logs.values())
 
 
 def test_hooks_of_kamal_lie_where_kamal_has_them(project: Project) -> None:

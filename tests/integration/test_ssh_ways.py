@@ -83,17 +83,16 @@ def test_ways_to_a_host(project: Project, tmp_path: Path) -> None:
 
 def test_the_agent_goes_along_where_the_file_says_so(project: Project, tmp_path: Path) -> None:
     rig = project.rig
-    env = {"SSH_AUTH_SOCK": str(tmp_path / "agent")}
-    with rig.control_start(("ssh-agent", "-D", "-a", env["SSH_AUTH_SOCK"])):
+    env = ("env", f"SSH_AUTH_SOCK={tmp_path / 'agent'}")
+    with rig.control_start(("ssh-agent", "-D", "-a", tmp_path / "agent")):
         project.until((tmp_path / "agent").exists, "the agent")
-        rig.control_run(("ssh-add", "-q", rig.home / ".ssh" / "id_ed25519"), env=env)
+        rig.control_run((*env, "ssh-add", "-q", rig.home / ".ssh" / "id_ed25519"))
         for forward, code in ((False, 2), (True, 0)):
             project.config["ssh"]["forward_agent"] = forward
             project.save()
             done = rig.control_run(
-                (program("freehold"), "server", "exec", "-h", "web-1", "ssh-add -l"),
+                (*env, program("freehold"), "server", "exec", "-h", "web-1", "ssh-add -l"),
                 cwd=project.directory,
-                env=env,
                 check=False,
             )
             assert done.returncode == code, shown(done)

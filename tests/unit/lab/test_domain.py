@@ -71,6 +71,19 @@ def test_older_qemu_is_not_given_reconnect() -> None:
     assert not any("reconnect-ms" in value for value in arguments(replace(DOMAIN, reconnect=False)))
 
 
+def test_an_emulated_processor_is_relieved_and_a_real_one_left_alone() -> None:
+    def without(domain: Domain) -> list[str | None]:
+        return [item.get("name") for item in ET.fromstring(domain_xml(domain)).findall("./cpu/feature")]
+
+    assert "la57" in without(DOMAIN)
+    assert without(replace(DOMAIN, accelerator="kvm")) == []
+
+
+def test_firmware_keeps_the_whole_machine() -> None:
+    assert any("sata=off" in value for value in arguments(DOMAIN))
+    assert not any("sata=off" in value for value in arguments(UEFI))
+
+
 def test_the_golden_image_is_only_the_backing_file() -> None:
     root = ET.fromstring(domain_xml(DOMAIN))
     disks = [source.get("file") for source in root.findall("./devices/disk/source")]

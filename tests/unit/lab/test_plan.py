@@ -44,7 +44,7 @@ def test_seeds_know_every_other_machine_by_both_names() -> None:
     state = lab_state()
     key, user_key = generate_host_key(), parse_public_key(generate_host_key().public)
     files = seed_files(state, state.machine("db-1"), host_key=key, user_key=user_key)
-    config = yaml.safe_load(files.user_data)
+    config = yaml.safe_load(files.vendor_data)
     content = next(item["content"] for item in config["write_files"] if item["path"] == "/etc/hosts")
     names = {line.split()[1]: line.split()[0] for line in content.splitlines()}
     assert names["web-1"] == names["web-1.example.com"] == "198.18.0.11"
@@ -90,13 +90,31 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         manifest=folder / "manifest.json",
         virtual_size=4 * GiB,
     )
-    domain = domain_of(state, state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True)
+    domain = domain_of(
+        state, state.machines[0], image, kernel=image.kernel, socket=Path("/run/a.sock"), reconnect=True
+    )
     assert domain.base == image.qcow2
     assert domain.disk != image.qcow2
     assert domain.kernel is not None
     assert domain.kernel.cmdline.startswith("root=UUID=1 ro ds=nocloud")
+    assert "systemd.mask=user@1000.service" in domain.kernel.cmdline
+    fast = domain_of(
+        replace(state, accelerator="kvm"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/a"),
+        reconnect=True,
+    )
+    assert fast.kernel is not None
+    assert "user@" not in fast.kernel.cmdline
     firmware = domain_of(
-        replace(state, boot="uefi"), state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True
+        replace(state, boot="uefi"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/run/a.sock"),
+        reconnect=True,
     )
     assert firmware.kernel is None
     assert firmware.nvram is not None

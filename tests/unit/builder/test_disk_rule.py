@@ -1,0 +1,105 @@
+"""Which disk the installer takes: the rule as it is written, and the choice as the machine makes it."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from builder.diskrule import parse_rule
+from freehold.errors import UsageError
+
+# path|name|bytes|serial|model|empty|by-id, as the installer's `facts` prints them
+SSD = "pci-0000:00:04.0-nvme-1|nvme0n1|512000000000|S4EV|Acme_SSD|0|nvme-Acme_SSD_S4EV,nvme-eui.0025"
+FIRST = "pci-0000:00:17.0-ata-1|sda|4000000000000|WD-1|Acme_HDD|1|ata-Acme_HDD_WD-1"
+SECOND = "pci-0000:00:17.0-ata-2|sdb|4000000000000|WD-2|Acme_HDD|1|ata-Acme_HDD_WD-2"
+TINY = "pci-0000:00:17.0-ata-3|sdc|1000000000|||1|"
+
+IMAGE = 4 * 1024**3
+
+
+def choose(tmp_path: Path, rule: str, *disks: str, wipe: bool = False) -> tuple[int, str]:
+    """The installer's own script, asked what it would write to."""
+    (tmp_path / "rule").write_text(parse_rule(rule, wipe=wipe).lines())
+    script = resources.files("builder").joinpath("data/install.sh")
+    command = f'. "{script}"; choose "{tmp_path}/rule" {IMAGE}'
+    done = subprocess.run(
+        ["bash", "-c", command], input="".join(f"{disk}\n" for disk in disks), capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("serial=WD-2", "sdb"),
+        ("by-id=ata-Acme_HDD_WD-1", "sda"),
+        ("by-id=/dev/disk/by-id/nvme-eui.0025", "nvme0n1"),
+        ("first-empty", "sda"),
+        ("size>=1T,first-empty", "sda"),
+        ("size<=600G,serial=S4EV", "nvme0n1"),
+        ("model=Acme_HDD,first-empty", "sda"),
+    ],
+)
+def test_a_rule_finds_its_disk(rule: str, name: str, tmp_path: Path) -> None:
+    assert choose(tmp_path, rule, SSD, FIRST, SECOND) == (0, name)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("serial=WD-3", "no disk matches"),
+        ("serial=WD", "no disk matches"),
+        ("only", "3 disks match the rule: nvme0n1 sda sdb"),
+        ("model=Acme_*", "3 disks match"),
+        ("empty", "2 disks match the rule: sda sdb"),
+        ("size<=600G", "nvme0n1 is not empty"),
+        ("size>=8T", "no disk matches"),
+    ],
+)
+def test_it_refuses_to_guess(rule: str, reason: str, tmp_path: Path) -> None:
+    status, text = choose(tmp_path, rule, SSD, FIRST, SECOND)
+    assert status == 1
+    assert reason in text
+
+
+def test_a_full_disk_is_taken_only_when_told(tmp_path: Path) -> None:
+    assert choose(tmp_path, "only", SSD)[0] == 1
+    assert choose(tmp_path, "only", SSD, wipe=True) == (0, "nvme0n1")
+    assert choose(tmp_path, "serial=S4EV", SSD) == (0, "nvme0n1")
+    assert choose(tmp_path, "only", FIRST) == (0, "sda")
+
+
+def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
+    assert choose(tmp_path, "only", TINY) == (1, "sdc has 1.0 GB, and the image needs 4.2 GB")
+
+
+def test_no_disk_at_all(tmp_path: Path) -> None:
+    assert choose(tmp_path, "only") == (1, "no disk matches the rule")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no disk rule"),
+        ("/dev/sda", "another disk on every boot"),
+        ("seriel=1", "did you mean 'serial'"),
+        ("serial=", "no value for serial"),
+        ("serial=a;reboot", "no value for serial"),
+        ("by-id=$(reboot)", "no value for by-id"),
+        ("size>=big", "no size"),
+        ("size>10G", "no disk rule"),
+        ("only,only", "says only twice"),
+    ],
+)
+def test_a_wrong_rule_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_rule(text)
+    assert message in f"{caught.value} {caught.value.hint}"
+
+
+def test_sizes_reach_the_machine_in_bytes() -> None:
+    assert parse_rule("size>=2G, serial=X1", wipe=True).lines() == "size>= 2147483648\nserial X1\nwipe\n"

@@ -1,0 +1,199 @@
+"""Vendor media: answer files, menus, and what a new medium keeps of the old one's boot equipment."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from builder.answers import check_preseed, read_autoinstall
+from builder.remaster import check_iso, digests, equipment, files_of, kept, remaster
+from builder.vendor import VENDORS, menus, unattended, vendor_of
+from freehold.errors import BuildError, ConfigError, UsageError
+from freehold.process import LocalRunner
+
+RUNNER = LocalRunner()
+UBUNTU, DEBIAN = VENDORS
+HASH = "$6$salt$" + "x" * 86
+
+PRESEED = """\
+# comment
+d-i debian-installer/locale string en_US
+d-i partman-auto/expert_recipe string one \\
+    two
+d-i passwd/root-password-crypted password !
+d-i passwd/root-password seen true
+tasksel tasksel/first multiselect
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("d-i clock\n", 1, "no answer"),
+        ("# x\nd-i a/b strng x\n", 2, "did you mean 'string'"),
+        ("d-i a/b boolean yes\n", 1, "true or false"),
+        ("d-i passwd/root-password password secret\n", 1, "plain password"),
+        ("\nd-i passwd/user-password-again password secret\n", 2, "passwd/user-password-crypted"),
+        ("d-i passwd/root-password-crypted password $1$a$b\n", 1, "strong kind"),
+        ("d-i a/b string x \\\n", 1, "goes on after its end"),
+        ("# nothing\n", 0, "answers nothing"),
+    ],
+)
+def test_a_wrong_preseed_is_refused_with_its_line(text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_preseed(text, "preseed.cfg")
+    assert message in f"{caught.value} {caught.value.hint}"
+    assert caught.value.where is not None and caught.value.where.line == line
+
+
+def test_a_right_preseed_passes() -> None:
+    check_preseed(PRESEED, "preseed.cfg")
+
+
+GOOD = f"""\
+autoinstall:
+  version: 1
+  identity: {{hostname: web-1, username: deploy, password: "{HASH}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1\n", "no key `autoinstall`"),
+        (GOOD.replace("version: 1", "version: 2"), "version is missing, or not 1"),
+        (GOOD.replace("identity", "identty"), "did you mean 'identity'"),
+        (GOOD.replace(HASH, "secret"), "no hash of a strong kind"),
+        (GOOD + "  interactive-sections: [network]\n", "wait for a person"),
+        ("autoinstall:\n  version: 1\n", "who may log in"),
+        (GOOD.replace("hostname: web-1, ", ""), "identity needs hostname"),
+    ],
+)
+def test_a_wrong_autoinstall_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_autoinstall(path)
+    assert message in f"{caught.value} {caught.value.hint}"
+
+
+def test_autoinstall_is_cloud_config(tmp_path: Path) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(GOOD)
+    assert read_autoinstall(path) == f"#cloud-config\n{GOOD}"
+
+
+def test_the_vendor_is_known_by_its_folders() -> None:
+    assert vendor_of(["/", "/casper", "/install"]) is UBUNTU
+    assert vendor_of(["/install.amd"]) is DEBIAN
+    assert vendor_of(["/boot"]) is None
+    assert menus(["/boot/grub/grub.cfg", "/isolinux/txt.cfg", "/boot/x.img", "/a/b.cfg"]) == [
+        "/boot/grub/grub.cfg",
+        "/isolinux/txt.cfg",
+    ]
+
+
+def test_grub_entries_get_the_arguments_before_the_dashes() -> None:
+    text = "menuentry 'a' {\n  linux /casper/vmlinuz quiet ---\n  initrd /casper/initrd\n}\nset timeout=30\n"
+    made = unattended(text, UBUNTU.arguments, grub=True)
+    assert "  linux /casper/vmlinuz quiet autoinstall ds=nocloud\\;s=/cdrom/autoinstall/ ---" in made
+    assert "set timeout=5" in made
+    assert unattended(made, UBUNTU.arguments, grub=True) == made
+
+
+def test_isolinux_entries_too_and_it_does_not_wait_for_ever() -> None:
+    text = "timeout 0\nlabel i\n\tkernel /install.amd/vmlinuz\n\tappend vga=788 --- quiet\n"
+    made = unattended(text, DEBIAN.arguments, grub=False)
+    assert f"append vga=788 {DEBIAN.arguments} --- quiet" in made
+    assert made.startswith("timeout 50\n")
+
+
+def medium(tmp_path: Path, name: str = "vendor.iso") -> Path:
+    """A hybrid medium in the layout of Debian's: CD and disk, BIOS and UEFI."""
+    tree = tmp_path / "tree"
+    (tree / "boot/grub").mkdir(parents=True)
+    (tree / "install.amd").mkdir()
+    (tree / "boot/grub/grub.cfg").write_text(
+        "menuentry 'Install' {\n linux /install.amd/vmlinuz --- quiet\n}\n"
+    )
+    (tree / "boot/grub/boot.img").write_bytes(b"boot" * 2048)
+    (tree / "install.amd/vmlinuz").write_bytes(b"kernel" * 1000)
+    (tree / "it's").write_text("a name to quote")
+    sums = [
+        f"{hashlib.md5(path.read_bytes()).hexdigest()}  ./{path.relative_to(tree)}\n"
+        for path in (tree / "boot/grub/grub.cfg", tree / "install.amd/vmlinuz")
+    ]
+    (tree / "md5sum.txt").write_text("".join(sums))
+    (tmp_path / "mbr").write_bytes(b"\xeb\x63" + b"m" * 444)
+    (tmp_path / "esp").write_bytes(b"efi " * 65536)
+    target = tmp_path / name
+    RUNNER.run(
+        (
+            "xorriso", "-no_rc", "-as", "mkisofs", "-quiet", "-r", "--grub2-mbr", tmp_path / "mbr",
+            "-partition_offset", "16", "-append_partition", "2", "0xef", tmp_path / "esp",
+            "-appended_part_as_gpt", "-b", "boot/grub/boot.img", "-no-emul-boot", "-boot-load-size", "4",
+            "-boot-info-table", "--grub2-boot-info", "-eltorito-alt-boot", "-e",
+            "--interval:appended_partition_2:all::", "-no-emul-boot", "-o", target, tree,
+        )
+    )  # fmt: skip
+    return target
+
+
+needs_xorriso = pytest.mark.skipif(shutil.which("xorriso") is None, reason="xorriso is not installed")
+
+
+@needs_xorriso
+def test_the_new_medium_boots_as_the_old_one_and_has_the_answers(tmp_path: Path) -> None:
+    iso, target = medium(tmp_path), tmp_path / "new.iso"
+    before = iso.read_bytes()
+    found = remaster(iso, target, "debian", PRESEED, runner=RUNNER)
+    assert found.describe() == "CD BIOS, CD UEFI, disk, GPT"
+    assert kept(equipment(iso, RUNNER), equipment(target, RUNNER))
+    assert iso.read_bytes() == before
+    out = tmp_path / "out"
+    RUNNER.run(("xorriso", "-no_rc", "-osirrox", "on", "-indev", target, "-extract", "/", out))
+    assert (out / "preseed.cfg").read_text() == PRESEED
+    assert DEBIAN.arguments in (out / "boot/grub/grub.cfg").read_text()
+    assert (out / "install.amd/vmlinuz").read_bytes() == b"kernel" * 1000
+    for line in (out / "md5sum.txt").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.md5((out / name).read_bytes()).hexdigest() == digest
+    # The EFI partition and the boot code of a disk are there, byte for byte.
+    data = target.read_bytes()
+    assert b"efi " * 65536 in data and data[:BOOT] == before[:BOOT]
+
+
+BOOT = 400
+
+
+@needs_xorriso
+def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    iso, target = medium(tmp_path), tmp_path / "new.iso"
+    with pytest.raises(UsageError, match="a medium of Debian, and the answers are for Ubuntu"):
+        remaster(iso, target, "ubuntu", "", runner=RUNNER)
+    with pytest.raises(UsageError, match="vendor's ISO itself"):
+        remaster(iso, iso, "debian", PRESEED, runner=RUNNER)
+    none = tmp_path / "none.iso"
+    none.write_bytes(b"x" * 100_000)
+    for path, message in ((none, "no ISO image"), (tmp_path / "missing", "no file")):
+        with pytest.raises(UsageError, match=message):
+            check_iso(path)
+    truncated = tmp_path / "short.iso"
+    truncated.write_bytes(iso.read_bytes()[:40_000])
+    with pytest.raises((BuildError, UsageError)):
+        remaster(truncated, target, "debian", PRESEED, runner=RUNNER)
+    assert not target.exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@needs_xorriso
+def test_names_are_unquoted(tmp_path: Path) -> None:
+    assert "/it's" in files_of(medium(tmp_path), RUNNER)
+
+
+def test_the_list_of_sums_follows_the_changes() -> None:
+    listed = f"{'0' * 32}  ./a\n{'1' * 32}  ./b\n"
+    assert digests(listed, {"/b": "x"}) == f"{'0' * 32}  ./a\n{hashlib.md5(b'x').hexdigest()}  ./b\n"
