@@ -45,11 +45,11 @@ def self_signed(name: str) -> tuple[str, str]:
     return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
-def secure(rig: Rig, host: Host, name: str, path: str = "/version") -> tuple[str, str]:
+def secure(rig: Rig, host: Host, name: str, path: str = "/version", port: int = 443) -> tuple[str, str]:
     """The certificate that a host shows for a name, PEM, and its answer over HTTPS."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with context.wrap_socket(rig.control_connect(host.address, 443), server_hostname=name) as wrapped:
+    with context.wrap_socket(rig.control_connect(host.address, port), server_hostname=name) as wrapped:
         shown = wrapped.getpeercert(binary_form=True)
         wrapped.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
@@ -208,7 +208,13 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
         headers = {"Cookie": f"freehold_split={cookie}"} if cookie else {}
         return project.ask(first, headers=headers).text.strip()
 
-    with project.traffic(websocket=False) as traffic:
+    with project.traffic() as traffic:
+        # Caddy takes its configuration anew: WebSockets are none the wiser.
+        report = traffic.load.report()
+        for host in project.hosts:
+            host.exec("systemctl reload freehold-proxy")
+        project.until(lambda: traffic.load.report().messages >= report.messages + 8, "more messages")
+        assert traffic.load.report().reopened == report.reopened
         before = project.state()
         failed = squeezed(project.freehold("canary", "10%", "-P", "--version", "sick", expect=1))
         assert "answered 503" in failed
@@ -248,6 +254,13 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
     assert "more than all" in squeezed(project.freehold("canary", "101%", expect=2))
 
 
+def shakes_hands(rig: Rig, host: Host, port: int) -> bool:
+    try:
+        return bool(secure(rig, host, "shop.test", port=port)[0])
+    except OSError:
+        return False
+
+
 def answered(project: Project, host: Host) -> bool:
     try:
         return bool(project.ask(host).status)
@@ -264,6 +277,7 @@ def stock(project: Project) -> Iterator[Project]:
     if any(host.exec(line, check=False).stdout != usual for host in project.hosts):
         project.config = basic()
         project.save()
+        (project.directory / "config" / "host.yml").unlink(missing_ok=True)
         project.freehold("proxy", "boot", timeout=300)
 
 
@@ -320,6 +334,9 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
 
     # Other ports: the deploy says what is wrong, `proxy reboot` puts it right.
     project.config["proxy"]["run"] = {"http_port": 8081, "https_port": 8443, "metrics_port": 9101}
+    project.config["proxy"] |= {"ssl": True, "ssl_redirect": False}
+    profile = project.directory / "config" / "host.yml"
+    profile.write_text("proxy: {acme_ca: internal}\n")
     project.save()
     failed = squeezed(project.send("v1", expect=1))
     assert "http=8081 is not among http=80" in failed and "freehold proxy reboot" in failed
@@ -337,6 +354,9 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     assert "caddy_http_requests_total" in first.exec("curl -s http://127.0.0.1:9101/metrics").stdout
     project.deploy("v2")
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v2"
+    # The certificate is made when it is first asked for; here the host signs it itself.
+    project.until(lambda: shakes_hands(rig, first, 8443), "a certificate of the host's own")
+    assert secure(rig, first, "shop.test", port=8443)[1].strip() == "v2"
     project.config["proxy"]["run"] = {"publish": False}
     project.save()
     project.freehold("proxy", "reboot", "-y", timeout=300)
@@ -351,6 +371,7 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     kept = squeezed(project.freehold("proxy", "remove", "-y", expect=1))
     assert "the proxy still serves shop-web" in kept
     assert "proxy.run" not in kept
+    profile.unlink()
     project.freehold("app", "remove", "-y")
     project.freehold("proxy", "remove", "-y", timeout=300)
     assert first.exec("systemctl is-active freehold-proxy", check=False).stdout == "inactive\n"
