@@ -32,11 +32,11 @@ def server() -> None:
 def host_profile(session: Session) -> HostProfile:
     """`config/host.yml`, or the default where there is none; with the operator's keys outside a lab."""
     from cloudinit.keysources import LocalKeySources, resolve_keys
-    from deployer.rehearsal import lab_profile
+    from deployer.rehearsal import lab_profile, rehearsed
 
     context, profile = session.context, lab_profile(session.root)
     if session.target.lab:
-        return profile
+        return rehearsed(profile, session.whole)
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
