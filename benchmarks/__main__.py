@@ -1,12 +1,13 @@
-"""`python -m benchmarks deploy|demo`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|images`: run one and print what it measured."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from typing import Any
 
-from benchmarks import demo, deploy
+from benchmarks import demo, deploy, images
 
 
 def main() -> int:
@@ -18,9 +19,9 @@ def main() -> int:
         commands.add_parser("deploy", help="a one-line change to two hosts, against its floor")
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
+    images.add_arguments(commands.add_parser("images", help="images in full and after a change"))
     options = parser.parse_args()
-    module = deploy if options.command == "deploy" else demo
-    result = module.run(options)
+    result: Any = {"deploy": deploy, "demo": demo, "images": images}[options.command].run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
     else:
