@@ -24,6 +24,7 @@ from tests.rig.control import Operator
 from tests.rig.errors import RigError
 from tests.rig.host import Host, HostSpec
 from tests.rig.needs import missing
+from tests.rig.limits import raise_limits
 from tests.rig.nspawn import Machine
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Rig:
             self._lock = None
 
     def _make(self) -> None:
+        raise_limits()
         directory = self._slot.directory
         if directory.exists():
             # Of a run before the machine's last boot; there is nothing else of it.
