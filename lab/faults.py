@@ -13,16 +13,19 @@ from types import TracebackType
 
 from freehold.errors import LabError, UsageError
 from lab.lab import Lab
-from lab.state import LabState, locked
+from lab.parallel import each
+from lab.state import LabState, MachineState, locked
 from lab.switch import Link
 from lab.virt import ALIVE, Virt
 from lab.wire import Wire
 
-# In a machine's folder: its power was cut by a fault.
-DEAD = "killed"
+# In a machine's folder: its power was cut by a fault; something inside of it was broken.
+DEAD, HURT = "killed", "hurt"
 FILL = "/var/lib/freehold-lab-fill"
 # The road that lasts while the disk is full or Docker is down: plain SSH needs neither.
 DOCKER_UNITS = ("docker.socket", "docker.service", "containerd.service")
+FREE_DISK = f"rm -f {FILL}"
+START_DOCKER = f"systemctl start {' '.join(reversed(DOCKER_UNITS))}"
 
 
 def parse_seconds(text: str) -> float:
@@ -31,6 +34,11 @@ def parse_seconds(text: str) -> float:
     if not found:
         raise UsageError(f"{text!r} is no duration", hint="write 50ms, 2s, 10m or 3h")
     return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[found[2]]
+
+
+def right_clock(now: float) -> str:
+    """The script that sets a clock right, and lets time synchronisation run again."""
+    return f'date --set "@{round(now)}"; systemctl start systemd-timesyncd.service 2>/dev/null || true'
 
 
 class Faults:
@@ -89,7 +97,8 @@ class Faults:
         self._wire().partition([[self._name(machine) for machine in group] for group in groups])
 
     def pause(self, machine: str) -> None:
-        """Freeze a machine: it answers nothing, its connections stay open."""
+        """Freeze a machine: it answers nothing, its connections stay open, its clock stands still."""
+        self._mark(machine, HURT)
         with self.lab.connected(self.lab.state) as virt:
             virt.suspend(self.lab.state.machine(machine).uuid)
 
@@ -100,10 +109,13 @@ class Faults:
 
     def kill(self, machine: str) -> None:
         """Cut the power; `heal` and `Lab.start` switch it on again."""
-        state = self.lab.state
         self.lab.stop([machine], force=True)
         # Tells it from a machine that somebody stopped on purpose, which stays off.
-        (state.folder(state.machine(machine)) / DEAD).touch()
+        self._mark(machine, DEAD)
+
+    def _mark(self, machine: str, mark: str) -> None:
+        state = self.lab.state
+        (state.folder(state.machine(machine)) / mark).touch()
 
     def _revive(self, state: LabState, virt: Virt) -> None:
         marks = {machine.name: state.folder(machine) / DEAD for machine in state.machines}
@@ -130,23 +142,23 @@ class Faults:
             f"free=$(df --output=avail -B1 / | tail -n 1); take=$((free - {leave})); "
             f'if [ "$take" -gt 0 ]; then fallocate -l "$take" {FILL}; fi'
         )
-        self._root(machine, script)
+        self._break(machine, script)
 
     def free_disk(self, machine: str) -> None:
         """Give the space back."""
-        self._root(machine, f"rm -f {FILL}")
+        self._root(machine, FREE_DISK)
 
     def stop_docker(self, machine: str) -> None:
         """Stop Docker and containerd, the socket that would start it again included."""
-        self._root(machine, f"systemctl stop {' '.join(DOCKER_UNITS)}")
+        self._break(machine, f"systemctl stop {' '.join(DOCKER_UNITS)}")
 
     def start_docker(self, machine: str) -> None:
         """Start them again."""
-        self._root(machine, f"systemctl start {' '.join(reversed(DOCKER_UNITS))}")
+        self._root(machine, START_DOCKER)
 
     def skew_clock(self, machine: str, seconds: float) -> None:
         """Set a machine's clock off by so many seconds, and stop what would set it right."""
-        self._root(
+        self._break(
             machine,
             "systemctl stop systemd-timesyncd.service chrony.service 2>/dev/null; "
             f'date --set "@$(($(date +%s) + {round(seconds)}))"',
@@ -154,11 +166,7 @@ class Faults:
 
     def set_clock(self, machine: str) -> None:
         """Set a machine's clock right, and let time synchronisation run again."""
-        self._root(
-            machine,
-            f'date --set "@{round(time.time())}"; '
-            "systemctl start systemd-timesyncd.service 2>/dev/null || true",
-        )
+        self._root(machine, right_clock(time.time()))
 
     def heal(self) -> None:
         """Undo every fault: links, partitions, pauses, cut power, full disks, stopped Docker, clocks."""
@@ -172,12 +180,18 @@ class Faults:
                 if current in ("running", "paused"):
                     virt.monitor(machine.uuid, "set_link", name="card-management", up=True)
             self._revive(state, virt)
-        for machine in state.machines:
-            if self.lab.answers(machine):
-                self.free_disk(machine.name)
-                self.set_clock(machine.name)
-                self.start_docker(machine.name)
+        hurt = [machine for machine in state.machines if (state.folder(machine) / HURT).exists()]
+        each(hurt, lambda machine, _stop: self._mend_inside(machine), doing="healing")
         self.lab.console.detail(f"the lab {state.name} is whole again")
+
+    def _mend_inside(self, machine: MachineState) -> None:
+        if self.lab.answers(machine, timeout=30.0):
+            self._root(machine.name, "\n".join((FREE_DISK, right_clock(time.time()), START_DOCKER)))
+            (self.lab.state.folder(machine) / HURT).unlink(missing_ok=True)
+
+    def _break(self, machine: str, script: str) -> None:
+        self._mark(machine, HURT)
+        self._root(machine, script)
 
     def _root(self, machine: str, script: str) -> None:
         done = self.lab.exec(machine, ["sudo", "bash", "-c", script], timeout=120, check=False)
