@@ -122,7 +122,9 @@ def pull_step(accessory: Accessory, login: Access | None = None) -> Step:
     """
     pull = logged_in(shlex.join(["docker", "pull", "--quiet", accessory.image]) + " 2>&1", login)
     shell = f"""set +e
-said=$({pull})
+said=$(
+{pull}
+)
 status=$?
 set -e
 if [ $status = 0 ]; then echo {PULLED}; else printf '%s\\n{REFUSED}\\n' "$said"; fi"""

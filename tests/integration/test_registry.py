@@ -226,6 +226,20 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     assert "r3" not in registry.tags("own/shop")
     project.secrets["REGISTRY_PASSWORD"] = PASSWORD
     project.save()
+    # An accessory comes by the login of its own registry, of which nothing stays on the host.
+    own = project.config["registry"] | {"password": ["OTHER"]}
+    side = {"image": "base/app:1", "registry": own, "host": "web-1", "cmd": "sleep 600"}
+    project.config["accessories"] = {"side": side}
+    project.secrets |= {"OTHER": PASSWORD, "REGISTRY_PASSWORD": "unused"}
+    project.save()
+    with nothing_in_argv(PASSWORD):
+        project.freehold("accessory", "boot", "side")
+    look = "docker inspect --format '{{.Config.Image}} {{.State.Status}}' shop-side"
+    assert project.hosts[0].exec(look).stdout == f"{registry.server}/base/app:1 running\n"
+    assert credentials(project) == []
+    project.secrets["REGISTRY_PASSWORD"] = PASSWORD
+    project.save()
+
     project.freehold("registry", "login")
     assert {entry.partition(":")[0] for entry in credentials(project)} == {"operator", "web-1", "web-2"}
     project.freehold("registry", "logout")

@@ -228,3 +228,19 @@ def test_a_host_without_roles_still_has_a_lock(tmp_path: Path) -> None:
     made = config(tmp_path).select(hosts=["db-1"])
     assert made.roles == () and made.lock_host == "db-1"
     assert shlex.split(commands.home_path("/srv/my data")) == ["/srv/my data"]
+
+
+@pytest.mark.parametrize("login", [None, Access("ghcr.io", Secret("me"), Secret("pass 'word"))])
+@pytest.mark.parametrize(("code", "said"), [(0, ["pulled"]), (1, ["denied", "refused"])])
+def test_a_pull_says_how_it_went(tmp_path: Path, login: Access | None, code: int, said: list[str]) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho denied >&2\nexit {code}\n")
+    (tmp_path / "docker").chmod(0o755)
+    step = commands.pull_step(config(tmp_path).accessory("db"), login)
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step.shell],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (said, "")
