@@ -175,7 +175,9 @@ def caddyfile(profile: HostProfile) -> str:
     """
     proxy = profile.proxy
     options = [f"email {proxy.email}"] if proxy.email else []
-    if proxy.acme_ca:
+    if proxy.acme_ca == "internal":
+        options.append("local_certs")
+    elif proxy.acme_ca:
         options.append(f"acme_ca {proxy.acme_ca}")
     if proxy.debug:
         options.append("debug")

@@ -66,7 +66,7 @@ def canary(context: Context, action: str, target: Target, skip_push: bool, lock_
         )
     version = wanted or versions.pop()
     if action == "promote":
-        again = dataclasses.replace(whole, target=dataclasses.replace(target, version=version))
+        again = dataclasses.replace(whole, config=dataclasses.replace(whole.config, version=version))
         run_deploy(context, again, skip_push=True, lock_wait=lock_wait)
         return
     _change(context, session, version, percent if share else None, lock_wait)

@@ -42,7 +42,7 @@ def extras(config: DeployConfig, role: Role) -> Extras:
     """What a role's route does besides passing requests on."""
     url = assets.url(role)
     docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
-    return Extras(bool(config.error_pages), url, docroot, config.drain_timeout)
+    return Extras(bool(config.error_pages), url, docroot)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:
