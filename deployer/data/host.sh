@@ -85,7 +85,8 @@ wait_web() {
         tries=$((tries + 1))
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
-        if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+        # One that crashes and starts again is watched until it has ended: its exit code says more.
+        if [ $SECONDS -ge $limit ] || { [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
             # One that runs again just now is no less broken.
             [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"

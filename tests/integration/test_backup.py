@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Control
 from tests.integration.app import databases
 from tests.integration.app.project import Project, squeezed
 from tests.rig import Host, Rig
@@ -29,9 +28,12 @@ ALTER TABLE orders OWNER TO clerk;
 """
 
 
-@pytest.fixture
-def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
-    made = Project(rig, hosts, control.directory)
+@pytest.fixture(scope="module")
+def project(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A database and a directory of files, begun once: no test leaves them without what it found."""
+    hosts = (rig["web-1"], rig["web-2"])
+    hosts[0].reset()
+    made = Project(rig, hosts, tmp_path_factory.mktemp("project"))
     made.config["accessories"] = {
         "postgres": {"image": databases.IMAGE, "host": "web-1"},
         "files": {"image": databases.IMAGE, "host": "web-1"},
@@ -50,7 +52,8 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     host.exec(f"docker run --detach --name shop-files --volume shop-files:/data {databases.IMAGE} sleep 7200")
     made.until(lambda: not sql(host, "SELECT 1", check=False).startswith("psql"), "the database")
     sql(host, FILL)
-    return made
+    yield made
+    host.reset()
 
 
 def sql(host: Host, text: str, database: str = "postgres", *, check: bool = True) -> str:
@@ -101,6 +104,7 @@ def test_a_database_comes_back(project: Project) -> None:
 
 def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
     host = project.hosts[0]
+    before = sql(host, COUNT, "the shop")
     made = json.loads(project.freehold("backup", "create", "postgres", "--json").stdout)
     path = f"/var/lib/freehold/backups/shop-postgres/{made['name']}"
     host.exec(f"printf x | dd of={path} bs=1 seek=200 conv=notrunc status=none")
@@ -112,16 +116,19 @@ def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
         f"tar -czf {path} . && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256"
     )
     project.freehold("backup", "restore", "postgres", "-y", "--no-backup", expect=1)
-    assert sql(host, COUNT, "the shop") == "500|order 99"
+    assert sql(host, COUNT, "the shop") == before
     host.exec("docker stop shop-postgres")
-    said = squeezed(project.freehold("backup", "create", "postgres", expect=1))
+    try:
+        said = squeezed(project.freehold("backup", "create", "postgres", expect=1))
+    finally:
+        host.exec("docker start shop-postgres")
     assert "shop-postgres does not run" in said, said
     assert ".new" not in host.exec("ls -A /var/lib/freehold/backups/shop-postgres").stdout
     said = squeezed(project.freehold("backup", "create", "cache", expect=2))
     assert "there is no accessory 'cache'" in said, said
 
 
-def test_files_come_back(project: Project, tmp_path: Path) -> None:
+def test_files_come_back(project: Project) -> None:
     host = project.hosts[0]
     inside = ("docker", "exec", "shop-files", "bash", "-c")
     host.exec(
