@@ -140,7 +140,7 @@ def nothing_in_argv(*words: str) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
