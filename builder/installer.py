@@ -206,6 +206,7 @@ def write_installer(live: Live, installation: Installation, target: Path, *, run
     Readable by its owner only: a seed may hold keys.
     """
     epoch = _epoch(live)
+    check_space(target.parent.absolute(), sum(path.stat().st_size for path in live.directory.iterdir()))
     with replace_atomically(target, mode=0o600) as temporary:
         stage = temporary.with_name(f"{temporary.name}.stage")
         try:

@@ -117,8 +117,9 @@ class Hooks:
         )
         if self.lab:
             told["FREEHOLD_LAB"] = "true"
-        # A hook sees the environment of the command, as with Kamal; with -v the values are not printed.
+        # A hook sees the environment of the command, as with Kamal; no value of it is ever printed.
         inherited = {key: Secret(value) for key, value in self.environ.items() if key not in told}
+        self.console.detail(f"$ {shown}" + "".join(f" ({name} given)" for name in secrets))
         with self.console.step(f"Hook {name}"):
             try:
                 self.runner.run(

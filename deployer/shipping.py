@@ -153,7 +153,12 @@ class Shipping:
             with remote_engine(remote, runner=self.runner, console=self.console) as engine:
                 yield engine
             return
-        with local_engine(runner=self.runner, console=self.console, environ=self.environ) as engine:
+        with local_engine(
+            runner=self.runner,
+            console=self.console,
+            environ=self.environ,
+            podman=self.config.builder.driver == "podman",
+        ) as engine:
             yield engine
 
     def _warn_of_secrets(self, directory: Path) -> None:

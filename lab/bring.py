@@ -15,7 +15,7 @@ from lab.kernel import unpacked
 from lab.machine import prepare
 from lab.parallel import each
 from lab.plan import domain_of
-from lab.preflight import check_memory, check_ports
+from lab.preflight import check_memory, check_ports, check_space
 from lab.state import LabState, MachineState
 from lab.virt import ALIVE, Virt
 from lab.wait import wait_ready
@@ -48,6 +48,7 @@ def bring_up(
             virt.destroy(machine.uuid)
             cold.append(machine)
     check_memory(cold)
+    check_space(cold, state.directory)
     check_ports(cold)
     public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
     kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)

@@ -24,6 +24,8 @@ KiB = 1024
 MiB = 1024 * KiB
 # TCG would take up to 1 GiB for translated code; a booted Debian with Docker uses about 100 MiB of it.
 TRANSLATION_CACHE = 256
+# vda is the root, vdb the seed.
+FURTHER_LETTERS = "cdefghij"
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -80,6 +82,7 @@ class Domain:
     management: Management
     wire: Wire
     kernel: DirectKernel | None
+    disks: tuple[Path, ...] = ()
     nvram: Path | None = None
     as_root: bool = False
     reconnect: bool = True
@@ -178,6 +181,8 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(seed, "target", dev="vdb", bus="virtio")
     ET.SubElement(seed, "readonly")
     _text(seed, "serial", "freehold-seed")
+    for number, path in enumerate(domain.disks):
+        _further_disk(devices, path, f"vd{FURTHER_LETTERS[number]}")
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(domain.console), append="on")
     ET.SubElement(serial, "target", port="0")
@@ -190,6 +195,15 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(video, "model", type="none")
     if domain.arch == "x86_64":
         ET.SubElement(devices, "panic", model="pvpanic")
+
+
+def _further_disk(devices: ET.Element, path: Path, target: str) -> None:
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+    ET.SubElement(disk, "source", file=str(path))
+    ET.SubElement(disk, "target", dev=target, bus="virtio")
+    # The machine finds it as /dev/disk/by-id/virtio-data-1, whatever order its kernel sees.
+    _text(disk, "serial", path.stem)
 
 
 def management_netdev(management: Management) -> str:

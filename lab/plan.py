@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from builder.image import Image
@@ -54,6 +55,7 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
                 cpus=machine.cpus,
                 memory=machine.memory,
                 disk=max(machine.disk, before.disk if before else 0),
+                disks=_grown(machine.disks, before.disks if before else ()),
             )
         )
     return LabState(
@@ -72,6 +74,11 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
     )
 
 
+def _grown(wanted: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """Further disks stay once they are there, and never shrink."""
+    return tuple(max(sizes) for sizes in zip_longest(wanted, before, fillvalue=0))
+
+
 def machine_uuid(directory: Path, name: str) -> str:
     """The machine's identifier: the same for the same lab directory and name."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"freehold:{directory}#{name}"))
@@ -80,6 +87,11 @@ def machine_uuid(directory: Path, name: str) -> str:
 def domain_name(lab: str, machine: str) -> str:
     """What libvirt calls the machine."""
     return f"freehold-{lab}-{machine}"
+
+
+def further_disks(folder: Path, machine: MachineState) -> dict[Path, int]:
+    """The files of a machine's further disks with their sizes."""
+    return {folder / f"data-{number}.qcow2": size for number, size in enumerate(machine.disks, 1)}
 
 
 def domain_of(
@@ -102,6 +114,7 @@ def domain_of(
         cpus=machine.cpus,
         memory=machine.memory,
         disk=folder / "disk.qcow2",
+        disks=tuple(further_disks(folder, machine)),
         base=image.qcow2,
         seed=folder / "seed.iso",
         console=state.console(machine),

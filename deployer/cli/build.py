@@ -172,7 +172,7 @@ def details(context: Context, target: Target) -> None:
     with shipping_of(context, session, "", registry=False).engine() as engine:
         found = {
             "builder": "pack" if config.builder.pack else builder_name(config) or "the engine's own",
-            "tool": "pack" if config.builder.pack else find_tool(context.runner),
+            "tool": "pack" if config.builder.pack else find_tool(context.runner, engine),
             "engine": engine.version,
             "where": engine.host if engine.remote else "private" if engine.private else "this computer",
             "arch": engine.arch,

@@ -114,15 +114,18 @@ def _apply(
 
     session = open_session(context, target)
     hosts, profiles = proxy_hosts(session), profiles_of(session)
+    restarts = upgrade or then is not None
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
         for group in [[host] for host in hosts] if rolling else [hosts]:
-            if then is not None:
+            if restarts:
                 session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
             wanted = {host: profiles[host] for host in group}
             apply_recipe(context, fleet, wanted, "Preparing the proxy", upgrade=upgrade)
             if then is not None:
                 run_on(fleet, dict.fromkeys(group, then), name)
-                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far="the proxy runs")
+            if restarts:
+                told = f"the proxy of {', '.join(group)} was restarted"
+                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far=told)
 
 
 def _control(context: Context, target: Target, wait: int, verb: str) -> None:

@@ -61,7 +61,6 @@ def bootstrap_hosts(
     for host in hosts:
         # Groups that the recipe gave the user count from the next login on.
         fleet[host].close()
-    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     return done
 
 
@@ -116,7 +115,9 @@ def bootstrap(context: Context, target: Target) -> None:
 
     session = open_session(context, target)
     with session.fleet() as fleet:
-        done = bootstrap_hosts(context, session, fleet, list(session.config.hosts))
+        hosts = list(session.config.hosts)
+        done = bootstrap_hosts(context, session, fleet, hosts)
+        session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     if context.console.json:
         context.console.data(
             {

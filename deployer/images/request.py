@@ -10,7 +10,7 @@ from typing import Literal
 from freehold.errors import BuildError
 from freehold.secret import Secret
 
-Tool = Literal["buildx", "buildkit", "classic"]
+Tool = Literal["buildx", "buildkit", "classic", "podman"]
 TO_ENGINE = "docker"
 TO_REGISTRY = "registry"
 
@@ -54,14 +54,19 @@ def build_tool(has_buildx: bool, client_version: str) -> Tool:
 
 def build_environment(tool: Tool) -> dict[str, str]:
     """What chooses the builder."""
-    return {} if tool == "buildx" else {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
+    if tool in ("buildx", "podman"):
+        return {}
+    return {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
 
 
 def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, Path]) -> tuple[str, ...]:
     """The command; `secret_files` are the secrets' files by id. BuildError: this builder cannot do it."""
     _refuse(request, tool)
     words: list[str] = ["docker", *(_buildx(request) if tool == "buildx" else ("build",))]
-    if tool != "classic":
+    if tool == "podman":
+        # Docker's form of an image: its configuration is what hosts know it by.
+        words = ["podman", "build", "--format", "docker"]
+    elif tool != "classic":
         words += ["--progress", "plain"]
     if tool == "buildx":
         # An attestation makes the image an index, which no graph driver keeps.
@@ -115,8 +120,9 @@ def _refuse(request: BuildRequest, tool: Tool) -> None:
         )
     for value, key in buildx if tool != "buildx" else ():
         if value:
+            lacks = "which podman is not" if tool == "podman" else "which this docker client lacks"
             raise BuildError(
-                f"{key} needs docker's plugin buildx, which this docker client lacks",
+                f"{key} needs docker's plugin buildx, {lacks}",
                 hint="install the package docker-buildx (or docker-buildx-plugin)",
             )
     if request.output == TO_ENGINE:

@@ -33,7 +33,7 @@ def builder_name(config: DeployConfig, *, together: bool = False) -> str | None:
     driver = config.builder.driver
     if driver and driver.startswith("cloud"):
         return driver.replace(" ", "-").replace("/", "-")
-    if driver == "docker":
+    if driver in ("docker", "podman"):
         return None
     builder = config.builder
     needed = driver or builder.cache or attested(builder.provenance) or attested(builder.sbom) or together
@@ -73,7 +73,7 @@ def make_request(
             where=Location(config.file, key="builder.context"),
             hint="the path is relative to the project",
         )
-    _refuse_docker_driver(config)
+    _refuse_simple_driver(config)
     names = [config.image_name(version), *([latest_name(config)] if latest else [])]
     source, target = cache_words(config)
     platforms = [f"linux/{arch}" for arch in arches]
@@ -124,9 +124,9 @@ def cache_words(config: DeployConfig) -> tuple[tuple[str, ...], tuple[str, ...]]
     return (",".join(base),), (",".join([*base, *options]),)
 
 
-def _refuse_docker_driver(config: DeployConfig) -> None:
+def _refuse_simple_driver(config: DeployConfig) -> None:
     builder = config.builder
-    if builder.driver != "docker":
+    if builder.driver not in ("docker", "podman"):
         return
     for value, what in (
         (builder.remote, "remote builders"),
@@ -135,7 +135,7 @@ def _refuse_docker_driver(config: DeployConfig) -> None:
     ):
         if value:
             raise ConfigError(
-                f"the driver docker knows no {what}",
+                f"the driver {builder.driver} knows no {what}",
                 where=Location(config.file, key="builder.driver"),
                 hint="take the line out; the right driver is chosen then",
             )

@@ -34,7 +34,7 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     made = Project(rig, hosts, control.directory)
     made.config["accessories"] = {
         "postgres": {"image": databases.IMAGE, "host": "web-1"},
-        "files": {"image": databases.IMAGE, "host": "web-1", "service": "shop-postgres"},
+        "files": {"image": databases.IMAGE, "host": "web-1"},
     }
     made.config["backups"] = {
         "postgres": {"kind": "postgres", "keep": 2},
@@ -47,6 +47,7 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
             host.exec(("docker", "load", "--quiet"), stdin=stream.read(), timeout=300)
     run = f"docker run --detach --name shop-postgres --volume shop-data:/data {databases.IMAGE} bash -c "
     host.exec(run + shlex.quote(START))
+    host.exec(f"docker run --detach --name shop-files --volume shop-files:/data {databases.IMAGE} sleep 7200")
     made.until(lambda: not sql(host, "SELECT 1", check=False).startswith("psql"), "the database")
     sql(host, FILL)
     return made
@@ -122,8 +123,13 @@ def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
 
 def test_files_come_back(project: Project, tmp_path: Path) -> None:
     host = project.hosts[0]
-    inside = ("docker", "exec", "shop-postgres", "bash", "-c")
-    host.exec((*inside, "cd /data/files; echo one >a; mkdir d; echo two >d/.b; chown 7:8 a; chmod 640 a"))
+    inside = ("docker", "exec", "shop-files", "bash", "-c")
+    host.exec(
+        (
+            *inside,
+            "mkdir -p /data/files/d; cd /data/files; echo one >a; echo two >d/.b; chown 7:8 a; chmod 640 a",
+        )
+    )
     project.freehold("backup", "create", "files")
     host.exec((*inside, "cd /data/files; rm -r d; echo other >a; echo new >c"))
     project.freehold("backup", "restore", "files", "-y")

@@ -93,6 +93,7 @@ class Operator:
     def drift(self) -> dict[str, str]:
         """Check and what is wrong, as `server check` says it; its exit code agrees."""
         done = self.run("server", "check", "--json", check=False)
+        assert done.stdout, done.stderr
         checks = json.loads(done.stdout)[self.host.name]["checks"]
         assert len(checks) >= 20
         wrong = {check["id"]: check["detail"] for check in checks if not check["ok"]}

@@ -265,6 +265,7 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     del project.config["builder"]["pack"]
     project.config["registry"] = {"server": "localhost:5555"}
     project.save()
+    by_podman(project)
     assert "images travel over SSH" in squeezed(project.freehold("registry", "setup"))
     assert "needs no login" in squeezed(project.freehold("registry", "login", expect=2))
     assert "names none" in squeezed(project.freehold("deploy", "--version", "x", "--registry", expect=2))
@@ -299,4 +300,28 @@ def with_mounts(project: Project, registry: Registry) -> None:
         assert "builder.secrets needs BuildKit" in squeezed(done)
     project.config["builder"] = before
     (project.directory / "Dockerfile").write_text(DOCKERFILE.format(server=registry.server))
+    project.save()
+
+
+def by_podman(project: Project) -> None:
+    """What podman built is what the hosts' engines have, layer by layer; Kamal's local registry means SSH."""
+    storage = project.directory / "storage.conf"
+    places = {name: project.rig.home / f"podman-{name}" for name in ("graphroot", "runroot")}
+    lines = [f'{name} = "{path}"' for name, path in places.items()]
+    storage.write_text("\n".join(["[storage]", 'driver = "vfs"', *lines, ""]))
+    (project.directory / "Dockerfile").write_text(
+        'FROM scratch\nARG NAME\nLABEL name=$NAME\nCOPY Dockerfile /\nCMD ["/none"]\n'
+    )
+    before = dict(project.config["builder"])
+    project.config["builder"] |= {"driver": "podman", "args": {"NAME": "by-podman"}}
+    project.save()
+    env = {"CONTAINERS_STORAGE_CONF": str(storage)}
+    for words, seen in ((("deliver",), "delivered own/shop:pod"), (("details",), "podman")):
+        argv = (program("freehold"), "build", *words, "--version", "pod")
+        done = project.rig.control_run(argv, cwd=project.directory, env=env, timeout=300)
+        assert seen in shown(done)
+    look = "docker image inspect own/shop:pod --format '{{.Config.Labels.name}} {{.Config.Labels.service}}'"
+    for host in project.hosts:
+        assert host.exec(look).stdout.strip() == "by-podman shop"
+    project.config["builder"] = before
     project.save()

@@ -187,11 +187,7 @@ def test_files_arrive_with_mode_and_owner(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"db": {**DB, "service": "shop"}}, "would be called 'shop', as the application is"),
-        (
-            {"db": DB, "other": {**DB, "service": "shop-db"}},
-            "would be called 'shop-db', as the accessory 'db' is",
-        ),
-        ({"web": DB}, "would be called 'shop-web', as the role 'web' is"),
+        ({"web": {**DB, "proxy": {"host": "db.test"}}}, "would be called 'shop-web', as the role 'web' is"),
         ({"all": DB}, "'all' means every accessory"),
     ],
 )
@@ -200,6 +196,13 @@ def test_names_are_kept_apart(tmp_path: Path, changes: dict[str, Any], message: 
         samples.config(tmp_path, secrets={}, accessories=changes)
     assert message in caught.value.message
     assert caught.value.where is not None and caught.value.where.line
+
+
+def test_what_does_not_collide_is_let_be(tmp_path: Path) -> None:
+    """A role's containers have a version in their names."""
+    assert samples.config(tmp_path, accessories={"jobs": DB, "web": DB}).warnings == ()
+    shared = samples.config(tmp_path, accessories={"db": DB, "again": {**DB, "service": "shop-db"}})
+    assert "'db' and 'again' are one container, 'shop-db'" in shared.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from builder.spec import GiB
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
 from lab.model import LabSpec, MachineSpec
-from lab.plan import domain_of
+from lab.plan import domain_of, further_disks
 from lab.seeds import known_hosts, network, seed_files
 from tests.unit.lab.samples import SPEC, lab_state
 
@@ -33,6 +33,16 @@ def test_a_disk_never_shrinks() -> None:
     first = lab_state(spec=LabSpec("shop", (MachineSpec("a", disk=20 * GiB),)))
     second = lab_state(spec=LabSpec("shop", (MachineSpec("a", disk=8 * GiB),)), known=first)
     assert second.machines[0].disk == 20 * GiB
+
+
+def test_further_disks_stay_and_never_shrink() -> None:
+    first = lab_state(spec=LabSpec("shop", (MachineSpec("a", disks=(2 * GiB, GiB)),)))
+    second = lab_state(spec=LabSpec("shop", (MachineSpec("a", disks=(GiB,)),)), known=first)
+    assert second.machines[0].disks == (2 * GiB, GiB)
+    assert [path.name for path in further_disks(Path("/f"), second.machines[0])] == [
+        "data-1.qcow2",
+        "data-2.qcow2",
+    ]
 
 
 def test_a_host_is_found_by_either_name() -> None:

@@ -67,6 +67,18 @@ def test_several_architectures_are_pushed_together(tmp_path: Path) -> None:
     assert "--provenance=mode=max --sbom=true" in text
 
 
+def test_podman_builds_with_secrets_too(tmp_path: Path) -> None:
+    text = argv(
+        tmp_path, {"context": ".", "secrets": ["NPM"], "ssh": "default", "driver": "podman"}, "podman"
+    )
+    assert text.startswith("podman build --format docker --tag own/shop:v1 --file Dockerfile")
+    assert "--secret id=NPM,src=/t/0 --ssh default ." in text
+    with pytest.raises(ConfigError, match="the driver podman knows no remote builders"):
+        request(tmp_path, {"context": ".", "driver": "podman", "remote": "ssh://far"})
+    with pytest.raises(BuildError, match=r"builder\.sbom needs docker's plugin buildx, which podman is not"):
+        build_argv(BuildRequest(tmp_path, ("a",), sbom="true"), "podman", secret_files={})
+
+
 @pytest.mark.parametrize(
     ("builder", "tool", "key"),
     [
@@ -111,6 +123,7 @@ def test_the_docker_driver_knows_less(tmp_path: Path, builder: dict[str, Any], w
     [
         ({}, None),
         ({"driver": "docker"}, None),
+        ({"driver": "podman"}, None),
         ({"driver": "docker-container"}, "freehold-docker-container"),
         ({"cache": {"type": "gha"}}, "freehold-docker-container"),
         ({"driver": "cloud org/fast"}, "cloud-org-fast"),
