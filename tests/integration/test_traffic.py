@@ -208,7 +208,7 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
         headers = {"Cookie": f"freehold_split={cookie}"} if cookie else {}
         return project.ask(first, headers=headers).text.strip()
 
-    with project.traffic() as traffic:
+    with project.traffic(fresh_every=1) as traffic:
         # Caddy takes its configuration anew: WebSockets are none the wiser.
         report = traffic.load.report()
         for host in project.hosts:
@@ -351,6 +351,7 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
     with pytest.raises(OSError):
         project.ask(first)
+    assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v1"
     assert "caddy_http_requests_total" in first.exec("curl -s http://127.0.0.1:9101/metrics").stdout
     project.deploy("v2")
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v2"
