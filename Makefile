@@ -1,5 +1,7 @@
 # Everything begins with `setup`, which leaves .venv/bin/freehold.
 PYTEST = .venv/bin/python -m pytest
+# Files side by side: each worker has hosts or machines of its own, and much of a test is waiting.
+PARALLEL = -n 2 --dist loadfile
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 .PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e lint lock
@@ -21,14 +23,14 @@ demo-down: setup
 	@.venv/bin/python scripts/demo.py down
 
 test-unit: setup
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 
 # A test that cannot run for want of root or a program fails here instead of being skipped.
 test-integration: setup
-	$(SUDO) env FREEHOLD_REQUIRE=integration $(PYTEST) tests/integration
+	$(SUDO) env FREEHOLD_REQUIRE=integration $(PYTEST) $(PARALLEL) tests/integration
 
 test-e2e: setup
-	env FREEHOLD_REQUIRE=e2e $(PYTEST) tests/e2e
+	env FREEHOLD_REQUIRE=e2e $(PYTEST) $(PARALLEL) tests/e2e
 
 test-fast: test-unit test-integration
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks deploy|demo|images`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|images|kamal|seed`: run one and print what it measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks import demo, deploy, images
+from benchmarks import demo, deploy, images, kamal, seed
 
 
 def main() -> int:
@@ -20,8 +20,17 @@ def main() -> int:
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
     images.add_arguments(commands.add_parser("images", help="images in full and after a change"))
+    kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
+    seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
     options = parser.parse_args()
-    result: Any = {"deploy": deploy, "demo": demo, "images": images}[options.command].run(options)
+    modules: dict[str, Any] = {
+        "deploy": deploy,
+        "demo": demo,
+        "images": images,
+        "kamal": kamal,
+        "seed": seed,
+    }
+    result = modules[options.command].run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
     else:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT, http_address
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY
@@ -92,8 +92,9 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "modes": f"stat -c '%n %a %U %G' {paths}",
         "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
         "http://localhost/config/",
-        "http": "curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1/",
+        "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
+        "published": "docker ps --format '{{.Names}} {{.Ports}}'",
         "users": f'for n in {names}; do echo "$n $(getent passwd $n | cut -d: -f7) $(id -nG $n)"; done',
         "keys": f'for n in {names}; do sed "s/^/$n /" ~$n/.ssh/authorized_keys; done'.replace(
             "~$n", "$(getent passwd $n | cut -d: -f6)"
@@ -110,6 +111,9 @@ def commands(profile: HostProfile) -> dict[str, str]:
         if packages
         else ":",
         "files": f"sha256sum {written}",
+        "owners": f"stat -c '%a %U %G %n' {written}",
+        "name": "hostname; cat /etc/hostname",
+        "jails": "fail2ban-client status" if profile.fail2ban else ":",
     }
 
 
@@ -118,6 +122,8 @@ def gathering(profile: HostProfile) -> str:
     lines = ["exec 2>/dev/null", "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"]
     for name, command in commands(profile).items():
         lines += [f"echo; echo '{_MARK}{name}'", f"{{ {command}\n}} </dev/null"]
+    # A last command that ends with 255 would look like a connection that failed.
+    lines.append("exit 0")
     script = "\n".join(lines)
     return f'if [ "$(id -u)" = 0 ]; then S=; else S="sudo -n"; fi; $S bash -c {shlex.quote(script)}'
 

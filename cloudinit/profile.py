@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import zoneinfo
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from cloudinit.extrafiles import ExtraFile, fill, read_files
 from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
-from cloudinit.users import NAME, User, read_users
+from cloudinit.users import User, read_groups, read_users
 from freehold import yamlfile
-from freehold.settings import convert, fail, read, setting
+from freehold.settings import convert, fail, near, read, setting
+from freehold.source import Location
 from freehold.yamlfile import Node
 
 HOSTNAME = r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*"
@@ -31,6 +34,29 @@ def _read_size(node: Node) -> int | None:
     return size
 
 
+def _read_zone(node: Node) -> str:
+    name = convert(str, node)
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name):
+        fail(node, f"{name!r} is no time zone", hint="for example 'Europe/Berlin'")
+    # Where this computer has no table of zones, the host's own has the word.
+    zones = zoneinfo.available_timezones() if not _known_zone(name) else frozenset({name})
+    if zones and name not in zones:
+        guess = near(name, sorted(zones))
+        hint = f"did you mean {guess!r}?" if guess else "for example 'Europe/Berlin'"
+        fail(node, f"there is no time zone {name!r}", hint=hint)
+    return str(name)
+
+
+def _known_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (OSError, ValueError):
+        return False
+    except zoneinfo.ZoneInfoNotFoundError:
+        return False
+    return True
+
+
 def _read_sysctl(node: Node) -> Mapping[str, str]:
     values = convert(Mapping[str, str | int], node)
     for name, entry in node.items():
@@ -41,48 +67,16 @@ def _read_sysctl(node: Node) -> Mapping[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def _read_mode(node: Node) -> int:
-    # YAML 1.1 reads 0644 as an octal number already; "0644" and 0o644 are its text.
-    text = (node.raw or str(node.value)).removeprefix("0o")
-    if not re.fullmatch(r"[0-7]{3,4}", text):
-        fail(node, f"{text!r} is no file mode", hint='for example "0644"')
-    return int(text, 8)
-
-
-def _absolute(node: Node) -> str:
-    text = convert(str, node)
-    path = PurePosixPath(text)
-    if not path.is_absolute() or ".." in path.parts or text.endswith("/") or re.search(r"[\n\0]", text):
-        fail(node, f"{text!r} is no absolute path of a file")
-    return str(path)
-
-
-@dataclass(frozen=True)
-class ExtraFile:
-    """A file of the user's own."""
-
-    path: str = setting(help="Where it goes.", parse=_absolute, example="/etc/motd")
-    content: str = setting(help="Its text.")
-    mode: int = setting(0o644, parse=_read_mode, help="Its mode.", schema={"type": ["string", "integer"]})
-    owner: str = setting("root", pattern=NAME, help="Its owner.")
-    group: str = setting("root", pattern=NAME, help="Its group.")
-
-
-def _read_files(node: Node) -> tuple[ExtraFile, ...]:
-    files = convert(tuple[ExtraFile, ...], node)
-    assert isinstance(files, tuple)
-    seen: set[str] = set()
-    for item, element in zip(files, node.elements(), strict=True):
-        if item.path in seen:
-            fail(element, f"the file {item.path} stands twice", hint="keep one of them")
-        seen.add(item.path)
-    return files
-
-
 @dataclass(frozen=True)
 class Machine:
     """What is particular to one host: it goes into that host's seed."""
 
+    hostname: str | None = setting(
+        None,
+        pattern=HOSTNAME,
+        help="Its name. A seed takes the name it is made for; an existing server keeps its own.",
+        example="web-1",
+    )
     fqdn: str | None = setting(None, pattern=HOSTNAME, help="Full name, if it is more than the host's.")
     network: Network | None = setting(None, help="Addresses; without it the image's default (DHCP).")
 
@@ -97,8 +91,19 @@ class HostProfile:
         parse=read_users,
         schema={"type": ["array", "object"]},
     )
+    groups: tuple[str, ...] = setting(
+        (),
+        parse=read_groups,
+        help="Groups that are made where they are missing, for users' `groups` and for files.",
+        schema={"type": "array", "items": {"type": "string"}},
+        example=["audit"],
+    )
     timezone: str = setting(
-        "Etc/UTC", pattern=r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", help="Time zone.", example="Europe/Berlin"
+        "Etc/UTC",
+        parse=_read_zone,
+        help="Time zone.",
+        schema={"type": "string"},
+        example="Europe/Berlin",
     )
     locale: str = setting(
         "C.UTF-8", pattern=r"[A-Za-z_]+(?:\.UTF-8)(?:@\w+)?", help="Locale.", example="en_GB.UTF-8"
@@ -125,7 +130,7 @@ class HostProfile:
     updates: Updates = setting(Updates(), help="Unattended updates.")
     docker: Docker = setting(Docker(), help="The Docker Engine.")
     proxy: Proxy = setting(Proxy(), help="The proxy.")
-    files: tuple[ExtraFile, ...] = setting((), parse=_read_files, help="Further files.")
+    files: tuple[ExtraFile, ...] = setting((), parse=read_files, help="Further files.")
     commands: tuple[str, ...] = setting(
         (), help="Shell commands, each run once on a host as root, after everything else."
     )
@@ -133,24 +138,48 @@ class HostProfile:
         factory=dict, help="What is particular to one host, by its name."
     )
 
+    # Not of the file: which host this is about, and where some values stand (`packages[0]`, `commands[2]`).
+    hostname: str = ""
+    fqdn: str = ""
+    places: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
+
+    def for_host(self, name: str) -> HostProfile:
+        """The profile of one host: with the name that `machines` gives it, if it gives one."""
+        machine = self.machine(name)
+        return replace(self, hostname=machine.hostname or "", fqdn=machine.fqdn or "")
+
     def machine(self, name: str) -> Machine:
         """The settings of one host; the defaults where the file has none."""
         return self.machines.get(name, Machine())
 
 
-def parse_profile(text: str, name: str = "config/host.yml") -> HostProfile:
-    """The profile in a YAML text; ConfigError with line and key at the first mistake."""
-    return _read(yamlfile.parse(text, name))
+def parse_profile(text: str, name: str = "config/host.yml", *, root: Path | None = None) -> HostProfile:
+    """The profile in a YAML text; ConfigError with line and key at the first mistake.
+
+    `root` is the project's directory, where files that the profile names are read.
+    """
+    return _read(yamlfile.parse(text, name), root)
 
 
 def load_profile(path: Path, *, name: str | None = None) -> HostProfile:
     """The profile in a file; `name` is how errors call it."""
-    return _read(yamlfile.load(path, name=name))
+    # config/host.yml: its paths begin where the project does.
+    return _read(yamlfile.load(path, name=name), path.absolute().parent.parent)
 
 
-def _read(node: Node) -> HostProfile:
+def _read(node: Node, root: Path | None) -> HostProfile:
     profile = read(HostProfile, node, extensions=True)
     for name, entry in (node.get("machines") or Node({}, node.where)).items():
         if not re.fullmatch(HOSTNAME, name):
             fail(entry.key_where or entry, f"{name!r} is no host name")
-    return profile
+    files, sources = fill(profile.files, node.get("files"), root)
+    return replace(profile, files=files, places={**dict(_places(node)), **sources})
+
+
+def _places(node: Node) -> Iterator[tuple[str, Location]]:
+    for key in ("packages", "commands", "files"):
+        for index, item in enumerate((node.get(key) or node).elements()):
+            text = item.get("content") or item
+            # A block scalar begins on the line below its mark.
+            shift = 1 if "\n" in text.raw else 0
+            yield f"{key}[{index}]", replace(text.where, line=text.where.line + shift)

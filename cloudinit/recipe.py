@@ -68,5 +68,5 @@ def make_recipe(profile: HostProfile) -> Recipe:
         tuple(steps),
         tuple(dict.fromkeys(packages)),
         MappingProxyType(docker.SUITE_PACKAGES),
-        users.secrets(profile),
+        (*users.secrets(profile), *extras.secrets(profile)),
     )

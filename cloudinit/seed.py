@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cloudinit.cloudconfig import recipe_config, render, users_of
 from cloudinit.hostkeys import HostKey
 from cloudinit.network import Network
+from cloudinit.ownparts import OwnPart
 from cloudinit.profile import HOSTNAME
 from cloudinit.recipe import Recipe
 from cloudinit.users import User
@@ -37,6 +38,12 @@ class Seed:
     fqdn: str = ""
     recipe: Recipe | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    network_version: Literal[1, 2] = 2
+    network_text: str = ""
+    """A network-config of the user's own, as it stands, in place of `network`."""
+    parts: tuple[OwnPart, ...] = ()
+    """The user's own files; each cloud-config among them is joined with the seed's."""
+    vendor: OwnPart | None = None
 
     def __post_init__(self) -> None:
         for name in (self.hostname, *([self.fqdn] if self.fqdn else []), *self.hosts):
@@ -45,6 +52,11 @@ class Seed:
                     f"{name!r} is no host name",
                     hint="lower case letters, digits, - and dots; for example web-1",
                 )
+        if self.network is not None and self.network_text:
+            raise InputError(
+                f"{self.hostname} would have two network-configs",
+                hint="leave out --network-config, or machines.NAME.network in config/host.yml",
+            )
         for name, address in self.hosts.items():
             try:
                 ipaddress.ip_address(address)
@@ -81,12 +93,19 @@ def render_seed(seed: Seed, *, allow_secrets: bool = False) -> SeedFiles:
     if not allow_secrets:
         _refuse_secrets(seed)
     user_data = render(_user_data(seed))
-    network = None if seed.network is None else dump(seed.network.v2())
-    content = json.dumps([user_data, network, seed.hostname, seed.fqdn]).encode()
+    network = _network(seed)
+    own = [part.text for part in (*seed.parts, *([seed.vendor] if seed.vendor else []))]
+    content = json.dumps([user_data, network, seed.hostname, seed.fqdn, *own]).encode()
     instance = seed.instance_id or f"freehold-{hashlib.sha256(content).hexdigest()[:16]}"
     meta = {"instance-id": instance, "local-hostname": seed.hostname}
     # cloud-init warns about a missing vendor-data, and reads an empty one quietly.
-    return SeedFiles(user_data, dump(meta), "", network)
+    return SeedFiles(user_data, dump(meta), seed.vendor.text if seed.vendor else "", network)
+
+
+def _network(seed: Seed) -> str | None:
+    if seed.network_text or seed.network is None:
+        return seed.network_text or None
+    return dump(seed.network.v1() if seed.network_version == 1 else seed.network.v2())
 
 
 def _refuse_secrets(seed: Seed) -> None:
@@ -95,6 +114,8 @@ def _refuse_secrets(seed: Seed) -> None:
         found.append("private SSH host keys")
     found += [f"the password hash of {user.name}" for user in seed.users if user.password is not None]
     found += [] if seed.recipe is None else [item for item in seed.recipe.secrets if item not in found]
+    own = (*seed.parts, *([seed.vendor] if seed.vendor else []))
+    found += [str(leak) for part in own for leak in part.leaks]
     if found:
         raise InputError(
             f"the seed of {seed.hostname} would carry secrets: {', '.join(found)}",
@@ -123,7 +144,7 @@ def _user_data(seed: Seed) -> dict[str, Any]:
         # cloud-init's own management of the file would write it anew afterwards.
         config["manage_etc_hosts"] = False
         parts.insert(0, {"write_files": [{"path": "/etc/hosts", "content": hosts, "append": True}]})
-    for part in [*parts, dict(seed.extra)]:
+    for part in [*parts, dict(seed.extra), *(dict(own.config) for own in seed.parts)]:
         _merge(config, part)
     return config
 

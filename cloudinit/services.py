@@ -19,16 +19,86 @@ APP_DYNAMIC = ipaddress.IPv4Network("172.30.128.0/17")
 DOCKER0 = ipaddress.IPv4Interface("172.17.0.1/16")
 
 
+_Source = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _read_source(text: str, node: Node) -> _Source:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as exc:
+        fail(node, str(exc), hint="write a network such as 198.51.100.0/24 or 2001:db8::/32")
+
+
+def _read_sources(node: Node) -> tuple[_Source, ...]:
+    nodes = node.elements() if node.kind == "list" else (node,)
+    return tuple(_read_source(convert(str, item), item) for item in nodes)
+
+
+# What the profile itself says about sshd, or what would open a door that it shuts.
+_OWN_SSH = {
+    "port": "say it with port",
+    "permitrootlogin": "say it with root",
+    "maxsessions": "say it with max_sessions",
+    "maxstartups": "say it with max_sessions",
+    "passwordauthentication": "passwords are never taken; leave it out",
+    "kbdinteractiveauthentication": "passwords are never taken; leave it out",
+    "challengeresponseauthentication": "passwords are never taken; leave it out",
+    "permitemptypasswords": "passwords are never taken; leave it out",
+    "pubkeyauthentication": "keys are the only way in; leave it out",
+    "authorizedkeysfile": "users' keys are in ~/.ssh/authorized_keys; leave it out",
+    "usepam": "Debian's sshd needs PAM; leave it out",
+    "include": "leave it out",
+    "match": "write a file of your own below /etc/ssh/sshd_config.d with files:",
+}
+
+
+def _read_ssh_options(node: Node) -> Mapping[str, str]:
+    values = {name: _ssh_value(entry) for name, entry in convert(Mapping[str, Node], node).items()}
+    seen: set[str] = set()
+    for name, entry in node.items():
+        at = entry.key_where or entry
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]+", name):
+            fail(at, f"{name!r} is no setting of sshd", hint="for example AllowTcpForwarding")
+        if name.lower() in _OWN_SSH:
+            fail(at, f"the setting {name!r} is Freehold's own", hint=_OWN_SSH[name.lower()])
+        if name.lower() in seen:
+            fail(at, f"the setting {name!r} stands twice", hint="sshd does not tell capitals apart")
+        seen.add(name.lower())
+    return values
+
+
+def _ssh_value(node: Node) -> str:
+    # sshd says yes and no; YAML 1.1 makes true and false of them.
+    text = ("yes" if node.value else "no") if node.kind == "bool" else str(convert(str | int, node)).strip()
+    if not text or re.search(r"[\n\r#]", text):
+        fail(node, "a setting of sshd is one line, without a comment")
+    return text
+
+
 @dataclass(frozen=True)
 class Ssh:
     """sshd: keys only, and nothing that a deploy does not need."""
 
     port: int = setting(22, minimum=1, maximum=65535, help="TCP port of sshd.")
+    allow: tuple[_Source, ...] = setting(
+        (),
+        parse=_read_sources,
+        help="Networks that SSH is open to; everybody where empty.",
+        schema={"type": ["array", "string"], "items": {"type": "string"}},
+        example=["198.51.100.0/24"],
+    )
     root: bool = setting(
         True, help="Whether root may log in, with a key; false once every tool has its user."
     )
     max_sessions: int = setting(
         50, minimum=2, maximum=1000, help="Sessions over one connection, and connections that are logging in."
+    )
+    options: Mapping[str, str] = setting(
+        factory=dict,
+        parse=_read_ssh_options,
+        help="More settings, as sshd_config(5) names them.",
+        schema={"type": "object"},
+        example={"AllowTcpForwarding": "no"},
     )
 
 
@@ -39,7 +109,7 @@ class PortRule:
     first: int
     last: int
     protocol: Literal["tcp", "udp"] = "tcp"
-    source: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
+    source: _Source | None = None
 
     @property
     def ports(self) -> str:
@@ -63,12 +133,7 @@ def _read_port(node: Node) -> PortRule:
     last = int(found.group(2) or first)
     if not 1 <= first <= last <= 65535:
         fail(node, f"{text!r} is no port between 1 and 65535", hint=form)
-    source = None
-    if found.group(4):
-        try:
-            source = ipaddress.ip_network(found.group(4))
-        except ValueError as exc:
-            fail(node, str(exc), hint="write a network such as 198.51.100.0/24 or 2001:db8::/32")
+    source = _read_source(found.group(4), node) if found.group(4) else None
     return PortRule(first, last, "udp" if found.group(3) == "udp" else "tcp", source)
 
 
@@ -172,12 +237,30 @@ class Proxy:
     )
     acme_ca: str | None = setting(
         None,
-        pattern=r"https://[^\s{}\"]+",
-        help="Directory of another ACME certificate authority.",
+        pattern=r"internal|https://[^\s{}\"]+",
+        help="Directory of another ACME certificate authority; `internal`: the host signs by itself.",
         example="https://acme-staging-v02.api.letsencrypt.org/directory",
     )
     grace_seconds: int = setting(
         30, minimum=1, maximum=3600, help="How long running requests may take while the proxy restarts."
+    )
+    http_port: int = setting(80, minimum=1, maximum=65535, help="Port for HTTP.")
+    https_port: int = setting(443, minimum=1, maximum=65535, help="Port for HTTPS, TCP and UDP.")
+    bind_ips: tuple[str, ...] = setting(
+        (),
+        pattern=r"[0-9.]+|\[?[0-9a-fA-F:.]+\]?",
+        help="Listen on these addresses only.",
+        example="203.0.113.7",
+    )
+    publish: bool = setting(
+        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
+    )
+    metrics_port: int | None = setting(
+        None, minimum=1, maximum=65535, help="Port for Prometheus metrics, for the host and its containers."
+    )
+    debug: bool = setting(False, help="Log more.")
+    log_max_size: str = setting(
+        "10m", pattern=r"\d+[kmg]?", help="Size at which the log file is rotated.", example="10m"
     )
 
 

@@ -78,6 +78,24 @@ def read_users(node: Node) -> tuple[User, ...]:
     return users
 
 
+def read_groups(node: Node) -> tuple[str, ...]:
+    """Read `groups:`, a list of names that are no group of the system's."""
+    names = convert(tuple[str, ...], node)
+    assert isinstance(names, tuple)
+    for index, (name, item) in enumerate(zip(names, node.elements(), strict=True)):
+        if not re.fullmatch(NAME, name):
+            fail(
+                item,
+                f"the system forbids the group name {name!r}",
+                hint="lower case letters, digits, - and _",
+            )
+        if name in RESERVED:
+            fail(item, f"the group {name!r} belongs to the system", hint="leave it out; it is there")
+        if name in names[:index]:
+            fail(item, f"the group {name!r} stands twice", hint="keep one of them")
+    return names
+
+
 def _read_user(node: Node) -> User:
     return User(_read_name(node)) if node.kind == "str" else read(User, node)
 
@@ -111,6 +129,14 @@ def _check_name(name: str, node: Node) -> str:
     return name
 
 
+def _check_cost(text: str, node: Node) -> None:
+    # crypt(5): SHA has 5,000 rounds unless it says otherwise; bcrypt's number is a power of two.
+    rounds = re.match(r"\$[56]\$rounds=(\d+)\$", text)
+    bcrypt = re.match(r"\$2[by]\$(\d\d)\$", text)
+    if (rounds and int(rounds.group(1)) < 5000) or (bcrypt and int(bcrypt.group(1)) < 10):
+        fail(node, "the hash of this password is guessed too fast", hint="make one with `openssl passwd -6`")
+
+
 def _read_password(node: Node) -> Secret:
     text = convert(str, node)
     if text.startswith(WEAK_HASHES):
@@ -118,6 +144,7 @@ def _read_password(node: Node) -> Secret:
     if text.startswith(STRONG_HASHES) and text.count("$") >= 3 and len(text) >= 40:
         if re.search(r"[\s:]", text):
             fail(node, "a password hash holds no blanks and no colon")
+        _check_cost(text, node)
     else:
         fail(
             node,

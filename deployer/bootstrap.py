@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import shlex
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from cloudinit.profile import HostProfile
-from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, local_caddy
+from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
 from cloudinit.script import as_script
+from deployer.become import Become, Way
 from deployer.remote import Remote
 from deployer.report import text_error
 from deployer.script import ScriptResult
 from freehold.board import Progress
-from freehold.errors import HostError
+from freehold.errors import ConfigError, HostError, InputError
 
 QUESTION = f"""\
-id -u
+echo "${{SSH_CONNECTION:-none}}"
 uname -m
 {{ {BINARY} version || echo none; }} 2>/dev/null | head -n 1
-[ "$(id -u)" = 0 ] || sudo -n true && echo root
+. /etc/os-release && echo "$PRETTY_NAME"
+if [ "$(id -u)" = 0 ]; then echo root
+elif ! command -v sudo >/dev/null; then echo none
+elif sudo -n true 2>/dev/null; then echo sudo
+else echo password
+fi
 """
 TIMEOUT = 1800.0
+
+# The lists of a fresh image are missing or old: what they do not name is looked up once more.
+_UNKNOWN = """\
+missing() {
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}' -- "$package" 2>/dev/null | grep -qx installed ||
+            apt-cache show --no-all-versions -- "$package" >/dev/null 2>&1 || echo "$package"
+    done
+}
+[ -z "$(missing "$@")" ] || apt-get -q -o DPkg::Lock::Timeout=300 update >&2
+missing "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A host before the recipe: its machine (`x86_64`), proxy, system, and how one becomes root on it.
+
+    `client` is the address that we come from, as the host sees it, and `port` the one that we came to;
+    empty and 0 where the host does not say.
+    """
+
+    client: str
+    port: int
+    machine: str
+    caddy: str
+    system: str
+    way: Way
 
 
 @dataclass(frozen=True)
@@ -37,33 +73,75 @@ class Bootstrapped:
     result: ScriptResult
 
 
-def bootstrap(remote: Remote, profile: HostProfile, progress: Progress) -> Bootstrapped:
-    """Run the recipe of a profile on a host; a second run changes nothing."""
-    answer = remote.exec(shlex.join(["bash", "-c", QUESTION]), timeout=120)
-    lines = answer.stdout.split("\n")
-    if len(lines) < 4 or lines[3].strip() != "root":
+def look(remote: Remote) -> Look:
+    """Ask a host what it is; HostError where it does not answer as a Debian would."""
+    answer = remote.exec(shlex.join(["sh", "-c", QUESTION]), timeout=120)
+    lines = [line.strip() for line in answer.stdout.splitlines()]
+    if len(lines) != 5 or lines[4] not in ("root", "sudo", "password", "none"):
         raise HostError(
-            "neither root nor a user who may use sudo without a password",
+            "the host does not answer as a Debian server would",
             host=remote.name,
             step="bootstrap",
-            hint="set `ssh.user` to root, or give the user NOPASSWD in sudoers",
-            details=(answer.stderr.strip(),) if answer.stderr.strip() else (),
+            hint="Debian 12 and 13 and their derivatives are supported",
+            details=[*lines[-5:], *answer.stderr.splitlines()[-5:]],
         )
-    sudo = "" if lines[0].strip() == "0" else "sudo -n "
-    if profile.proxy.enabled and _older(lines[2]) and lines[1].strip() == platform.machine():
+    client, _, _, port = lines[0].split() if lines[0].count(" ") == 3 else ("", "", "", "0")
+    return Look(client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]))
+
+
+def keep_the_door(found: Look, profile: HostProfile, host: str) -> None:
+    """InputError where `ssh.allow` would shut out the very computer that says it."""
+    allow = profile.ssh.allow
+    if not allow or not profile.firewall.enabled or not found.client:
+        return
+    client = ipaddress.ip_address(found.client.partition("%")[0])
+    if not any(client in network for network in allow):
+        raise InputError(
+            f"{host} sees this computer as {client}, which ssh.allow in config/host.yml shuts out",
+            hint=f"add {client}, or the network of the host that you come through; nothing was changed",
+        )
+
+
+def bootstrap(
+    remote: Remote,
+    profile: HostProfile,
+    progress: Progress,
+    found: Look,
+    become: Become,
+    *,
+    upgrade: bool = False,
+) -> Bootstrapped:
+    """Run the recipe of a profile on a host; a second run changes nothing.
+
+    The proxy's program is sent where the host has none or one that is too old; with `upgrade` also
+    where it has another version than this installation carries.
+    """
+    wanted = _older(found.caddy) or (upgrade and not found.caddy.startswith(f"v{VERSION} "))
+    if upgrade and found.machine != platform.machine():
+        raise HostError(
+            f"this machine carries the proxy for {platform.machine()}, the host is {found.machine}",
+            host=remote.name,
+            step="upgrade",
+            hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
+        )
+    keep_the_door(found, profile, remote.name)
+    if profile.packages:
+        progress.update(remote.name, "looking packages up")
+        _check_packages(remote, profile, found, become)
+    if profile.proxy.enabled and wanted and found.machine == platform.machine():
         progress.update(remote.name, "sending the proxy's program")
         folder = shlex.quote(str(Path(UPLOAD_PATH).parent))
         receive = (
             f"mkdir -p {folder} && gzip -dc >{UPLOAD_PATH}.part && mv -f {UPLOAD_PATH}.part {UPLOAD_PATH}"
         )
-        status, output = remote.feed(f"{sudo}sh -c {shlex.quote(receive)}", _gzipped(local_caddy()))
+        command = become.command(f"sh -c {shlex.quote(receive)}")
+        status, output = remote.feed(command, _gzipped(local_caddy(), become.head.encode()))
         if status != 0:
             raise HostError("the proxy's program could not be written", host=remote.name, details=[output])
-    script = as_script(make_recipe(profile), offline=False)
     changed: list[str] = []
     result = remote.run_text(
-        script,
-        command=f"{sudo}bash -s",
+        become.head + as_script(make_recipe(profile), offline=False),
+        command=become.command("bash -s"),
         timeout=TIMEOUT,
         on_event=lambda event: (
             progress.update(remote.name, event.step)
@@ -78,6 +156,23 @@ def bootstrap(remote: Remote, profile: HostProfile, progress: Progress) -> Boots
     return Bootstrapped(remote.name, tuple(changed), result)
 
 
+def _check_packages(remote: Remote, profile: HostProfile, found: Look, become: Become) -> None:
+    """ConfigError at the line of a package that the host's distribution does not have."""
+    answer = remote.exec(
+        become.command(shlex.join(["sh", "-c", _UNKNOWN, "packages", *profile.packages])),
+        stdin=become.head.encode() or None,
+        timeout=600,
+    )
+    for index, name in enumerate(profile.packages):
+        if name in answer.stdout.split():
+            raise ConfigError(
+                f"{found.system} on {remote.name} has no package {name!r}",
+                where=profile.places.get(f"packages[{index}]"),
+                hint="`apt-cache search WORD` on the host finds the name; nothing was changed",
+                details=answer.stderr.splitlines()[-5:],
+            )
+
+
 def _older(version: str) -> bool:
     numbers = version.strip().removeprefix("v").split()[0].split(".")[:2] if version.strip() else []
     try:
@@ -86,7 +181,9 @@ def _older(version: str) -> bool:
         return True
 
 
-def _gzipped(path: Path) -> Iterator[bytes]:
+def _gzipped(path: Path, head: bytes) -> Iterator[bytes]:
+    if head:
+        yield head
     packer = zlib.compressobj(1, wbits=31)
     with path.open("rb") as stream:
         while data := stream.read(1 << 18):

@@ -7,10 +7,13 @@ unknown or changed key ends the connection with its fingerprint and the way to a
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import shlex
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,13 @@ import paramiko
 from fabric import Config, Connection
 
 from deployer.endpoint import Endpoint
-from freehold.errors import ConnectError, HostKeyError
+from freehold.errors import ConfigError, ConnectError, HostKeyError
+from freehold.secret import Secret
 
 CONNECT_TIMEOUT = 15
 HANDSHAKE_TIMEOUT = 30
 CONNECT_TRIES = 3
+KINDS: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
 class _Strict(paramiko.MissingHostKeyPolicy):
@@ -38,14 +43,20 @@ class _Strict(paramiko.MissingHostKeyPolicy):
             f"its host key is not known ({key.get_name()} {key.fingerprint})",
             host=self.endpoint.name,
             step="connect",
-            hint=f"compare this fingerprint with the host's own, then: {scan} >> ~/.ssh/known_hosts",
+            hint=f"compare this fingerprint with the host's own, then accept it with "
+            f"`freehold server trust {self.endpoint.name}` (or: {scan} >> ~/.ssh/known_hosts)",
         )
 
 
 def open_connection(end: Endpoint) -> Connection:
-    """Connect; raise ConnectError or HostKeyError. A refused connection is tried again."""
-    for attempt in range(1, CONNECT_TRIES + 1):
-        connection = _build(end)
+    """Connect; raise ConnectError or HostKeyError.
+
+    A refused connection is tried again, and so is a name that was not found; nothing else ever is.
+    """
+    keys: list[paramiko.PKey | None] = [private_key(data) for data in end.key_data] or [None]
+    attempt = lookups = 0
+    while True:
+        connection = build(end, keys[0])
         try:
             connection.open()
             return connection
@@ -62,6 +73,9 @@ def open_connection(end: Endpoint) -> Connection:
                 f"ssh-keygen -R {shlex.quote(end.address)}",
             ) from exc
         except paramiko.AuthenticationException as exc:
+            if keys[1:]:
+                del keys[0]
+                continue
             raise ConnectError(
                 f"it lets nobody in as {connection.user!r} with the keys at hand ({exc})",
                 host=end.name,
@@ -69,19 +83,49 @@ def open_connection(end: Endpoint) -> Connection:
                 hint="set `ssh.user` and `ssh.keys`, or load the key into the agent (ssh-add)",
             ) from exc
         except (OSError, paramiko.SSHException, EOFError) as exc:
+            if isinstance(exc, socket.gaierror) and lookups < end.dns_retries:
+                lookups += 1
+                time.sleep(0.1 * 2**lookups)
+                continue
+            attempt += 1
             # A second try is for a host that says no for a moment, not for one that says nothing.
             if attempt == CONNECT_TRIES or isinstance(exc, socket.gaierror | TimeoutError):
                 raise ConnectError(
-                    f"no SSH connection to {connection.host}:{connection.port}: {_reason(exc)}",
+                    f"no SSH connection to {connection.host}:{connection.port}: {reason(exc)}",
                     host=end.name,
                     step="connect",
                     hint="check that the host is up, its name resolves, and its firewall admits SSH",
                 ) from exc
             time.sleep(0.5 * attempt)
-    raise AssertionError("unreachable")
 
 
-def _build(end: Endpoint) -> Connection:
+def private_key(data: Secret) -> paramiko.PKey:
+    """A private key out of its PEM text; ConfigError where it is none."""
+    for kind in KINDS:
+        with contextlib.suppress(paramiko.SSHException, ValueError, IndexError):
+            # What a template or a dotenv file made of it may lack its last line end.
+            return kind.from_private_key(io.StringIO(data.reveal().strip() + "\n"))
+    raise ConfigError(
+        "a key of ssh.key_data is no private key in PEM form, or is protected by a passphrase",
+        hint="it begins with -----BEGIN; keys with a passphrase belong into the agent (ssh-add)",
+    )
+
+
+def log_protocol(level: str, sink: Callable[[str], None]) -> None:
+    """Let the SSH protocol's own messages of a level (`ssh.log_level`) and above be heard."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sink(f"ssh: {record.getMessage()}")
+
+    logger = logging.getLogger("paramiko")
+    logger.handlers = [Handler()]
+    logger.propagate = False
+    logger.setLevel({"warn": "WARNING", "fatal": "CRITICAL"}.get(level, level.upper()))
+
+
+def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
+    """A connection that is not open yet, host keys checked at every hop."""
     config = Config() if end.config_files is None else Config(ssh_config=_ssh_config(end.config_files))
     arguments: dict[str, Any] = {
         "banner_timeout": HANDSHAKE_TIMEOUT,
@@ -90,13 +134,15 @@ def _build(end: Endpoint) -> Connection:
         "allow_agent": not end.keys_only,
     }
     if end.keys:
-        arguments["key_filename"] = [str(Path(key).expanduser()) for key in end.keys]
+        arguments["key_filename"] = [str(Path(name).expanduser()) for name in end.keys]
+    if key is not None:
+        arguments["pkey"] = key
     connection = Connection(
         end.address,
         user=end.user,
         port=end.port,
         config=config,
-        gateway=end.proxy_command or (Connection(end.jump, config=config) if end.jump else None),
+        gateway=end.proxy_command or (_jump(end.jump, config, arguments) if end.jump else None),
         connect_timeout=CONNECT_TIMEOUT,
         connect_kwargs=arguments,
     )
@@ -104,14 +150,25 @@ def _build(end: Endpoint) -> Connection:
     while isinstance(hop, Connection):
         # Fabric accepts any unknown key; a jump host deserves the same care as the host behind it.
         hop.client.set_missing_host_key_policy(_Strict(end))
-        for path in _known_hosts(end, hop.ssh_config):
+        for path in known_hosts(end, hop.ssh_config):
             with contextlib.suppress(OSError):
                 hop.client.load_system_host_keys(str(path))
         hop = hop.gateway
     return connection
 
 
-def _known_hosts(end: Endpoint, ssh_config: dict[str, Any]) -> list[Path]:
+def _jump(name: str, config: Config, arguments: dict[str, Any]) -> Connection:
+    """The jump host, with the same keys; as root where neither its name nor ~/.ssh/config says who."""
+    hop = Connection(name, config=config, connect_timeout=CONNECT_TIMEOUT, connect_kwargs=dict(arguments))
+    if "@" in name or "user" in hop.ssh_config:
+        return hop
+    return Connection(
+        f"root@{name}", config=config, connect_timeout=CONNECT_TIMEOUT, connect_kwargs=dict(arguments)
+    )
+
+
+def known_hosts(end: Endpoint, ssh_config: dict[str, Any]) -> list[Path]:
+    """The files whose word on host keys counts, the user's own first."""
     if end.only_known:
         return list(end.known_hosts)
     named = str(ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")).split()
@@ -122,9 +179,10 @@ def _known_hosts(end: Endpoint, ssh_config: dict[str, Any]) -> list[Path]:
     ]
 
 
-def _reason(exc: BaseException) -> str:
+def reason(exc: BaseException) -> str:
+    """Why no connection came about, in a few words."""
     if isinstance(exc, paramiko.ssh_exception.NoValidConnectionsError):
-        return "; ".join(sorted({_reason(inner) for inner in exc.errors.values()}))
+        return "; ".join(sorted({reason(inner) for inner in exc.errors.values()}))
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)
     if isinstance(exc, TimeoutError):

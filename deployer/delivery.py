@@ -13,6 +13,7 @@ from deployer.remote import Remote
 from deployer.rollout import Delivery
 from deployer.transfer import LayerStore, LocalImage, Outcome, StreamResult, Transfer, parse_facts
 from freehold.console import Console, size
+from freehold.errors import HostError
 from freehold.paths import cache_dir
 from freehold.process import Runner
 
@@ -74,3 +75,18 @@ def over_ssh(
 
         fleet.each(wanted, send).all()
     return Delivery(image.reference, retag)
+
+
+def check_space(facts: Mapping[str, HostFacts], images: Iterable[LocalImage]) -> None:
+    """HostError where a host has not the room for an image that it is about to pull."""
+    for image in images:
+        for host, known in facts.items():
+            found = parse_facts(known.images)
+            lacks = image.arch == found.arch and image.id not in found.images
+            if lacks and found.free is not None and image.size > found.free:
+                raise HostError(
+                    f"the image needs {size(image.size)}, the disk has {size(found.free)} free",
+                    host=host,
+                    step="pull",
+                    hint="`freehold prune all` removes old images",
+                )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.config import DeployConfig, Ssh
+from freehold.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,14 @@ class Endpoint:
     proxy_command: str | None = None
     config_files: tuple[str, ...] | None = None
     """None: the user's own ~/.ssh/config; empty: none."""
+    key_data: tuple[Secret, ...] = ()
+    """Private keys themselves, in PEM form."""
+    forward_agent: bool = False
+    dns_retries: int = 0
 
 
-def endpoint(host: str, ssh: Ssh) -> Endpoint:
-    """The endpoint of a host of `deploy.yml`."""
+def endpoint(host: str, ssh: Ssh, *, key_data: tuple[Secret, ...] = (), dns_retries: int = 0) -> Endpoint:
+    """The endpoint of a host of `deploy.yml`; `key_data` are the keys that `ssh.key_data` names."""
     files: tuple[str, ...] | None = None
     if ssh.config is False:
         files = ()
@@ -50,9 +55,24 @@ def endpoint(host: str, ssh: Ssh) -> Endpoint:
         jump=ssh.proxy,
         proxy_command=ssh.proxy_command,
         config_files=files,
+        key_data=key_data,
+        forward_agent=ssh.forward_agent,
+        dns_retries=dns_retries,
     )
 
 
 def endpoints(config: DeployConfig) -> dict[str, Endpoint]:
     """The endpoint of every host by its name."""
-    return {host: endpoint(host, config.ssh) for host in config.hosts}
+    keys = tuple(_key(config, entry) for entry in config.ssh.key_data)
+    retries = config.sshkit.dns_retries
+    return {host: endpoint(host, config.ssh, key_data=keys, dns_retries=retries) for host in config.all_hosts}
+
+
+def _key(config: DeployConfig, entry: str) -> Secret:
+    """The key that a name stands for; Kamal also lets the key itself stand in the file."""
+    from deployer.connect import private_key
+
+    inline = entry.startswith("-----BEGIN")
+    found = Secret(entry) if inline else config.secret(entry, wanted_by=f"{config.file} ssh.key_data")
+    private_key(found)  # before anything is contacted
+    return found

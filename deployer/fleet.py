@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from deployer.config import Sshkit
 from deployer.endpoint import Endpoint
-from deployer.remote import Remote
+from deployer.remote import Remote, Stopped
 from deployer.script import Script, ScriptResult
 from freehold.console import Console
 from freehold.errors import FreeholdError
@@ -36,11 +37,24 @@ class Answers(Generic[T]):
 class Fleet:
     """The hosts of a configuration. Leaving the block closes every connection."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], console: Console) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], console: Console, bounds: Sshkit | None = None
+    ) -> None:
+        bounds = bounds or Sshkit()
+        starts = threading.BoundedSemaphore(bounds.max_concurrent_starts)
         self.console = console
         self.cancelled = threading.Event()
+        self.lock_lost = threading.Event()
+        """Set when the deploy lock is held no longer; `run(watched=True)` then stops."""
+        self.lock_host = ""
         self.remotes = {
-            name: Remote(endpoint, debug=console.detail, cancelled=self.cancelled)
+            name: Remote(
+                endpoint,
+                debug=console.detail,
+                cancelled=self.cancelled,
+                starts=starts,
+                idle=bounds.pool_idle_timeout,
+            )
             for name, endpoint in endpoints.items()
         }
 
@@ -61,10 +75,13 @@ class Fleet:
         """SSH exec requests so far, by host."""
         return {name: remote.execs for name, remote in self.remotes.items()}
 
-    def each(self, hosts: Iterable[str], work: Callable[[str], T]) -> Answers[T]:
+    def each(
+        self, hosts: Iterable[str], work: Callable[[str], T], *, stop: Callable[[], bool] = lambda: False
+    ) -> Answers[T]:
         """Call `work(host)` for every host at once and wait for all.
 
-        Ctrl-C and SIGTERM end the waiting: running scripts are cut off, then the signal goes on.
+        Once `stop()` says so, scripts that still run are cut off; their hosts answer `Stopped`. Ctrl-C and
+        SIGTERM end the waiting: running scripts are cut off, then the signal goes on.
         """
         names = list(hosts)
         values: dict[str, T] = {}
@@ -86,6 +103,9 @@ class Fleet:
                         raise error
                     else:
                         values[futures[future]] = future.result()
+                if pending and not self.cancelled.is_set() and stop():
+                    self.cancelled.set()
+            self.cancelled.clear()
         except BaseException:
             self.cancelled.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -103,8 +123,19 @@ class Fleet:
         title: str,
         *,
         timeout: float,
+        together: bool = False,
+        watched: bool = False,
     ) -> Answers[ScriptResult]:
-        """Run one script per host at once, with a line of progress each; failed steps are results."""
+        """Run one script per host at once, with a line of progress each; failed steps are results.
+
+        `together`: when one host fails, the others are stopped, as nothing will come of theirs.
+        `watched`: all are stopped when the deploy lock is lost.
+        """
+        failed_one = threading.Event()
+
+        def stop() -> bool:
+            return (together and failed_one.is_set()) or (watched and self.lock_lost.is_set())
+
         with self.console.board(title, list(scripts)) as board:
 
             def work(host: str) -> ScriptResult:
@@ -118,20 +149,27 @@ class Fleet:
                         ),
                         on_line=lambda step, line: self._line(host, step, line),
                     )
+                except Stopped:
+                    board.fail(host, "stopped")
+                    raise
                 except FreeholdError as exc:
+                    failed_one.set()
                     board.fail(host, exc.message.removeprefix(f"{host}: "))
                     raise
                 failed = result.failed
                 if result.ok:
                     board.done(host)
                 else:
+                    failed_one.set()
                     board.fail(
                         host, script.title(failed.name) if failed else f"exit code {result.returncode}"
                     )
                 return result
 
-            return self.each(scripts, work)
+            return self.each(scripts, work, stop=stop)
 
     def _line(self, host: str, step: str, line: str) -> None:
         if self.console.verbose:
             self.console.host(host, f"{step}: {line}")
+        else:
+            self.console.tell("debug", f"{step}: {line}", host)

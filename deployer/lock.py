@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import paramiko
+
 from deployer.commands import lock as commands
 from deployer.remote import Remote
 from freehold.errors import HostError, LockedError
 
 BEAT = 15.0
+LOOK = 1.0
 
 
 class LineChannel(Protocol):
@@ -34,7 +37,8 @@ def held(
 ) -> Iterator[threading.Event]:
     """Hold the lock of a service while the block runs; `wait` seconds for whoever has it.
 
-    Yields an event that is set when the lock is lost (the connection broke).
+    Yields an event that is set when the lock is lost: the connection broke, or somebody ended its
+    holder on the host. Long before the host gives the lock to another for want of a beat.
     """
     script = commands.hold_script(name, owner, wait=wait, ignore_manual=ignore_manual)
     with remote.open_channel("bash -s") as channel:
@@ -43,9 +47,15 @@ def held(
         done, lost = threading.Event(), threading.Event()
 
         def beat() -> None:
-            while not done.wait(BEAT):
+            rest = BEAT
+            while not done.wait(LOOK):
+                rest -= LOOK
                 try:
-                    channel.sendall(b"\n")
+                    if not _held_still(channel):
+                        raise EOFError
+                    if rest <= 0:
+                        rest = BEAT
+                        channel.sendall(b"\n")
                 except (OSError, EOFError):
                     lost.set()
                     return
@@ -60,6 +70,11 @@ def held(
                 channel.shutdown_write()
                 # Released before the next command of the same person can ask for it.
                 channel.status_event.wait(5)
+
+
+def _held_still(channel: paramiko.Channel) -> bool:
+    transport = channel.get_transport()
+    return not channel.closed and not channel.exit_status_ready() and transport.is_active()
 
 
 def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[str], None] | None) -> None:

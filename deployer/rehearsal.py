@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudinit.profile import HostProfile, load_profile
-from deployer.config import DeployConfig
+from deployer.config import DeployConfig, load_config
 from deployer.endpoint import Endpoint
+from freehold.process import Runner
 from lab.model import LabFile, LabSpec, load_lab_file, mirror
 from lab.state import load_state
 
@@ -25,9 +28,25 @@ def lab_name(config: DeployConfig, root: Path) -> str:
 
 
 def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
-    """One machine per host with the same roles; sizes and image from `config/lab.yml` where it exists."""
-    hosts = [(host, tuple(role.name for role in config.roles_on(host))) for host in config.hosts]
-    return mirror(config.name, hosts, file=lab_file(root), profile=lab_profile(root))
+    """One machine per host with the same roles and accessories; sizes and image from `config/lab.yml`."""
+    hosts = [
+        (
+            host,
+            (
+                *(role.name for role in config.roles_on(host)),
+                *(accessory.name for accessory in config.accessories_on(host)),
+            ),
+        )
+        for host in config.all_hosts
+    ]
+    return mirror(config.name, hosts, file=lab_file(root), profile=rehearsed(lab_profile(root), config))
+
+
+def project_spec(
+    root: Path, *, runner: Runner, environ: Mapping[str, str], destination: str | None = None
+) -> LabSpec:
+    """The lab that mirrors the deploy file of a project; a test suite gives it to the fixture `lab_spec`."""
+    return lab_spec(load_config(root, destination=destination, environ=environ, runner=runner), root)
 
 
 def lab_profile(root: Path) -> HostProfile:
@@ -36,11 +55,19 @@ def lab_profile(root: Path) -> HostProfile:
     return load_profile(path, name="config/host.yml") if path.exists() else HostProfile()
 
 
+def rehearsed(profile: HostProfile, config: DeployConfig) -> HostProfile:
+    """The profile of a lab's machines: no authority signs for them, so where HTTPS is automatic they do."""
+    proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
+    if not any(proxy is not None and proxy.ssl is True for proxy in proxies):
+        return profile
+    return dataclasses.replace(profile, proxy=dataclasses.replace(profile.proxy, acme_ca="internal"))
+
+
 def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:
     """Each host's machine; LabError where the lab is not up or lacks one."""
     state = load_state(lab_name(config, root))
     found = {}
-    for host in config.hosts:
+    for host in config.all_hosts:
         machine = state.machine(host)
         found[host] = Endpoint(
             name=host,

@@ -13,6 +13,7 @@ from typing import Any
 
 import paramiko
 from fabric import Connection
+from paramiko.agent import AgentRequestHandler
 
 from cloudinit.script import StepEvent
 from deployer.connect import HANDSHAKE_TIMEOUT, open_connection
@@ -23,9 +24,15 @@ from freehold.errors import ConnectError, DeadlineError, HostError
 KEEPALIVE = 5
 SILENCE = 20
 """Seconds without a word from a host after which its connection counts as lost."""
+STALL = 900.0
+"""Seconds after which a stream that a host does not take, or does not answer, is given up."""
 TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """Linux has it; elsewhere a host that vanishes is noticed later."""
 CHUNK = 65536
+
+
+class Stopped(HostError):
+    """The work on this host was ended because it had become pointless, not because it failed."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,16 @@ class Remote:
         *,
         debug: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
+        starts: contextlib.AbstractContextManager[object] | None = None,
+        idle: float = 0,
     ) -> None:
+        """`starts` is entered while a connection is made; one idle for `idle` seconds is not used again."""
         self.endpoint = endpoint
+        self._starts = starts or contextlib.nullcontext()
+        self._idle = idle
+        self._used = 0.0
+        self._open = 0
+        self._agents: list[AgentRequestHandler] = []
         self._cancelled = cancelled or threading.Event()
         self.name = endpoint.name
         self.execs = 0
@@ -67,6 +82,9 @@ class Remote:
         """Close the connection; the next use opens another."""
         with self._lock:
             connection, self._connection = self._connection, None
+            agents, self._agents = self._agents, []
+        for agent in agents:
+            agent.close()
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
@@ -90,10 +108,25 @@ class Remote:
         ConnectError when the connection cannot be made or breaks.
         """
         output = bytearray()
+        moved = time.monotonic()
+
+        def counted() -> Iterator[bytes]:
+            nonlocal moved
+            for chunk in chunks:
+                moved = time.monotonic()
+                yield chunk
+            moved = time.monotonic()
+
         try:
             with self._channel(command) as channel:
-                sender = _send(channel, iter(chunks))
-                self._pump(channel, output.extend, output.extend, None)
+                sender = _send(channel, counted())
+                self._pump(
+                    channel,
+                    output.extend,
+                    output.extend,
+                    None,
+                    stalled=lambda: time.monotonic() - moved > STALL,
+                )
                 sender.join(5)
                 status = channel.recv_exit_status()
         except ConnectError:
@@ -163,6 +196,7 @@ class Remote:
     @contextlib.contextmanager
     def _channel(self, command: str) -> Iterator[paramiko.Channel]:
         channel = self._session()
+        self._open += 1
         try:
             channel.exec_command(command)
             yield channel
@@ -173,9 +207,12 @@ class Remote:
                 hint="check the network, then run again; a half-done deploy converges",
             ) from exc
         finally:
+            self._open -= 1
             channel.close()
 
     def _session(self) -> paramiko.Channel:
+        if self._cancelled.is_set():
+            raise Stopped("stopped", host=self.name)
         transport = self._transport()
         self.execs += 1
         try:
@@ -185,6 +222,8 @@ class Remote:
             raise ConnectError(
                 f"the connection was lost ({exc})", host=self.name, hint="check the network, then run again"
             ) from exc
+        if self.endpoint.forward_agent:
+            self._agents.append(AgentRequestHandler(channel))
         return channel
 
     def _pump(
@@ -194,6 +233,7 @@ class Remote:
         err: Callable[[bytes], Any],
         timeout: float | None,
         stop: threading.Event | None = None,
+        stalled: Callable[[], bool] = lambda: False,
     ) -> None:
         """Read both streams until the command has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -219,11 +259,16 @@ class Remote:
             if stop is not None and stop.is_set():
                 return
             if self._cancelled.is_set():
-                raise HostError("interrupted", host=self.name)
+                raise Stopped("stopped", host=self.name)
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineError(
                     f"{self.name}: no end after {timeout:g} s",
                     hint="the host may be overloaded; raise `deploy_timeout` or look at the host",
+                )
+            if stalled():
+                raise DeadlineError(
+                    f"{self.name}: nothing was taken for {STALL:g} s",
+                    hint="the host may be overloaded or out of disk; look at it, then run again",
                 )
             if quiet and data is None and not _alive(channel):
                 raise EOFError("connection closed")
@@ -236,10 +281,17 @@ class Remote:
     def _transport(self) -> paramiko.Transport:
         with self._lock:
             connection = self._connection
+            now, before = time.monotonic(), self._used
+            self._used = now
             if connection is not None and connection.is_connected:
                 kept: paramiko.Transport = connection.transport
-                return kept
-            self._connection = open_connection(self.endpoint)
+                if self._open or not self._idle or now - before < self._idle:
+                    return kept
+                with contextlib.suppress(Exception):
+                    connection.close()
+            with self._starts:
+                self._connection = open_connection(self.endpoint)
+            self._used = time.monotonic()
             transport: paramiko.Transport = self._connection.transport
             transport.set_keepalive(KEEPALIVE)
             # A host that vanishes says no word; its silence would be noticed after a quarter of an hour.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from deployer.script import Script, ScriptResult
 from freehold.errors import FreeholdError, HostError, StepFailed
+
+if TYPE_CHECKING:
+    from deployer.fleet import Answers
 
 CAUSE = "failed: "
 LOG = "log| "
@@ -19,9 +23,15 @@ HINTS = (
         "`freehold server bootstrap` prepares it; the user must be in group freehold",
     ),
     ("the Docker network", "`freehold server bootstrap` makes it"),
+    ("the proxy does not run as", "`freehold proxy reboot` makes it so"),
     ("the proxy does not run", "look at `journalctl -u freehold-proxy` on the host"),
     ("port is already allocated", "another container publishes this port; stop it, or choose another"),
     ("address already in use", "another program listens on this port; stop it, or choose another"),
+    ("unauthorized", "are `registry.username` and `registry.password` right?"),
+    ("no basic auth credentials", "give `registry.username` and `registry.password`"),
+    ("manifest unknown", "the registry has no such version; `freehold build push` brings it there"),
+    ("HTTP response to HTTPS", "a registry without TLS stands under insecure-registries in daemon.json"),
+    ("has no label service", "build it with Freehold, or write LABEL service=… into its Dockerfile"),
     ("No such image", "the image is not on the host; deploy without --skip-push"),
     ("no space left", "free some disk space on the host (`freehold prune all`)"),
     ("answered nothing", "does the application listen on 0.0.0.0 and on `proxy.app_port`?"),
@@ -80,3 +90,13 @@ def summary(errors: list[FreeholdError], what: str) -> FreeholdError:
     if others:
         message += "".join(f"\n  and {other.message}" for other in others)
     return FreeholdError(message, hint=first.hint, details=first.details)
+
+
+def must(
+    scripts: Mapping[str, Script], answers: Answers[ScriptResult], what: str
+) -> Mapping[str, ScriptResult]:
+    """What every host answered; raise where one could not be asked or a script did not end well."""
+    errors = [*answers.errors.values(), *check(scripts, answers.values)]
+    if errors:
+        raise summary(errors, what) if errors[1:] else errors[0]
+    return answers.values

@@ -2,29 +2,32 @@
 
 Until every host has committed, the old containers run on. Whatever goes wrong before that puts every
 host back to what it was, proxies first. What a user of the application sees is the old version, then
-the new one, and nothing in between.
+the new one, and nothing in between. Where the connection breaks while a host switches, its state is
+read before anything is undone. Without the lock nothing goes on: another may deploy by then.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deployer.commands import canary, phases
 from deployer.commands import facts as facts_commands
-from deployer.commands import phases
 from deployer.commands.facts import Container, HostFacts
+from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
-from deployer.fleet import Fleet
+from deployer.fleet import Answers, Fleet
+from deployer.remote import Stopped
 from deployer.report import check, summary
-from deployer.script import Script
+from deployer.script import Script, ScriptResult
 from freehold.console import Console
-from freehold.errors import FreeholdError, InputError
+from freehold.errors import FreeholdError, HostError, InputError, LockedError
 
 LOOK_TIMEOUT = 120.0
 COMMIT_TIMEOUT = 180.0
+CHECK_TIMEOUT = 150.0
+"""More than a host's scripts wait for one another (`GUARD_PATIENCE`)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Delivery:
 
 
 Deliver = Callable[[Mapping[str, HostFacts]], Delivery]
+RunHook = Callable[[str], None]
+
+
+def no_hooks(_name: str) -> None:
+    """A project without hooks."""
 
 
 @dataclass
@@ -49,6 +57,8 @@ class Rollout:
     who: str
     images_question: str = ""
     revived: bool = False
+    hook: RunHook = no_hooks
+    """Runs `pre-app-boot` and `post-app-boot`; one that raises sends every host back."""
 
     # -- the stories ---------------------------------------------------------------------------
 
@@ -71,12 +81,44 @@ class Rollout:
         self.revived = True
         self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
 
+    def canary(self, deliver: Deliver, facts: Mapping[str, HostFacts], percent: float) -> None:
+        """Start the version beside the one that serves, and give it a share of the visitors."""
+        delivery = deliver(facts)
+        try:
+            self.prepare(delivery)
+            self.split(percent)
+        except BaseException as exc:
+            why = str(exc).splitlines()[0] if str(exc) else "interrupted"
+            self.put_back(facts, f"canary {self.version} failed: {why}")
+            raise
+
+    def split(self, percent: float) -> None:
+        """Change the share of a version that has been started."""
+        audit = f"{self.who} gave {percent:g}% to {self.version}"
+        scripts = {
+            host: canary.split(self.config, self.config.roles_on(host), self.version, percent, audit=audit)
+            for host in self.config.hosts
+        }
+        self._must(scripts, f"{percent:g}% to {self.version}", COMMIT_TIMEOUT)
+
+    def abort(self, facts: Mapping[str, HostFacts]) -> None:
+        """Take the version that is being tried away again."""
+        without = {
+            host: dataclasses.replace(
+                known, containers=tuple(c for c in known.containers if c.version != self.version)
+            )
+            for host, known in facts.items()
+        }
+        self.put_back(without, f"aborted {self.version}")
+
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
     ) -> None:
+        self.hook("pre-app-boot")
         try:
             start()
-            self.commit()
+            self.commit(facts)
+            self.hook("post-app-boot")
         except BaseException as exc:
             self.put_back(facts, f"{failure}: {str(exc).splitlines()[0] if str(exc) else 'interrupted'}")
             raise
@@ -99,7 +141,7 @@ class Rollout:
         }
 
     def prepare(self, delivery: Delivery) -> None:
-        """New containers on every host, healthy, without traffic; workers only after the web is."""
+        """New containers on every host, healthy, without traffic; the others after the primary role."""
 
         def script(host: str, roles: tuple[Role, ...]) -> Script:
             retag = delivery.retag.get(host, ())
@@ -112,35 +154,48 @@ class Rollout:
         self._start(lambda host, roles: phases.revive(self.config, roles, self.version))
 
     def _start(self, script: Callable[[str, tuple[Role, ...]], Script]) -> None:
-        web = [role for role in self.config.roles if role.proxy is not None]
-        workers = [role for role in self.config.roles if role.proxy is None]
-        timeout = 60 + self.config.deploy_timeout * max(1, len(self.config.roles)) * 1.5
-        for title, roles in (("Starting", web), ("Starting workers", workers)):
+        """Start role by role. The primary one is the gate: nothing else starts where it is not healthy."""
+        first = self.config.primary_role
+        others = [role for role in self.config.roles if role is not first]
+        for title, roles in (("Starting", [first]), ("Starting the other roles of", others)):
             hosts = [host for host in self.config.hosts if any(host in role.hosts for role in roles)]
-            for number, group in enumerate(self._groups(hosts)):
-                if number and self.config.boot.wait:
-                    time.sleep(self.config.boot.wait)
+            size = self.config.boot.group_size(len(hosts))
+            for index in range(0, len(hosts), size):
+                if index:
+                    self.fleet.lock_lost.wait(self.config.boot.wait)
                 scripts = {
-                    host: script(host, tuple(role for role in roles if host in role.hosts)) for host in group
+                    host: script(host, tuple(role for role in roles if host in role.hosts))
+                    for host in hosts[index : index + size]
                 }
+                timeout = 90 + len(roles) * (self.config.deploy_timeout * 1.5 + self.config.readiness_delay)
                 self._must(scripts, f"{title} {self.version}", timeout)
 
-    def _groups(self, hosts: Sequence[str]) -> list[Sequence[str]]:
-        limit = self.config.boot.limit
-        if limit is None or not hosts:
-            return [hosts] if hosts else []
-        text = str(limit)
-        size = math.ceil(len(hosts) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-        size = max(1, size)
-        return [hosts[index : index + size] for index in range(0, len(hosts), size)]
-
-    def commit(self) -> None:
+    def commit(self, facts: Mapping[str, HostFacts]) -> None:
         """Traffic to the new containers, on all hosts at once."""
         scripts = {
             host: phases.commit(self.config, self.config.roles_on(host), self.version)
             for host in self.config.hosts
         }
-        self._must(scripts, f"Switching traffic to {self.version}", COMMIT_TIMEOUT)
+        title = f"Switching traffic to {self.version}"
+        answers = self._watched(scripts, title, COMMIT_TIMEOUT, together=False)
+        lost = [host for host in scripts if connection_lost(answers, host)]
+        reread = self._switched(lost, facts) if lost else frozenset()
+        self._raise(
+            [error for host, error in answers.errors.items() if host not in reread],
+            {host: script for host, script in scripts.items() if host not in reread},
+            {host: result for host, result in answers.values.items() if host not in reread},
+        )
+
+    def _switched(self, hosts: Sequence[str], facts: Mapping[str, HostFacts]) -> frozenset[str]:
+        """Those of the hosts which had switched by the time their connection broke."""
+        scripts = {
+            host: phases.switched(
+                self.config, self.config.roles_on(host), self.version, len(facts[host].history)
+            )
+            for host in hosts
+        }
+        answers = self._watched(scripts, "Reading what was switched", CHECK_TIMEOUT, together=False)
+        return frozenset(host for host, result in answers.values.items() if result.ok)
 
     def finish(self, facts: Mapping[str, HostFacts], what: str) -> None:
         """Old containers end their requests and stop; what nobody needs any more goes.
@@ -150,8 +205,10 @@ class Rollout:
         scripts = {}
         for host, known in facts.items():
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
-            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}")
-        timeout = 90 + 2 * self.config.drain_timeout
+            jobs = install_step(self.config, self.version)
+            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=[jobs])
+        stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
+        timeout = 90 + 2 * self.config.drain_timeout + stops
         answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")
@@ -172,10 +229,43 @@ class Rollout:
             self.console.warn(f"could not be put back: {error.message}; the next deploy will")
 
     def _must(self, scripts: Mapping[str, Script], title: str, timeout: float) -> None:
-        answers = self.fleet.run(scripts, title, timeout=timeout)
-        errors: list[FreeholdError] = [*answers.errors.values(), *check(scripts, answers.values)]
-        if errors:
+        answers = self._watched(scripts, title, timeout, together=True)
+        self._raise(list(answers.errors.values()), scripts, answers.values)
+
+    def _watched(
+        self, scripts: Mapping[str, Script], title: str, timeout: float, *, together: bool
+    ) -> Answers[ScriptResult]:
+        self._still_locked()
+        answers = self.fleet.run(scripts, title, timeout=timeout, together=together, watched=True)
+        self._still_locked()
+        return answers
+
+    def _still_locked(self) -> None:
+        if self.fleet.lock_lost.is_set():
+            raise LockedError(
+                f"{self.fleet.lock_host}: the deploy lock was lost while the deploy ran",
+                hint="the connection to this host broke, or it went down; every host goes back",
+            )
+
+    def _raise(
+        self,
+        failures: Sequence[FreeholdError],
+        scripts: Mapping[str, Script],
+        results: Mapping[str, ScriptResult],
+    ) -> None:
+        """One error for all that failed. A host that was only stopped on their account is not one of them."""
+        errors = [error for error in failures if not isinstance(error, Stopped)]
+        errors += check(scripts, results)
+        if errors or failures:
+            errors = errors or list(failures)
             raise summary(errors, "every host goes back to the version before") if errors[1:] else errors[0]
+
+
+def connection_lost(answers: Answers[ScriptResult], host: str) -> bool:
+    """Whether a host's script may have come to its end although nobody heard of it."""
+    if host in answers.errors:
+        return isinstance(answers.errors[host], HostError) and not isinstance(answers.errors[host], Stopped)
+    return answers.values[host].returncode == -1
 
 
 def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: bool) -> phases.Leftovers:

@@ -62,7 +62,9 @@ class Board:
                 return
             self._rows[name] = (text, mark)
             self._width = max(self._width, len(name))
-        if self._live is None:
+        if self._live is not None:
+            self._console.tell("info", f"{mark or '·'} {text}", name)
+        else:
             sign = self._console.paint(mark or "·", STYLES.get(mark, "cyan"))
             took = self._console.paint(f"({time.monotonic() - self._started:.1f} s)", "dim")
             self._console.info(f"  {sign} {name:<{self._width}}  {text} {took}")

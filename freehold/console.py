@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -44,6 +45,11 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+Listener = Callable[[str, str, str], None]
+"""Called with a level (debug, info, warn, error), the host or nothing, and the message."""
+ANSI = re.compile(r"\033\[[0-9;]*m")
+
+
 class Console:
     """Thread-safe output. `json` and `quiet` silence progress; `verbose` shows details."""
 
@@ -67,6 +73,21 @@ class Console:
         self._lock = threading.RLock()
         self._hosts: dict[str, str] = {}
         self._board: Board | None = None
+        self._listeners: list[Listener] = []
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Tell `listener` everything while the block runs, also what `-q` hides and only `-v` shows."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def tell(self, level: str, message: str, host: str = "") -> None:
+        """Tell the listeners without showing anything."""
+        for listener in self._listeners:
+            listener(level, host, ANSI.sub("", message))
 
     def paint(self, text: str, style: str) -> str:
         """`text` in a style where colour is on."""
@@ -82,25 +103,30 @@ class Console:
 
     def info(self, message: str) -> None:
         """Something that happened."""
+        self.tell("info", message)
         if not self.quiet:
             self._write(message)
 
     def success(self, message: str) -> None:
         """Something that went well and ends a command."""
+        self.tell("info", message)
         if not self.quiet:
             self._write(self.paint(message, "green"))
 
     def detail(self, message: str) -> None:
         """Something for `-v` only: commands, decisions."""
+        self.tell("debug", message)
         if self.verbose and not self.quiet:
             self._write(self.paint(message, "dim"))
 
     def warn(self, message: str) -> None:
         """Something to look at; shown with `-q` too."""
+        self.tell("warn", message)
         self._write(f"{self.paint('warning:', 'yellow')} {message}")
 
     def host(self, host: str, line: str) -> None:
         """One line of a host's output, with its name in front."""
+        self.tell("info", line, host)
         if not self.quiet:
             self._write(f"{self.host_label(host)} {line}")
 

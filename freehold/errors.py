@@ -13,6 +13,7 @@
     │   └── StepFailed            a step of a script exited non-zero
     ├── LockedError               somebody else holds the deploy lock
     ├── DeadlineError             something did not happen in time
+    ├── HookError                 a hook of the user's failed
     ├── BuildError                images
     └── LabError                  virtual machines
 
@@ -149,6 +150,10 @@ class LockedError(FreeholdError):
 
 class DeadlineError(FreeholdError):
     """Something did not happen before its deadline."""
+
+
+class HookError(FreeholdError):
+    """A program of the user's that runs before or after something failed."""
 
 
 class BuildError(FreeholdError):

@@ -10,10 +10,13 @@ import click
 
 from freehold.command import Context, common_options, pass_context
 from freehold.errors import LabError, UsageError
+from freehold.files import write_atomic
 from freehold.yamlfile import dump
 from lab import report, ssh
 from lab.choose import NAME_OPTION, chosen
+from lab.graph import svg
 from lab.terminal import attach
+from lab.wire import Wire
 
 # What stands behind the machine's name belongs to the command there.
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -180,4 +183,33 @@ def open_(context: Context, machine: str | None, name: str | None) -> None:
         click.launch(found[0])
 
 
-ACCESS: tuple[click.Command, ...] = (ssh_, exec_, cp, console, logs, ssh_config, hosts, inventory, open_)
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file.")
+@NAME_OPTION
+@common_options
+@pass_context
+def graph(context: Context, output: Path | None, name: str | None) -> None:
+    """Draw the lab as SVG: machines, roles, addresses, and what is broken between them."""
+    state = chosen(context, name).state
+    wire = Wire(state.runtime)
+    told = wire.ask("state") if wire.pid is not None else {}
+    picture = svg(state, told.get("links", {}), told.get("groups", {}))
+    if output is None:
+        context.console.print(picture.rstrip("\n"))
+        return
+    write_atomic(output, picture)
+    context.console.success(f"{output} shows the lab {state.name}")
+
+
+ACCESS: tuple[click.Command, ...] = (
+    ssh_,
+    exec_,
+    cp,
+    console,
+    logs,
+    ssh_config,
+    hosts,
+    inventory,
+    open_,
+    graph,
+)

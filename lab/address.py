@@ -54,12 +54,16 @@ def mac(lab: str, machine: str, card: str) -> str:
     return "52:54:00:" + ":".join(f"{byte:02x}" for byte in digest[:3])
 
 
+def lan_address(number: int) -> str:
+    """The address between the machines of the machine with the given number (0 is the first)."""
+    return f"198.18.0.{FIRST + number}"
+
+
 def addresses(lab: str, prefix: str, number: int, machine: str) -> Addresses:
     """The addresses of the machine with the given number (0 is the first)."""
-    host = FIRST + number
     return Addresses(
-        loopback=f"{prefix}.{host}",
-        lan=f"198.18.0.{host}",
+        loopback=f"{prefix}.{FIRST + number}",
+        lan=lan_address(number),
         management_mac=mac(lab, machine, "management"),
         lan_mac=mac(lab, machine, "lan"),
     )

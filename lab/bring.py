@@ -8,12 +8,14 @@ from threading import Event
 from builder.image import Image
 from cloudinit.keys import parse_public_key
 from freehold.console import Console
+from freehold.paths import cache_dir
 from freehold.process import Runner
 from lab.domain import domain_xml
+from lab.kernel import unpacked
 from lab.machine import prepare
 from lab.parallel import each
 from lab.plan import domain_of
-from lab.preflight import check_memory, check_ports
+from lab.preflight import check_memory, check_ports, check_space
 from lab.state import LabState, MachineState
 from lab.virt import ALIVE, Virt
 from lab.wait import wait_ready
@@ -46,8 +48,10 @@ def bring_up(
             virt.destroy(machine.uuid)
             cold.append(machine)
     check_memory(cold)
+    check_space(cold, state.directory)
     check_ports(cold)
     public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
+    kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)
     reconnect = virt.qemu_version >= RECONNECTS
     with console.board(f"lab {state.name}", [machine.name for machine in machines]) as board:
 
@@ -57,7 +61,12 @@ def bring_up(
                 prepare(state, machine, base=image.qcow2, user_key=public, runner=runner)
                 _begin_console(state, machine)
                 domain = domain_of(
-                    state, machine, image, socket=wire.socket(machine.name), reconnect=reconnect
+                    state,
+                    machine,
+                    image,
+                    kernel=kernel,
+                    socket=wire.socket(machine.name),
+                    reconnect=reconnect,
                 )
                 virt.define(domain_xml(domain))
                 virt.start(machine.uuid)

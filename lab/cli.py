@@ -6,6 +6,7 @@ machines come from `config/lab.yml`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,15 @@ import click
 
 from freehold.command import Context, LazyGroup, common_options, pass_context
 from freehold.errors import UsageError
-from lab import report
+from lab import accelerator, report
+from lab import profile as boot
 from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
 from lab.model import LabSpec, from_file
 from lab.moments import Moments
-from lab.state import list_labs
+from lab.state import MachineState, list_labs
 
 
 def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None) -> LabSpec:
@@ -36,6 +38,14 @@ def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None
             hint="`machines:` in config/lab.yml, or `servers:` in config/deploy.yml",
         )
     return from_file(file, context.root.resolve().name.lower(), profile=host_profile(context))
+
+
+def profiles(lab: Lab, machines: Sequence[MachineState]) -> dict[str, tuple[boot.Span, ...]]:
+    """Each machine's last boot, as systemd tells it."""
+    return {
+        machine.name: boot.parse(lab.exec(machine.name, ["sh", "-c", boot.COMMAND], timeout=120).stdout)
+        for machine in machines
+    }
 
 
 def make_group(mirror: Mirror | None = None) -> click.Group:
@@ -54,6 +64,7 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
     @click.option("--image", type=click.Path(path_type=Path, exists=True), help="A golden image's directory.")
     @click.option("--internet/--no-internet", default=None, help="Let the machines reach the internet.")
     @click.option("--uri", help="A libvirt of your own choice.")
+    @click.option("--profile", is_flag=True, help="Show where the seconds of each boot went.")
     @common_options
     @pass_context
     def up(
@@ -63,6 +74,7 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
         image: Path | None,
         internet: bool | None,
         uri: str | None,
+        profile: bool,
     ) -> None:
         """Bring the lab up; machines that are up stay as they are."""
         spec = wanted_spec(context, mirror, destination)
@@ -75,8 +87,28 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
         )
         lab = Lab(spec.name, runner=context.runner, console=context.console, environ=context.environ)
         state = lab.up(spec)
+        spans = profiles(lab, state.machines) if profile else {}
         if context.console.json:
-            context.console.data(report.inventory(state))
+            told = {name: boot.objects(found) for name, found in spans.items()}
+            context.console.data({**report.inventory(state), **({"profile": told} if profile else {})})
+            return
+        for name, found in spans.items():
+            context.console.info(f"\n{name}")
+            context.console.table(boot.HEADERS, boot.rows(found))
+
+    @group.command()
+    @click.option("-d", "--destination", help="Mirror the hosts of this destination.")
+    @common_options
+    @pass_context
+    def plan(context: Context, destination: str | None) -> None:
+        """Show the machines that `lab up` would make; nothing is started."""
+        planned = report.plan(
+            wanted_spec(context, mirror, destination), accelerator.choose(context.runner).accelerator
+        )
+        if context.console.json:
+            context.console.data(planned)
+            return
+        context.console.table(report.PLAN_HEADERS, report.plan_rows(planned))
 
     for command in COMMANDS:
         group.add_command(command)

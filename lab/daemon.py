@@ -15,8 +15,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from freehold.errors import LabError
+from freehold.errors import LabError, UsageError
 from freehold.files import new_private_dir, write_atomic
 from freehold.paths import cache_dir
 from freehold.process import Runner, which
@@ -61,7 +62,7 @@ def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
     An answering daemon is looked for where libvirt puts its sockets; nothing is started by looking.
     """
     if uri:
-        return Connection(uri, False)
+        return Connection(check_uri(uri), False)
     if os.geteuid() == 0:
         folder, known = Path("/run/libvirt"), "qemu:///system"
     else:
@@ -70,6 +71,22 @@ def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
     if any(_listening(folder / name) for name in PROGRAMS.values()) and virt.answers(known):
         return Connection(known, False)
     return Connection(f"qemu+unix:///session?socket={_socket(runtime)}", True)
+
+
+def check_uri(uri: str) -> str:
+    """`uri`, or UsageError unless it names a QEMU libvirt of this computer."""
+    parts = urlsplit(uri)
+    driver, _, transport = parts.scheme.partition("+")
+    if driver != "qemu" or parts.path not in ("/system", "/session"):
+        raise UsageError(
+            f"{uri} is no libvirt that runs a lab", hint="write qemu:///system or qemu:///session"
+        )
+    if parts.hostname or transport in ("ssh", "libssh", "libssh2", "tls", "tcp"):
+        raise UsageError(
+            f"{uri} is on another computer, which is not supported yet",
+            hint="disks and wire of a lab are files and sockets of one computer: run `freehold lab up` there",
+        )
+    return uri
 
 
 def _listening(path: Path) -> bool:

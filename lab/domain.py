@@ -16,6 +16,7 @@ from lab.address import (
     MANAGEMENT_GATEWAY,
     MANAGEMENT_NETWORK,
 )
+from lab.bootpath import CPU_WITHOUT, MACHINE_WITHOUT
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 OWN_NAMESPACE = "urn:freehold:lab"
@@ -23,6 +24,8 @@ KiB = 1024
 MiB = 1024 * KiB
 # TCG would take up to 1 GiB for translated code; a booted Debian with Docker uses about 100 MiB of it.
 TRANSLATION_CACHE = 256
+# vda is the root, vdb the seed.
+FURTHER_LETTERS = "cdefghij"
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -79,6 +82,7 @@ class Domain:
     management: Management
     wire: Wire
     kernel: DirectKernel | None
+    disks: tuple[Path, ...] = ()
     nvram: Path | None = None
     as_root: bool = False
     reconnect: bool = True
@@ -141,7 +145,10 @@ def _platform(root: ET.Element, domain: Domain) -> None:
         _text(tcg, "tb-cache", str(TRANSLATION_CACHE), unit="MiB")
     # `maximum` is every feature that the emulator has: Debian 13's programs run on it, and so does Docker.
     mode = "host-passthrough" if domain.accelerator == "kvm" else "maximum"
-    ET.SubElement(root, "cpu", mode=mode)
+    cpu = ET.SubElement(root, "cpu", mode=mode)
+    if domain.arch == "x86_64" and domain.accelerator == "tcg":
+        for name in CPU_WITHOUT:
+            ET.SubElement(cpu, "feature", policy="disable", name=name)
     clock = ET.SubElement(root, "clock", offset="utc")
     ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
     if domain.arch == "x86_64":
@@ -174,6 +181,8 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(seed, "target", dev="vdb", bus="virtio")
     ET.SubElement(seed, "readonly")
     _text(seed, "serial", "freehold-seed")
+    for number, path in enumerate(domain.disks):
+        _further_disk(devices, path, f"vd{FURTHER_LETTERS[number]}")
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(domain.console), append="on")
     ET.SubElement(serial, "target", port="0")
@@ -186,6 +195,15 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(video, "model", type="none")
     if domain.arch == "x86_64":
         ET.SubElement(devices, "panic", model="pvpanic")
+
+
+def _further_disk(devices: ET.Element, path: Path, target: str) -> None:
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+    ET.SubElement(disk, "source", file=str(path))
+    ET.SubElement(disk, "target", dev=target, bus="virtio")
+    # The machine finds it as /dev/disk/by-id/virtio-data-1, whatever order its kernel sees.
+    _text(disk, "serial", path.stem)
 
 
 def management_netdev(management: Management) -> str:
@@ -230,6 +248,9 @@ def _command_line(root: ET.Element, domain: Domain) -> None:
         "-device",
         f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11",
     ]
+    if domain.arch == "x86_64" and domain.kernel is not None:
+        # libvirt has no words for these; QEMU adds them to the machine that libvirt names.
+        arguments += ["-machine", MACHINE_WITHOUT]
     line = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
     for argument in arguments:
         ET.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=argument)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from builder.spec import parse_size
@@ -18,51 +22,50 @@ CABLE = click.option(
 )
 
 
-def _faults(context: Context, name: str | None) -> Faults:
-    return Faults(chosen(context, name))
-
-
 @click.group("fault")
 def faults() -> None:
     """Break something as production would, and heal it."""
 
 
-@faults.command()
+def fault(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], click.Command]:
+    """A command of the group: its function gets the lab's faults in front of its own parameters."""
+
+    def make(function: Callable[..., None]) -> click.Command:
+        # `wraps` carries the parameters that click's decorators left on the function.
+        @functools.wraps(function)
+        def command(context: Context, /, name: str | None, **parameters: Any) -> None:
+            function(Faults(chosen(context, name)), **parameters)
+
+        return faults.command(name, **settings)(NAME_OPTION(common_options(pass_context(command))))
+
+    return make
+
+
+@fault()
 @click.argument("machine")
 @CABLE
-@NAME_OPTION
-@common_options
-@pass_context
-def cut(context: Context, machine: str, cable: str, name: str | None) -> None:
+def cut(faults: Faults, machine: str, cable: str) -> None:
     """Pull a machine's cables."""
-    _faults(context, name).cut(machine, lan=cable != "management", management=cable != "lan")
+    faults.cut(machine, lan=cable != "management", management=cable != "lan")
 
 
-@faults.command()
+@fault()
 @click.argument("machine")
 @CABLE
-@NAME_OPTION
-@common_options
-@pass_context
-def mend(context: Context, machine: str, cable: str, name: str | None) -> None:
+def mend(faults: Faults, machine: str, cable: str) -> None:
     """Put a machine's cables back."""
-    _faults(context, name).mend(machine, lan=cable != "management", management=cable != "lan")
+    faults.mend(machine, lan=cable != "management", management=cable != "lan")
 
 
-@faults.command()
+@fault()
 @click.argument("machine")
 @click.option("--delay", default="0", help="Each way, such as 50ms.")
 @click.option("--jitter", default="0", help="At most this much more, such as 10ms.")
 @click.option("--loss", default="0%", help="Share of frames that are lost, such as 5%.")
 @click.option("--rate", default="0", help="Bits per second, such as 10M.")
-@NAME_OPTION
-@common_options
-@pass_context
-def slow(
-    context: Context, machine: str, delay: str, jitter: str, loss: str, rate: str, name: str | None
-) -> None:
+def slow(faults: Faults, machine: str, delay: str, jitter: str, loss: str, rate: str) -> None:
     """Spoil a machine's link to the others."""
-    _faults(context, name).slow(
+    faults.slow(
         machine,
         delay=parse_seconds(delay),
         jitter=parse_seconds(jitter),
@@ -94,93 +97,66 @@ def parse_rate(text: str) -> float:
     return rate
 
 
-@faults.command()
+@fault()
 @click.argument("groups", nargs=-1, required=True, metavar="MACHINE,... ...")
-@NAME_OPTION
-@common_options
-@pass_context
-def partition(context: Context, groups: tuple[str, ...], name: str | None) -> None:
+def partition(faults: Faults, groups: tuple[str, ...]) -> None:
     """Keep groups of machines apart; machines that no group names are one more group."""
-    _faults(context, name).partition(*[group.split(",") for group in groups])
+    faults.partition(*[group.split(",") for group in groups])
 
 
-@faults.command()
+@fault()
 @click.argument("machine")
-@NAME_OPTION
-@common_options
-@pass_context
-def pause(context: Context, machine: str, name: str | None) -> None:
+def pause(faults: Faults, machine: str) -> None:
     """Freeze a machine."""
-    _faults(context, name).pause(machine)
+    faults.pause(machine)
 
 
-@faults.command()
+@fault()
 @click.argument("machine")
-@NAME_OPTION
-@common_options
-@pass_context
-def resume(context: Context, machine: str, name: str | None) -> None:
+def resume(faults: Faults, machine: str) -> None:
     """Let a frozen machine go on."""
-    _faults(context, name).resume(machine)
+    faults.resume(machine)
 
 
-@faults.command()
+@fault()
 @click.argument("machine")
-@NAME_OPTION
-@common_options
-@pass_context
-def kill(context: Context, machine: str, name: str | None) -> None:
-    """Cut a machine's power; `freehold lab start` switches it on again."""
-    _faults(context, name).kill(machine)
+def kill(faults: Faults, machine: str) -> None:
+    """Cut a machine's power; `lab start` or `lab fault heal` switches it on again."""
+    faults.kill(machine)
 
 
-@faults.command("power-cycle")
+@fault("power-cycle")
 @click.argument("machine")
 @click.option("--wait/--no-wait", default=True, help="Return when the machine is ready again.")
-@NAME_OPTION
-@common_options
-@pass_context
-def power_cycle(context: Context, machine: str, wait: bool, name: str | None) -> None:
+def power_cycle(faults: Faults, machine: str, wait: bool) -> None:
     """Press a machine's reset button."""
-    _faults(context, name).power_cycle(machine, wait=wait)
+    faults.power_cycle(machine, wait=wait)
 
 
-@faults.command("fill-disk")
+@fault("fill-disk")
 @click.argument("machine")
 @click.option("--leave", default="0", help="Space to leave free, such as 10M.")
-@NAME_OPTION
-@common_options
-@pass_context
-def fill_disk(context: Context, machine: str, leave: str, name: str | None) -> None:
+def fill_disk(faults: Faults, machine: str, leave: str) -> None:
     """Take all free space of a machine's disk."""
-    _faults(context, name).fill_disk(machine, leave=parse_size(leave))
+    faults.fill_disk(machine, leave=parse_size(leave))
 
 
-@faults.command("stop-docker")
+@fault("stop-docker")
 @click.argument("machine")
-@NAME_OPTION
-@common_options
-@pass_context
-def stop_docker(context: Context, machine: str, name: str | None) -> None:
+def stop_docker(faults: Faults, machine: str) -> None:
     """Stop Docker on a machine."""
-    _faults(context, name).stop_docker(machine)
+    faults.stop_docker(machine)
 
 
-@faults.command("skew-clock", context_settings={"ignore_unknown_options": True})
+@fault("skew-clock", context_settings={"ignore_unknown_options": True})
 @click.argument("machine")
 @click.argument("offset")
-@NAME_OPTION
-@common_options
-@pass_context
-def skew_clock(context: Context, machine: str, offset: str, name: str | None) -> None:
+def skew_clock(faults: Faults, machine: str, offset: str) -> None:
     """Set a machine's clock off, such as 10m or -3h."""
-    _faults(context, name).skew_clock(machine, parse_seconds(offset))
+    faults.skew_clock(machine, parse_seconds(offset))
 
 
-@faults.command()
-@NAME_OPTION
-@common_options
-@pass_context
-def heal(context: Context, name: str | None) -> None:
+@fault()
+def heal(faults: Faults) -> None:
     """Undo every fault."""
-    _faults(context, name).heal()
+    faults.heal()

@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from types import TracebackType
 
 from freehold.errors import LabError, UsageError
 from lab.lab import Lab
-from lab.state import locked
+from lab.state import LabState, locked
 from lab.switch import Link
+from lab.virt import ALIVE, Virt
 from lab.wire import Wire
 
+# In a machine's folder: its power was cut by a fault.
+DEAD = "killed"
 FILL = "/var/lib/freehold-lab-fill"
 # The road that lasts while the disk is full or Docker is down: plain SSH needs neither.
 DOCKER_UNITS = ("docker.socket", "docker.service", "containerd.service")
@@ -30,10 +34,22 @@ def parse_seconds(text: str) -> float:
 
 
 class Faults:
-    """The faults of one lab. Names are those of machines, or of hosts of the deploy file."""
+    """The faults of one lab. Names are those of machines, or of hosts of the deploy file.
+
+    `with Faults(lab) as faults:` heals all of them when the block is left.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+
+    def __enter__(self) -> Faults:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.lab.exists:
+            self.heal()
 
     def _wire(self) -> Wire:
         return Wire(self.lab.state.runtime)
@@ -83,8 +99,23 @@ class Faults:
             virt.resume(self.lab.state.machine(machine).uuid)
 
     def kill(self, machine: str) -> None:
-        """Cut the power; `Lab.start` switches it on again."""
+        """Cut the power; `heal` and `Lab.start` switch it on again."""
+        state = self.lab.state
         self.lab.stop([machine], force=True)
+        # Tells it from a machine that somebody stopped on purpose, which stays off.
+        (state.folder(state.machine(machine)) / DEAD).touch()
+
+    def _revive(self, state: LabState, virt: Virt) -> None:
+        marks = {machine.name: state.folder(machine) / DEAD for machine in state.machines}
+        dead = [
+            machine.name
+            for machine in state.machines
+            if marks[machine.name].exists() and virt.state(machine.uuid) not in ALIVE
+        ]
+        if dead:
+            self.lab.start(dead)
+        for mark in marks.values():
+            mark.unlink(missing_ok=True)
 
     def power_cycle(self, machine: str, *, wait: bool = True) -> None:
         """Press the reset button; with `wait` return when the machine is ready again."""
@@ -130,7 +161,7 @@ class Faults:
         )
 
     def heal(self) -> None:
-        """Undo every fault: links, partitions, pauses, full disks, stopped Docker, clocks."""
+        """Undo every fault: links, partitions, pauses, cut power, full disks, stopped Docker, clocks."""
         state = self.lab.state
         Wire(state.runtime).heal()
         with self.lab.connected(state) as virt:
@@ -140,6 +171,7 @@ class Faults:
                     virt.resume(machine.uuid)
                 if current in ("running", "paused"):
                     virt.monitor(machine.uuid, "set_link", name="card-management", up=True)
+            self._revive(state, virt)
         for machine in state.machines:
             if self.lab.answers(machine):
                 self.free_disk(machine.name)

@@ -218,8 +218,9 @@ class Lab:
             with self.connected(state) as virt:
                 for machine in chosen:
                     virt.remove(machine.uuid)
-                    for name in ("disk.qcow2", "console.log"):
-                        (state.folder(machine) / name).unlink(missing_ok=True)
+                    folder = state.folder(machine)
+                    for path in (folder / "console.log", *folder.glob("*.qcow2")):
+                        path.unlink(missing_ok=True)
                 self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
 
     def status(self) -> tuple[MachineStatus, ...]:

@@ -12,6 +12,7 @@ from freehold.errors import LabError, ProcessError
 from freehold.files import new_private_dir, replace_atomically, write_atomic
 from freehold.process import Runner
 from freehold.secret import Secret
+from lab.plan import further_disks
 from lab.seeds import seed_files
 from lab.state import LabState, MachineState
 
@@ -43,8 +44,18 @@ def prepare(
         _grow(disk, machine.disk, runner)
     else:
         _overlay(base, disk, machine.disk, runner)
+    for path, size in further_disks(folder, machine).items():
+        if path.is_file():
+            _grow(path, size, runner)
+        else:
+            _empty(path, size, runner)
     files = seed_files(state, machine, host_key=host_key(state, machine), user_key=user_key)
     write_iso(files.files(), folder / "seed.iso")
+
+
+def _empty(disk: Path, size: int, runner: Runner) -> None:
+    with replace_atomically(disk, mode=0o600) as temporary:
+        runner.run(["qemu-img", "create", "-q", "-f", "qcow2", temporary, str(size)], timeout=60)
 
 
 def _overlay(base: Path, disk: Path, size: int, runner: Runner) -> None:

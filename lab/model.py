@@ -21,6 +21,7 @@ NAME = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 MOST_MACHINES = 200
 LEAST_MEMORY = 256 * MiB
 LEAST_DISK = 2 * GiB
+MOST_DISKS = 8
 
 Boot = Literal["kernel", "uefi"]
 
@@ -46,6 +47,13 @@ def _read_size(least: int) -> Callable[[Node], int]:
         return size
 
     return parse
+
+
+def _read_disks(node: Node) -> tuple[int, ...]:
+    sizes = tuple(_read_size(MiB)(item) for item in node.elements())
+    if len(sizes) > MOST_DISKS:
+        fail(node, f"{len(sizes)} further disks are too many", hint=f"at most {MOST_DISKS}")
+    return sizes
 
 
 def _read_suite(node: Node) -> str:
@@ -75,7 +83,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """One machine. `memory` and `disk` in bytes; `host` is what the deploy file calls it."""
+    """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it."""
 
     name: str
     host: str = ""
@@ -83,6 +91,7 @@ class MachineSpec:
     cpus: int = 1
     memory: int = 1280 * MiB
     disk: int = 8 * GiB
+    disks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "a machine")
@@ -139,6 +148,13 @@ class MachineFile:
     cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
     memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
     disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
+    disks: tuple[int, ...] = setting(
+        (),
+        parse=_read_disks,
+        help="Sizes of further, empty disks: `/dev/disk/by-id/virtio-data-1` and so on.",
+        schema={"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_DISKS},
+        example=["10G"],
+    )
 
 
 @dataclass(frozen=True)
@@ -254,6 +270,7 @@ def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineS
         cpus=found.cpus or file.cpus,
         memory=found.memory or file.memory,
         disk=found.disk or file.disk,
+        disks=found.disks,
     )
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from builder.image import Image
 from builder.spec import ARCHES
 from lab.address import addresses, numbering
+from lab.bootpath import kernel_arguments
 from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
 from lab.model import LabSpec
 from lab.state import LabState, MachineState
-
-# Appended for the direct kernel boot of a lab: the data source is known, names come from the seed,
-# and what slows an emulated processor down without protecting anything here is off.
-LAB_CMDLINE = "ds=nocloud net.ifnames=0 mitigations=off"
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
                 cpus=machine.cpus,
                 memory=machine.memory,
                 disk=max(machine.disk, before.disk if before else 0),
+                disks=_grown(machine.disks, before.disks if before else ()),
             )
         )
     return LabState(
@@ -75,6 +74,11 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
     )
 
 
+def _grown(wanted: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """Further disks stay once they are there, and never shrink."""
+    return tuple(max(sizes) for sizes in zip_longest(wanted, before, fillvalue=0))
+
+
 def machine_uuid(directory: Path, name: str) -> str:
     """The machine's identifier: the same for the same lab directory and name."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"freehold:{directory}#{name}"))
@@ -85,12 +89,21 @@ def domain_name(lab: str, machine: str) -> str:
     return f"freehold-{lab}-{machine}"
 
 
+def further_disks(folder: Path, machine: MachineState) -> dict[Path, int]:
+    """The files of a machine's further disks with their sizes."""
+    return {folder / f"data-{number}.qcow2": size for number, size in enumerate(machine.disks, 1)}
+
+
 def domain_of(
-    state: LabState, machine: MachineState, image: Image, *, socket: Path, reconnect: bool
+    state: LabState, machine: MachineState, image: Image, *, kernel: Path, socket: Path, reconnect: bool
 ) -> Domain:
-    """The domain of a machine as the state describes it. `reconnect`: see `domain.wire_netdev`."""
+    """The domain of a machine as the state describes it.
+
+    `kernel` is the image's own or what `kernel.unpacked` made of it; `reconnect`: see `domain.wire_netdev`.
+    """
     folder = state.folder(machine)
     direct = state.boot == "kernel"
+    trimmed = kernel_arguments(emulated=state.accelerator == "tcg")
     return Domain(
         name=domain_name(state.name, machine.name),
         uuid=machine.uuid,
@@ -101,6 +114,7 @@ def domain_of(
         cpus=machine.cpus,
         memory=machine.memory,
         disk=folder / "disk.qcow2",
+        disks=tuple(further_disks(folder, machine)),
         base=image.qcow2,
         seed=folder / "seed.iso",
         console=state.console(machine),
@@ -111,7 +125,7 @@ def domain_of(
             internet=state.internet,
         ),
         wire=Wire(machine.lan_mac, socket),
-        kernel=DirectKernel(image.kernel, image.initrd, f"{image.cmdline} {LAB_CMDLINE}") if direct else None,
+        kernel=DirectKernel(kernel, image.initrd, f"{image.cmdline} {trimmed}") if direct else None,
         nvram=None if direct else folder / "nvram.fd",
         as_root="/system" in state.uri,
         reconnect=reconnect,

@@ -1,8 +1,9 @@
-"""What can be known before machines start: memory and addresses of this computer."""
+"""What can be known before machines start: memory, disk space and addresses of this computer."""
 
 from __future__ import annotations
 
 import errno
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from lab.state import MachineState
 MEMINFO = Path("/proc/meminfo")
 # What an emulator takes beside the machine's own memory.
 OVERHEAD = 128 * MiB
+# What a machine writes until it is ready, and some room to deploy something.
+FIRST_BOOT = 512 * MiB
 
 
 def available_memory(text: str) -> int:
@@ -34,6 +37,18 @@ def check_memory(machines: Sequence[MachineState]) -> None:
         raise LabError(
             f"{len(machines)} machines need {needed // MiB} MiB of memory, {free // MiB} MiB are free",
             hint="give them less (`memory:` in config/lab.yml), or take another lab down",
+        )
+
+
+def check_space(machines: Sequence[MachineState], directory: Path) -> None:
+    """LabError where the disk that holds `directory` has no room for what a first boot writes."""
+    needed = FIRST_BOOT * len(machines)
+    free = shutil.disk_usage(directory).free
+    if machines and needed > free:
+        raise LabError(
+            f"{len(machines)} machines need {needed // MiB} MiB of disk in {directory}, "
+            f"{free // MiB} MiB are free",
+            hint="make room, or set FREEHOLD_STATE to a directory on a larger disk",
         )
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from builder.spec import MiB
 from freehold.console import size
+from lab.address import lan_address, numbering
+from lab.model import LabSpec
 from lab.state import LabState, MachineState
 
 HEADERS = ("machine", "state", "boot", "address", "lan", "roles", "memory", "disk", "snapshots")
@@ -76,6 +79,48 @@ def inventory(state: LabState) -> dict[str, Any]:
         "ssh_config": str(state.ssh_config),
         "machines": [machine_object(machine) for machine in state.machines],
     }
+
+
+PLAN_HEADERS = ("machine", "host", "roles", "lan", "cpus", "memory", "disk")
+
+
+def plan(spec: LabSpec, accelerator: str) -> dict[str, Any]:
+    """What `lab up` would make, for programs; sizes in MiB. `vagrant/Vagrantfile` is one of them."""
+    numbers = numbering(spec, {})
+    return {
+        "lab": spec.name,
+        "suite": spec.suite,
+        "accelerator": accelerator,
+        "deadline": spec.deadline,
+        "machines": [
+            {
+                "name": machine.name,
+                "host": machine.host,
+                "roles": list(machine.roles),
+                "lan": lan_address(numbers[machine.name]),
+                "cpus": machine.cpus,
+                "memory": machine.memory // MiB,
+                "disk": machine.disk // MiB,
+            }
+            for machine in spec.machines
+        ],
+    }
+
+
+def plan_rows(planned: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The machines of `plan` as rows under PLAN_HEADERS."""
+    return [
+        (
+            machine["name"],
+            machine["host"],
+            ",".join(machine["roles"]) or "-",
+            machine["lan"],
+            str(machine["cpus"]),
+            f"{machine['memory']} MiB",
+            f"{machine['disk']} MiB",
+        )
+        for machine in planned["machines"]
+    ]
 
 
 def ansible(state: LabState) -> dict[str, Any]:

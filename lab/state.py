@@ -32,7 +32,7 @@ class MachineState:
     """A machine of a lab. `host` is what the deploy file calls it, `name` its own host name.
 
     `address` is on this computer's loopback, with three ports that stand for 22, 80 and 443; `lan` is
-    its address between the machines. `memory` and `disk` in bytes.
+    its address between the machines. `memory`, `disk` and further `disks` in bytes.
     """
 
     host: str
@@ -50,6 +50,7 @@ class MachineState:
     cpus: int
     memory: int
     disk: int
+    disks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def _restored(found: Any, path: Path) -> LabState:
         raise _unreadable(path, "it was written by another version")
     try:
         machines = tuple(
-            MachineState(**{**item, "roles": tuple(item["roles"])}) for item in found.pop("machines")
+            MachineState(**{**item, "roles": tuple(item["roles"]), "disks": tuple(item.get("disks", ()))})
+            for item in found.pop("machines")
         )
         for name in ("directory", "runtime", "image"):
             found[name] = Path(found[name])

@@ -62,8 +62,41 @@ install_packages "${PACKAGES[@]}"
 
 
 def steps(profile: HostProfile) -> tuple[Step, ...]:
-    """Time, locale, kernel, swap."""
-    return (_time(profile), _locale(profile), _kernel(profile), _swap(profile))
+    """Name, time, locale, kernel, swap."""
+    name = (_name(profile.hostname, profile.fqdn),) if profile.hostname else ()
+    return (*name, _time(profile), _locale(profile), _kernel(profile), _swap(profile))
+
+
+def _name(hostname: str, fqdn: str) -> Step:
+    own = " ".join(dict.fromkeys(filter(None, (fqdn, hostname))))
+    return Step(
+        "name",
+        "Host name",
+        script=f"""
+printf '%s\\n' {hostname} | file /etc/hostname 644 root root
+# sudo looks its own host up; the loopback line answers without DNS.
+if ! grep -qxF '127.0.1.1 {own}' /etc/hosts; then
+    keep /etc/hosts
+    # In place: a container runtime may have mounted the file.
+    rest=$(grep -v '^127\\.0\\.1\\.1[[:space:]]' /etc/hosts)
+    printf '%s\\n%s\\n' "$rest" '127.0.1.1 {own}' >/etc/hosts
+    changed "/etc/hosts"
+fi
+# cloud-init would give the host its former name back at the next boot.
+if [ -d /etc/cloud/cloud.cfg.d ]; then
+    file /etc/cloud/cloud.cfg.d/99-freehold-name.cfg 644 root root <<'END'
+preserve_hostname: true
+manage_etc_hosts: false
+END
+fi
+""",
+        live=f"""
+if [ "$(hostname)" != {hostname} ]; then
+    hostname {hostname}
+    changed "host name"
+fi
+""",
+    )
 
 
 def _time(profile: HostProfile) -> Step:

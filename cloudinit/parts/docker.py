@@ -51,11 +51,22 @@ if live && [ -s {_DAEMON} ]; then
             give_up "{_DAEMON} of this host sets $key: say so in config/host.yml under docker.options"
         fi
     done
+    cp -p {_DAEMON} "$FREEHOLD_WORK/daemon.json"
 fi
 """
+    check = f"""
+# From version 23 on the engine can say whether it understands the file before it is restarted with it.
+if [ -e "$FREEHOLD_WORK/changed" ] && command -v dockerd >/dev/null && dockerd --help | grep -q -- --validate; then
+    if ! said=$(dockerd --validate --config-file {_DAEMON} 2>&1); then
+        if [ -e "$FREEHOLD_WORK/daemon.json" ]; then cp -p "$FREEHOLD_WORK/daemon.json" {_DAEMON}; else rm -f {_DAEMON}; fi
+        give_up "Docker refuses the options (docker.options in config/host.yml): $said"
+    fi
+fi
+"""  # noqa: E501 - one shell command a line
     # A reload turns live-restore on, so that the restart which reads the rest leaves containers alone.
     notify = (("reload", "docker.service"), ("restart", "docker.service"))
-    return (Step("engine", "Docker's options", before=guard, files=(File(_DAEMON, text, notify=notify),)),)
+    file = File(_DAEMON, text, notify=notify)
+    return (Step("engine", "Docker's options", before=guard, files=(file,), live=check),)
 
 
 def steps(_profile: HostProfile) -> tuple[Step, ...]:

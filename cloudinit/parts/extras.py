@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+from cloudinit.leaks import in_text
 from cloudinit.profile import HostProfile
 from cloudinit.steps import File, Step
+from freehold.source import Location
 
 
 def steps(profile: HostProfile) -> tuple[Step, ...]:
@@ -16,6 +18,17 @@ def steps(profile: HostProfile) -> tuple[Step, ...]:
         found.append(Step("files", "Own files", files=tuple(files)))
     if profile.commands:
         found.append(Step("commands", "Own commands", script="\n".join(map(_once, profile.commands))))
+    return tuple(found)
+
+
+def secrets(profile: HostProfile) -> tuple[str, ...]:
+    """What in the user's own files and commands looks like a secret, with its line in the profile."""
+    texts = [(f"files[{index}]", item.content) for index, item in enumerate(profile.files)]
+    texts += [(f"commands[{index}]", text) for index, text in enumerate(profile.commands)]
+    found: list[str] = []
+    for key, text in texts:
+        where = profile.places.get(key, Location("config/host.yml", key=key))
+        found += [str(leak) for leak in in_text(text, where)]
     return tuple(found)
 
 

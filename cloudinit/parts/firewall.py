@@ -8,7 +8,7 @@ chain drops no later chain can accept. Nothing here flushes other tables: Docker
 from __future__ import annotations
 
 from cloudinit.profile import HostProfile
-from cloudinit.services import APP_BRIDGE, PortRule
+from cloudinit.services import APP_BRIDGE, PortRule, Proxy
 from cloudinit.steps import File, Step
 
 RULES = "/etc/freehold/firewall.nft"
@@ -54,16 +54,34 @@ fi
 # ufw and firewalld would each answer for the same ports.
 disable ufw.service firewalld.service
 start nftables.service
+# What the file says is asked of a kernel's empty network, as nft writes rules its own way.
+list='nft -s list table inet freehold'
+wanted=$(unshare --net sh -c "nft -f /etc/freehold/firewall.nft && $list") || wanted=
+if [ -n "$wanted" ] && [ "$wanted" != "$($list 2>/dev/null)" ]; then
+    nft -f /etc/freehold/firewall.nft
+    changed "the rules in force"
+fi
 """
     return (Step("firewall", "Firewall", files=files, script="enable nftables.service", live=live),)
 
 
+def own_ports(profile: HostProfile) -> tuple[PortRule, ...]:
+    """The ports of SSH and of the proxy."""
+    port = profile.ssh.port
+    sources = profile.ssh.allow or (None,)
+    ssh = tuple(PortRule(port, port, source=source) for source in sources)
+    proxy = profile.proxy
+    if not proxy.enabled or not proxy.publish:
+        return ssh
+    http, https = proxy.http_port, proxy.https_port
+    return (*ssh, PortRule(http, http), PortRule(https, https), PortRule(https, https, "udp"))
+
+
 def rules(profile: HostProfile) -> str:
     """The ruleset; loading it replaces the table in one transaction."""
-    own = [PortRule(profile.ssh.port, profile.ssh.port)]
-    if profile.proxy.enabled:
-        own += [PortRule(80, 80), PortRule(443, 443), PortRule(443, 443, "udp")]
-    entry = _accepts(own, "{protocol} dport {ports}")
+    entry = _accepts(own_ports(profile), "{protocol} dport {ports}")
+    inside = f'iifname "{APP_BRIDGE}" {{protocol}} dport {{ports}}'
+    entry += _accepts(_for_containers(profile.proxy), inside)
     opened = _accepts(profile.firewall.open, "{protocol} dport {ports}")
     published = _accepts(
         profile.firewall.open, "ct status dnat meta l4proto {protocol} ct original proto-dst {ports}"
@@ -95,7 +113,15 @@ table inet freehold {{
 """
 
 
-def _accepts(ports: tuple[PortRule, ...] | list[PortRule], match: str) -> str:
+def _for_containers(proxy: Proxy) -> tuple[PortRule, ...]:
+    """What containers of the application network reach though nobody outside does."""
+    found = [PortRule(proxy.metrics_port, proxy.metrics_port)] if proxy.metrics_port else []
+    if not proxy.publish:
+        found += [PortRule(port, port) for port in (proxy.http_port, proxy.https_port)]
+    return tuple(found) if proxy.enabled else ()
+
+
+def _accepts(ports: tuple[PortRule, ...], match: str) -> str:
     lines = []
     for rule in ports:
         family = "" if rule.source is None else "ip " if rule.source.version == 4 else "ip6 "

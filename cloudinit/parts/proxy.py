@@ -7,8 +7,12 @@ Caddy takes them as the addresses `fd/3`, `fd/4` and `fdgram/5`. Automatic redir
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY, HASHES, MINIMUM, PACKAGE, UPLOAD_PATH, VERSION
+from cloudinit.services import APP_SUBNET, Proxy
 from cloudinit.steps import Directory, File, Step
 
 CADDYFILE = "/etc/freehold/proxy/Caddyfile"
@@ -20,15 +24,82 @@ SOCKET_UNIT = "freehold-proxy.socket"
 SERVICE_UNIT = "freehold-proxy.service"
 DATA = "/var/lib/freehold-proxy"
 
-_SOCKET = f"""[Unit]
+LOG = "/var/log/freehold-proxy/proxy.log"
+# The host's own address in the application network: how containers reach a proxy that is not published.
+GATEWAY = str(next(APP_SUBNET.hosts()))
+_FIRST_DESCRIPTOR = 3
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """The addresses of the sockets, in the order of their numbers."""
+
+    http: tuple[str, ...]
+    https: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    def http_descriptors(self) -> str:
+        """`fd/3`: what sites for HTTP bind to."""
+        return self._numbered("fd", 0, self.http)
+
+    def https_descriptors(self) -> str:
+        """`fd/4`: what sites for HTTPS bind to."""
+        return self._numbered("fd", len(self.http), self.https)
+
+    def quic_descriptors(self) -> str:
+        """`fdgram/5`: the same for HTTP/3."""
+        return self._numbered("fdgram", len(self.http) + len(self.https), self.https)
+
+    def metrics_descriptors(self) -> str:
+        """What the metrics are served on."""
+        return self._numbered("fd", len(self.http) + 2 * len(self.https), self.metrics)
+
+    @staticmethod
+    def _numbered(kind: str, before: int, addresses: tuple[str, ...]) -> str:
+        first = _FIRST_DESCRIPTOR + before
+        return " ".join(f"{kind}/{first + index}" for index in range(len(addresses)))
+
+
+def listeners(proxy: Proxy) -> Listeners:
+    """The sockets that the settings amount to."""
+    hosts = [GATEWAY] if not proxy.publish else [_bracketed(address) for address in proxy.bind_ips]
+
+    def on(port: int) -> tuple[str, ...]:
+        return tuple(f"{host}:{port}" for host in hosts) if hosts else (str(port),)
+
+    metrics = proxy.metrics_port
+    inside = (f"127.0.0.1:{metrics}", f"{GATEWAY}:{metrics}") if metrics else ()
+    return Listeners(on(proxy.http_port), on(proxy.https_port), inside)
+
+
+def http_address(proxy: Proxy) -> str:
+    """Where a program on the host reaches the proxy: `127.0.0.1:80`."""
+    first = listeners(proxy).http[0]
+    return first if ":" in first else f"127.0.0.1:{first}"
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address.strip('[]')}]" if ":" in address else address
+
+
+def socket_unit(proxy: Proxy) -> str:
+    """The unit that holds the sockets open, whatever the proxy does."""
+    wanted = listeners(proxy)
+    lines = [f"ListenStream={address}" for address in (*wanted.http, *wanted.https)]
+    lines += [f"ListenDatagram={address}" for address in wanted.https]
+    lines += [f"ListenStream={address}" for address in wanted.metrics]
+    if any(":" in address for address in (*wanted.http, *wanted.metrics)):
+        # An address may come later than the proxy: the network of the containers does.
+        lines.append("FreeBind=yes")
+    listed = "\n".join(lines)
+    return f"""[Unit]
 Description=Sockets of the Freehold proxy
 Documentation=https://caddyserver.com/docs/caddyfile/directives/bind
 
 [Socket]
 # The order is the numbering: the Caddyfile names them fd/3, fd/4 and fdgram/5.
-ListenStream=80
-ListenStream=443
-ListenDatagram=443
+{listed}
 Service={SERVICE_UNIT}
 Backlog=4096
 NoDelay=yes
@@ -96,34 +167,88 @@ Also={SOCKET_UNIT}
 
 
 def caddyfile(profile: HostProfile) -> str:
-    """The main Caddyfile: global options, the snippets that sites import, and the sites."""
+    """The main Caddyfile: global options, the snippets that sites import, and the sites.
+
+    Every request is a line of JSON in the log file, without headers: a route adds those that its service
+    wants. The journal gets the rest. An error of the proxy itself (no answer, too large) shows the page
+    of that name in the directory that the route has set, where there is one.
+    """
     proxy = profile.proxy
     options = [f"email {proxy.email}"] if proxy.email else []
-    if proxy.acme_ca:
+    if proxy.acme_ca == "internal":
+        options.append("local_certs")
+    elif proxy.acme_ca:
         options.append(f"acme_ca {proxy.acme_ca}")
+    if proxy.debug:
+        options.append("debug")
+    if proxy.metrics_port:
+        options.append("metrics")
     extra = "".join(f"\t{line}\n" for line in options)
-    return f"""{{
+    sockets = listeners(proxy)
+    return f"""# listens: {listening(proxy)}
+{{
 	admin "unix/{ADMIN}|0660"
 	auto_https disable_redirects
 	skip_install_trust
 	grace_period {proxy.grace_seconds}s
 	storage file_system {DATA}
+	log default {{
+		exclude http.log.access
+	}}
+	log proxy {{
+		output file {LOG} {{
+			mode 0640
+			roll_size {_mebibytes(proxy.log_max_size)}MiB
+			roll_keep 3
+			roll_uncompressed
+		}}
+		format filter {{
+			wrap json
+			fields {{
+				request>headers delete
+				request>tls delete
+				resp_headers delete
+			}}
+		}}
+	}}
 {extra}}}
 
-# Sites import one of these: the sockets are systemd's, and a site cannot open its own.
-(freehold_http) {{
-	bind fd/3 {{
-		protocols h1 h2c
+(freehold_site) {{
+	log
+	handle_errors {{
+		@page file {{
+			root {{vars.freehold_pages}}
+			try_files {{err.status_code}}.html
+		}}
+		handle @page {{
+			rewrite * {{file_match.relative}}
+			header Cache-Control no-store
+			file_server {{
+				root {{vars.freehold_pages}}
+			}}
+		}}
+		handle {{
+			respond "{{err.status_code}} {{err.status_text}}"
+		}}
 	}}
 }}
 
+# Sites import one of these: the sockets are systemd's, and a site cannot open its own.
+(freehold_http) {{
+	bind {sockets.http_descriptors()} {{
+		protocols h1 h2c
+	}}
+	import freehold_site
+}}
+
 (freehold_https) {{
-	bind fd/4 {{
+	bind {sockets.https_descriptors()} {{
 		protocols h1 h2
 	}}
-	bind fdgram/5 {{
+	bind {sockets.quic_descriptors()} {{
 		protocols h3
 	}}
+	import freehold_site
 }}
 
 http:// {{
@@ -131,8 +256,39 @@ http:// {{
 	import {DEFAULT_ROUTES}/*.caddy
 	respond "no site here" 404
 }}
-
+{_metrics(sockets)}
 import {SITES}/*.caddy
+"""
+
+
+def listening(proxy: Proxy) -> str:
+    """How the proxy runs, as one line: the first of the Caddyfile says it, so that a deploy can compare."""
+    words = [f"http={proxy.http_port}", f"https={proxy.https_port}"]
+    words += [f"bind={','.join(proxy.bind_ips)}"] if proxy.bind_ips else []
+    words += [] if proxy.publish else ["publish=no"]
+    words += [f"metrics={proxy.metrics_port}"] if proxy.metrics_port else []
+    words += ["debug"] if proxy.debug else []
+    return " ".join([*words, f"log={proxy.log_max_size}"])
+
+
+def _mebibytes(size: str) -> int:
+    unit = size[-1] if size[-1].isalpha() else ""
+    return max(1, math.ceil(int(size.removesuffix(unit)) * _UNITS[unit] / 1024**2))
+
+
+def _metrics(sockets: Listeners) -> str:
+    if not sockets.metrics:
+        return ""
+    # The port only tells this site from the others; the sockets are those of the unit.
+    port = sockets.metrics[0].rpartition(":")[2]
+    return f"""
+http://:{port} {{
+	bind {sockets.metrics_descriptors()}
+	handle /metrics {{
+		metrics
+	}}
+	respond 404
+}}
 """
 
 
@@ -140,9 +296,10 @@ def before_packages(profile: HostProfile) -> tuple[Step, ...]:
     """The ports have to be free: known before anything is changed."""
     if not profile.proxy.enabled:
         return ()
+    wanted = " ".join(dict.fromkeys(str(p) for p in (profile.proxy.http_port, profile.proxy.https_port)))
     live = f"""
 if command -v ss >/dev/null && ! systemctl --quiet is-active {SOCKET_UNIT}; then
-    for port in 80 443; do
+    for port in {wanted}; do
         taken=$(ss -Hltnp "sport = :$port" |
             sed -nE 's/.*"([^"]+)",pid=([0-9]+).*/\\1 (process \\2)/p' | sort -u)
         [ -z "$taken" ] || give_up "port $port is taken by $taken: stop and disable it, then run again"
@@ -176,8 +333,13 @@ fi
 """,
             directories=(Directory("/etc/freehold"), Directory("/etc/freehold/proxy")),
             files=(
+                File(
+                    f"/etc/systemd/system/{SOCKET_UNIT}",
+                    socket_unit(profile.proxy),
+                    # The proxy needs its sockets and so is restarted along with them.
+                    notify=(("restart", SOCKET_UNIT),),
+                ),
                 File(CADDYFILE, caddyfile(profile), notify=(("reload", SERVICE_UNIT),)),
-                File(f"/etc/systemd/system/{SOCKET_UNIT}", _SOCKET),
                 File(
                     f"/etc/systemd/system/{SERVICE_UNIT}",
                     _service(profile.proxy.grace_seconds),

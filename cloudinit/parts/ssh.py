@@ -31,7 +31,9 @@ def settings(profile: HostProfile) -> dict[str, str]:
     }
     if ssh.port != 22:
         values["Port"] = str(ssh.port)
-    return values
+    # sshd does not tell capitals apart: an option of the profile's own takes the place of a default.
+    own = {name.lower() for name in ssh.options}
+    return {name: value for name, value in values.items() if name.lower() not in own} | dict(ssh.options)
 
 
 def steps(profile: HostProfile) -> tuple[Step, ...]:

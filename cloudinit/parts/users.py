@@ -24,8 +24,8 @@ _TMPFILES = "".join(f"d {path} 2775 root freehold -\n" for path in (*SHARED, LOC
 
 
 def steps(profile: HostProfile) -> tuple[Step, ...]:
-    """Group and state first, then one step a user."""
-    return (_state(), *(_user(user) for user in profile.users))
+    """Groups and state first, then one step a user."""
+    return (_state(profile.groups), *(_user(user) for user in profile.users))
 
 
 def secrets(profile: HostProfile) -> tuple[str, ...]:
@@ -33,15 +33,16 @@ def secrets(profile: HostProfile) -> tuple[str, ...]:
     return tuple(f"the password hash of {user.name}" for user in profile.users if user.password is not None)
 
 
-def _state() -> Step:
+def _state(groups: tuple[str, ...]) -> Step:
     return Step(
         "state",
-        "Group and state of the deploys",
-        before="""
-if ! getent group freehold >/dev/null; then
-    groupadd --system freehold
-    changed "group freehold"
-fi
+        "Groups and state of the deploys",
+        before=f"""
+for group in {" ".join(("freehold", *groups))}; do
+    getent group "$group" >/dev/null && continue
+    groupadd --system "$group"
+    changed "group $group"
+done
 """,
         directories=tuple(Directory(path, 0o2775, "root", "freehold") for path in SHARED),
         files=(File("/etc/tmpfiles.d/freehold.conf", _TMPFILES, notify=(("tmpfiles", "-"),)),),

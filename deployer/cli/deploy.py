@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, dry_run, lock_wait, skip_hooks, skip_push, target_options
+from deployer.cli.options import (
+    Target,
+    dry_run,
+    lock_wait,
+    no_cache,
+    registry,
+    skip_push,
+    target_options,
+)
 from freehold.command import Context, common_options, pass_context
+
+if TYPE_CHECKING:
+    from deployer.commands.facts import HostFacts
+    from deployer.shipping import Shipping
 
 
 @click.command()
 @target_options
 @skip_push
-@skip_hooks
+@no_cache
+@registry
 @lock_wait
 @dry_run
 @common_options
 @pass_context
 def deploy(
-    context: Context, target: Target, skip_push: bool, skip_hooks: bool, lock_wait: int, dry_run: bool
+    context: Context,
+    target: Target,
+    skip_push: bool,
+    no_cache: bool,
+    registry: bool | None,
+    lock_wait: int,
+    dry_run: bool,
 ) -> None:
     """Build the application and bring it to the hosts, with zero downtime.
 
@@ -34,6 +55,8 @@ def deploy(
         context,
         open_session(context, target),
         skip_push=skip_push,
+        no_cache=no_cache,
+        registry=registry,
         lock_wait=lock_wait,
         dry=dry_run,
     )
@@ -44,72 +67,138 @@ def run_deploy(
     session: object,
     *,
     skip_push: bool = False,
+    no_cache: bool = False,
+    registry: bool | None = None,
     lock_wait: int = 0,
     dry: bool = False,
+    deploy_hooks: bool = True,
+    share: float | None = None,
 ) -> None:
-    """Deploy what the session says."""
+    """Deploy what the session says; with `share`, to so many percent of the visitors only.
+
+    Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    """
     from deployer.cli.session import Session
+    from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
 
     assert isinstance(session, Session)
-    console, config, runner = context.console, session.config, context.runner
+    console, config, hooks = context.console, session.config, session.hooks
     started = time.monotonic()
-    version = session.target.version or _code_version(context, session)
+    for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
+        console.warn(warning)
+    version = code_version_of(context, session)
+    shipping = shipping_of(context, session, version, registry=registry, no_cache=no_cache)
     if dry:
         from deployer.cli.plan import show_deploy
 
-        show_deploy(context, session, version)
+        show_deploy(context, session, version, shipping)
         return
-    with session.fleet() as fleet, lock_held(context, session, fleet, f"deploy {version}", lock_wait):
-        rollout = Rollout(config, fleet, console, version, session.who(), images_question=FACTS)
-        facts = rollout.look()
-        if skip_push:
-            rollout.deploy(lambda _: Delivery(config.image_name(version)), facts)
-        else:
-            from deployer.delivery import over_ssh
-            from deployer.engine import local_engine
-            from deployer.images import build_app
-            from deployer.images.dockerfile import import_bases
+    with session.fleet() as fleet:
+        with lock_held(context, session, fleet, f"deploy {version}", lock_wait):
+            rollout = Rollout(
+                config,
+                fleet,
+                console,
+                version,
+                session.who(),
+                images_question=FACTS,
+                hook=lambda name: run_boot_hook(session, name),
+            )
+            facts = rollout.look()
+            with contextlib.ExitStack() as stack:
+                if skip_push:
+                    deliver = shipping.fetched(fleet)
+                else:
+                    hooks.run("pre-build", locked=True)
+                    deliver = stack.enter_context(shipping.built(facts)).deliver(fleet)
 
-            with local_engine(runner=runner, console=console, environ=context.environ) as engine:
-                dockerfile = session.root / (config.builder.context or ".") / config.builder.dockerfile
-                import_bases(dockerfile, engine=engine, runner=runner, console=console)
-                with console.step(f"Building {config.image_name(version)}"):
-                    image = build_app(
-                        config, version, root=session.root, engine=engine, runner=runner, console=console
-                    )
-                rollout.deploy(
-                    lambda known: over_ssh(
-                        image, known, fleet=fleet, engine=engine, runner=runner, console=console
-                    ),
-                    facts,
-                )
+                def brought(known: Mapping[str, HostFacts]) -> Delivery:
+                    # The image is there, so that a hook may run a migration with it.
+                    delivery = deliver(known)
+                    if deploy_hooks:
+                        hooks.run("pre-deploy", locked=True, so_far="no container was touched")
+                    return delivery
+
+                if share is not None:
+                    rollout.canary(brought, facts, share)
+                    return
+                rollout.deploy(brought, facts)
+        if deploy_hooks:
+            seconds = time.monotonic() - started
+            hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
         _tell(context, "deployed", version, started, fleet.execs)
+
+
+def run_boot_hook(session: object, name: str) -> None:
+    """Run pre-app-boot or post-app-boot for the hosts that are worked on."""
+    from deployer.cli.session import Session
+
+    assert isinstance(session, Session)
+    so_far = (
+        "every host goes back to the version before" if name.startswith("post") else "nothing was changed"
+    )
+    session.hooks.run(name, hosts=session.config.hosts, locked=True, so_far=so_far)
+
+
+def shipping_of(
+    context: Context, session: object, version: str, *, registry: bool | None = None, no_cache: bool = False
+) -> Shipping:
+    """How a version comes to the hosts of a session."""
+    from deployer.cli.session import Session
+    from deployer.shipping import make_shipping
+
+    assert isinstance(session, Session)
+    return make_shipping(
+        session.config,
+        version,
+        root=session.root,
+        runner=context.runner,
+        console=context.console,
+        environ=context.environ,
+        asked=registry,
+        lab=session.target.lab,
+        no_cache=no_cache,
+    )
 
 
 @click.command()
 @target_options
 @skip_push
-@skip_hooks
+@no_cache
+@registry
 @lock_wait
 @common_options
 @pass_context
-def redeploy(context: Context, target: Target, skip_push: bool, skip_hooks: bool, lock_wait: int) -> None:
+def redeploy(
+    context: Context,
+    target: Target,
+    skip_push: bool,
+    no_cache: bool,
+    registry: bool | None,
+    lock_wait: int,
+) -> None:
     """Deploy again, on hosts that are known to be prepared."""
     from deployer.cli.session import open_session
 
-    run_deploy(context, open_session(context, target), skip_push=skip_push, lock_wait=lock_wait)
+    run_deploy(
+        context,
+        open_session(context, target),
+        skip_push=skip_push,
+        no_cache=no_cache,
+        registry=registry,
+        lock_wait=lock_wait,
+    )
 
 
 @click.command()
 @click.argument("version", required=False)
 @target_options
-@skip_hooks
 @lock_wait
 @common_options
 @pass_context
-def rollback(context: Context, version: str | None, target: Target, skip_hooks: bool, lock_wait: int) -> None:
+def rollback(context: Context, version: str | None, target: Target, lock_wait: int) -> None:
     """Go back to VERSION (default: the one before), as it was: image, configuration and environment.
 
     Nothing is built or sent; the containers of that version are still on the hosts.
@@ -121,26 +210,44 @@ def rollback(context: Context, version: str | None, target: Target, skip_hooks: 
     session = open_session(context, target)
     started = time.monotonic()
     wanted = version or target.version
-    with session.fleet() as fleet, lock_held(context, session, fleet, "rollback", lock_wait):
-        rollout = Rollout(session.config, fleet, context.console, wanted or "", session.who())
-        facts = rollout.look()
-        rollout.version = wanted or previous_version(facts, session.config)
-        if all(known.version == rollout.version for known in facts.values()):
-            raise UsageError(f"{rollout.version} already serves on every host")
-        rollout.rollback(facts)
+    with session.fleet() as fleet:
+        with lock_held(context, session, fleet, "rollback", lock_wait):
+            rollout = Rollout(
+                session.config,
+                fleet,
+                context.console,
+                wanted or "",
+                session.who(),
+                hook=lambda name: run_boot_hook(session, name),
+            )
+            facts = rollout.look()
+            rollout.version = session.hooks.version = wanted or previous_version(facts, session.config)
+            if all(known.version == rollout.version for known in facts.values()):
+                raise UsageError(f"{rollout.version} already serves on every host")
+            session.hooks.run("pre-deploy", locked=True)
+            rollout.rollback(facts)
+        session.hooks.run(
+            "post-deploy",
+            runtime=time.monotonic() - started,
+            so_far=f"{rollout.version} is live all the same",
+        )
         _tell(context, "rolled back to", rollout.version, started, fleet.execs)
 
 
-def _code_version(context: Context, session: object) -> str:
+def code_version_of(context: Context, session: object, *, quiet: bool = False) -> str:
+    """The version that a session is about: as given, else that of the code."""
     from deployer.cli.session import Session
     from deployer.images import code_version
 
     assert isinstance(session, Session)
+    given = session.target.version or session.config.version
+    if given:
+        return session.hooks.know(given)
     clone = session.config.builder.context is None
     code = code_version(session.root, runner=context.runner, clone=clone)
-    if code.warning:
+    if code.warning and not quiet:
         context.console.warn(code.warning)
-    return code.version
+    return session.hooks.know(code.version)
 
 
 @contextlib.contextmanager
@@ -152,8 +259,9 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
 
     assert isinstance(session, Session) and isinstance(fleet, Fleet)
     owner = owner_line(session.who(), why, session.now())
-    primary = fleet[session.whole.primary_host]
-    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info):
+    primary = fleet[session.whole.lock_host]
+    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
+        fleet.lock_lost, fleet.lock_host = lost, primary.name
         yield
 
 

@@ -38,15 +38,11 @@ if TYPE_CHECKING:
 
 def mirrored(context: Context, destination: str | None) -> LabSpec | None:
     """The lab of the deploy file in this project, where there is one."""
-    from deployer.config import load_config
-    from deployer.rehearsal import lab_spec
+    from deployer.rehearsal import project_spec
 
     if not (context.root / "config" / "deploy.yml").exists():
         return None
-    config = load_config(
-        context.root, destination=destination, environ=context.environ, runner=context.runner
-    )
-    return lab_spec(config, context.root)
+    return project_spec(context.root, runner=context.runner, environ=context.environ, destination=destination)
 
 
 @click.command()

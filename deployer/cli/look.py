@@ -13,13 +13,18 @@ from freehold.command import Context, common_options, pass_context
 @common_options
 @pass_context
 def details(context: Context, target: Target) -> None:
-    """Show what runs on every host: version, containers, target of the proxy."""
+    """Show what runs on every host: version, containers, target of the proxy; and the accessories."""
+    from deployer.cli.accessory import accessories_of
     from deployer.cli.session import open_session
+    from deployer.commands.accessory import Found
     from deployer.rollout import Rollout
 
     session = open_session(context, target)
     with session.fleet() as fleet:
         facts = Rollout(session.config, fleet, context.console, "", session.who()).look()
+        work = accessories_of(context, session, fleet)
+        placed = work.placed([item.name for item in session.config.accessories])
+        beside = work.look(placed) if placed else {}
     fields = ("host", "role", "version", "state", "serves", "container", "status")
     rows = []
     for host, known in facts.items():
@@ -40,6 +45,11 @@ def details(context: Context, target: Target) -> None:
                     container.status,
                 )
             )
+    for host, items in placed.items():
+        for item in items:
+            there = beside[host].get(item.name, Found())
+            state = there.state or "missing"
+            rows.append((host, f"accessory {item.name}", "", state, "", item.service, there.status))
     if context.console.json:
         context.console.data([dict(zip(fields, row, strict=True)) for row in rows])
     else:
@@ -86,7 +96,7 @@ def status(context: Context, target: Target) -> None:
     session = open_session(context, target)
     script = Script((Step("lock", commands.status_fragment(session.whole.name)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         raise step_error(script, result)
     rows = []
@@ -119,7 +129,7 @@ def acquire(context: Context, target: Target, message: str) -> None:
     owner = commands.owner_line(session.who(), message, session.now())
     script = Script((Step("lock", commands.acquire_fragment(session.whole.name, owner)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         found = commands.parse_owner(result.lines("lock")[-1] if result.lines("lock") else "")
         raise LockedError(
@@ -143,7 +153,7 @@ def release(context: Context, target: Target) -> None:
     session = open_session(context, target)
     script = Script((Step("lock", commands.release_fragment(session.whole.name)),))
     with session.fleet() as fleet:
-        result = fleet[session.whole.primary_host].run(script, timeout=60)
+        result = fleet[session.whole.lock_host].run(script, timeout=60)
     if not result.ok:
         raise step_error(script, result)
     context.console.success("released")

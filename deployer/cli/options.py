@@ -14,7 +14,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Target:
-    """Which file, destination, hosts and roles a command is about; `lab` means the lab's machines."""
+    """Which file, destination, hosts and roles a command is about; `lab` means the lab's machines.
+
+    `skip_hooks`: none of the project's hooks is run.
+    """
 
     config_file: Path | None = None
     destination: str | None = None
@@ -23,6 +26,7 @@ class Target:
     primary: bool = False
     version: str | None = None
     lab: bool = False
+    skip_hooks: bool = False
 
 
 def _words(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -30,10 +34,10 @@ def _words(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 
 
 def target_options(function: F) -> F:
-    """Add `-c -d -r -h -p --version --lab`; the command gets them as one `target`."""
+    """Add `-c -d -r -h -p -H --version --lab`; the command gets them as one `target`."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        names = ("config_file", "destination", "roles", "hosts", "primary", "version", "lab")
+        names = ("config_file", "destination", "roles", "hosts", "primary", "version", "lab", "skip_hooks")
         target = Target(**{name: kwargs.pop(f"target_{name}") for name in names})
         return function(*args, target=target, **kwargs)
 
@@ -41,6 +45,7 @@ def target_options(function: F) -> F:
     if hasattr(function, "__click_params__"):
         wrapped.__click_params__ = function.__click_params__  # type: ignore[attr-defined]
     options = (
+        click.option("-H", "--skip-hooks", "target_skip_hooks", is_flag=True, help="Run no hooks."),
         click.option(
             "--lab", "target_lab", is_flag=True, help="Work on the lab's machines instead of production."
         ),
@@ -76,7 +81,13 @@ def target_options(function: F) -> F:
 
 
 skip_push = click.option("-P", "--skip-push", is_flag=True, help="Do not build; use the image that is there.")
-skip_hooks = click.option("-H", "--skip-hooks", is_flag=True, help="Run no hooks.")
+no_cache = click.option("--no-cache", is_flag=True, help="Build every layer anew.")
+registry = click.option(
+    "--registry/--no-registry",
+    "registry",
+    default=None,
+    help="Bring the image by the registry, or over SSH (default: the registry where the file has one).",
+)
 lock_wait = click.option(
     "--lock-wait", type=click.IntRange(0), default=0, metavar="SECONDS", help="Wait for the lock."
 )

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import shlex
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from freehold.command import Context, LazyGroup, common_options, pass_context
 
 if TYPE_CHECKING:
-    from cloudinit.checks import CheckResult
+    from cloudinit.checks import Examined
     from cloudinit.profile import HostProfile
+    from deployer.bootstrap import Bootstrapped
     from deployer.cli.session import Session
     from deployer.fleet import Fleet
+    from freehold.secret import Secret
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"trust": ("deployer.cli.trust:trust", "Accept the SSH keys of new hosts.")},
+)
 def server() -> None:
     """Prepare hosts, prove what they are, run commands on them."""
 
@@ -26,33 +32,73 @@ def server() -> None:
 def host_profile(session: Session) -> HostProfile:
     """`config/host.yml`, or the default where there is none; with the operator's keys outside a lab."""
     from cloudinit.keysources import LocalKeySources, resolve_keys
-    from deployer.rehearsal import lab_profile
+    from deployer.rehearsal import lab_profile, rehearsed
 
     context, profile = session.context, lab_profile(session.root)
     if session.target.lab:
-        return profile
+        return rehearsed(profile, session.whole)
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
-def bootstrap_hosts(context: Context, session: Session, fleet: Fleet, hosts: list[str]) -> None:
-    """Run the recipe on hosts, at once."""
-    from deployer.bootstrap import bootstrap as prepare
+def profiles_of(session: Session) -> dict[str, HostProfile]:
+    """The profile of each host; a lab's machines keep the names that the lab gave them."""
+    from deployer.hostprofile import running_as
 
     profile = host_profile(session)
-    with context.console.board("Preparing hosts", hosts) as board:
+    return {
+        host: running_as(profile if session.target.lab else profile.for_host(host), session.whole, host)
+        for host in session.config.all_hosts
+    }
 
-        def work(host: str) -> None:
+
+def bootstrap_hosts(
+    context: Context, session: Session, fleet: Fleet, hosts: list[str], *, upgrade: bool = False
+) -> dict[str, Bootstrapped]:
+    """Run the recipe on hosts, at once; what changed on each. `upgrade` sends this Freehold's proxy."""
+    profiles = profiles_of(session)
+    wanted = {host: profiles[host] for host in hosts}
+    done = apply_recipe(context, fleet, wanted, "Preparing hosts", upgrade=upgrade)
+    for host in hosts:
+        # Groups that the recipe gave the user count from the next login on.
+        fleet[host].close()
+    return done
+
+
+def apply_recipe(
+    context: Context,
+    fleet: Fleet,
+    profiles: Mapping[str, HostProfile],
+    title: str,
+    *,
+    upgrade: bool = False,
+) -> dict[str, Bootstrapped]:
+    """Make hosts what their profiles say, as root or by sudo; a password is asked for where sudo wants it."""
+    from deployer.become import root_on
+    from deployer.bootstrap import bootstrap as prepare
+    from deployer.bootstrap import look
+
+    hosts = list(profiles)
+    looks = fleet.each(hosts, lambda host: look(fleet[host])).all()
+    # One after the other, as there is one terminal to ask on.
+    passwords: list[Secret] = []
+    ways = {host: root_on(fleet[host], looks[host].way, context.environ, passwords) for host in hosts}
+    with context.console.board(title, hosts) as board:
+
+        def work(host: str) -> Bootstrapped:
             try:
-                done = prepare(fleet[host], profile, board)
+                done = prepare(fleet[host], profiles[host], board, looks[host], ways[host], upgrade=upgrade)
             except Exception as exc:
                 board.fail(host, str(exc).splitlines()[0])
                 raise
             board.done(host, f"changed: {', '.join(done.changed)}" if done.changed else "nothing to change")
+            return done
 
-        fleet.each(hosts, work).all()
+        done = dict(fleet.each(hosts, work).all())
     for host in hosts:
-        # Groups that the recipe gave the user count from the next login on.
-        fleet[host].close()
+        port = profiles[host].ssh.port
+        if looks[host].port not in (0, port):
+            context.console.warn(f"{host}: sshd listens on port {port} now; say so under ssh: in deploy.yml")
+    return done
 
 
 @server.command()
@@ -62,13 +108,26 @@ def bootstrap_hosts(context: Context, session: Session, fleet: Fleet, hosts: lis
 def bootstrap(context: Context, target: Target) -> None:
     """Bring hosts to the state that config/host.yml describes: Docker, proxy, users, firewall, updates.
 
-    Works on a fresh Debian as root or as a user with sudo, and changes nothing the second time.
+    Works on a fresh Debian as root or as a user with sudo, and changes nothing the second time. Where
+    sudo wants a password, it is asked for on the terminal, or taken from FREEHOLD_SUDO_PASSWORD.
     """
     from deployer.cli.session import open_session
 
     session = open_session(context, target)
     with session.fleet() as fleet:
-        bootstrap_hosts(context, session, fleet, list(session.config.hosts))
+        hosts = list(session.config.hosts)
+        done = bootstrap_hosts(context, session, fleet, hosts)
+        session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
+    if context.console.json:
+        context.console.data(
+            {
+                host: {
+                    "changed": list(found.changed),
+                    "steps": {step.name: step.seconds for step in found.result.steps},
+                }
+                for host, found in done.items()
+            }
+        )
 
 
 @server.command()
@@ -76,57 +135,39 @@ def bootstrap(context: Context, target: Target) -> None:
 @common_options
 @pass_context
 def check(context: Context, target: Target) -> int:
-    """Prove with testinfra that every host is what config/host.yml describes; exit 1 where one is not."""
-    from cloudinit.checks import run_checks
+    """Prove with testinfra that every host is what config/host.yml describes; exit 1 where one is not.
+
+    Lists what listens on addresses that other machines can reach, and who gets through to it.
+    """
+    from cloudinit.checks import examine
+    from deployer.checkup import show
     from deployer.cli.session import open_session
+    from deployer.fleet import Fleet
     from deployer.inspection import testinfra_host
     from freehold.errors import FreeholdError
 
     session = open_session(context, target)
-    profile = host_profile(session)
+    profiles = profiles_of(session)
     ends = session.endpoints()
-    results: dict[str, list[CheckResult]] = {}
     with context.console.board("Checking hosts", list(session.config.hosts)) as board:
-        from deployer.fleet import Fleet
 
-        def work(host: str) -> None:
+        def work(host: str) -> Examined:
             board.update(host, "asking")
             try:
-                results[host] = run_checks(testinfra_host(ends[host]), profile)
+                found = examine(testinfra_host(ends[host]), profiles[host])
             except FreeholdError as exc:
                 board.fail(host, exc.message)
                 raise
-            wrong = sum(not result.ok for result in results[host])
-            if wrong:
-                board.fail(host, f"{wrong} of {len(results[host])} checks fail")
+            if found.wrong:
+                board.fail(host, f"{len(found.wrong)} of {len(found.results)} checks fail")
             else:
-                board.done(host, f"{len(results[host])} checks pass")
+                board.done(host, f"{len(found.results)} checks pass")
+            return found
 
         with Fleet({}, context.console) as fleet:
-            fleet.each(session.config.hosts, work).all()
-    _show_checks(context, results)
-    return int(any(not result.ok for found in results.values() for result in found))
-
-
-def _show_checks(context: Context, results: dict[str, list[Any]]) -> None:
-    hosts = list(results)
-    if context.console.json:
-        context.console.data(
-            {
-                host: [{"id": r.id, "title": r.title, "ok": r.ok, "detail": r.detail} for r in found]
-                for host, found in results.items()
-            }
-        )
-        return
-    titles = [(result.id, result.title) for result in next(iter(results.values()), [])]
-    rows = []
-    for index, (_, title) in enumerate(titles):
-        rows.append([title, *("ok" if results[host][index].ok else "FAILS" for host in hosts)])
-    context.console.table(["check", *hosts], rows)
-    for host, found in results.items():
-        for result in found:
-            if not result.ok:
-                context.console.print(f"{host}: {result.title}: {result.detail}")
+            found = fleet.each(session.config.hosts, work).all()
+    show(context.console, found, profiles)
+    return int(any(examined.wrong for examined in found.values()))
 
 
 @server.command("exec")

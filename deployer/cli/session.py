@@ -5,15 +5,19 @@ from __future__ import annotations
 import datetime
 import getpass
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.cli.options import Target
 from deployer.config import DeployConfig, load_config
+from deployer.connect import log_protocol
 from deployer.endpoint import Endpoint, endpoints
 from deployer.fleet import Fleet
+from deployer.hooks import Hooks, strangers
 from freehold.command import Context
 from freehold.errors import UsageError
+from freehold.process import LocalRunner
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,26 @@ class Session:
     target: Target
     whole: DeployConfig
     config: DeployConfig
+    hooks: Hooks
 
     @property
     def root(self) -> Path:
         return self.context.root
 
     def fleet(self) -> Fleet:
-        """Connections to the hosts asked for, and to the primary host, where the lock is."""
-        names = tuple(dict.fromkeys([self.whole.primary_host, *self.config.hosts]))
-        return Fleet({name: self.endpoints()[name] for name in names}, self.context.console)
+        """Connections to the hosts asked for, and to the one where the lock is; each on first use.
+
+        The hook pre-connect runs before the first of them.
+        """
+        return self.fleet_of((self.whole.lock_host, *self.config.all_hosts))
+
+    def fleet_of(self, hosts: Iterable[str]) -> Fleet:
+        """Connections to just these hosts."""
+        self.hooks.pre_connect()
+        names = tuple(dict.fromkeys(hosts))
+        ends = self.endpoints()
+        log_protocol(self.whole.ssh.log_level, self.context.console.info)
+        return Fleet({name: ends[name] for name in names}, self.context.console, self.whole.sshkit)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """How each host of the file is reached: as it says, or as the lab's machine of that name."""
@@ -48,11 +63,17 @@ class Session:
 
     def now(self) -> str:
         """The time in UTC, to the second."""
-        return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc_now()
 
 
-def open_session(context: Context, target: Target) -> Session:
-    """Read the configuration; show its warnings."""
+def open_session(context: Context, target: Target, *, accessories: bool = False) -> Session:
+    """Read the configuration; show its warnings.
+
+    With `accessories` the hosts of accessories count too: none of the application's need be among them.
+    """
+    from deployer.cli.aliases import hidden
+    from deployer.cli.main import COMMANDS
+
     whole = load_config(
         context.root,
         config_file=target.config_file,
@@ -61,27 +82,84 @@ def open_session(context: Context, target: Target) -> Session:
         runner=context.runner,
         version=target.version,
     )
+    for name in hidden(whole.aliases, COMMANDS):
+        context.console.warn(f"{whole.file} aliases.{name}: `freehold {name}` is a command; rename the alias")
     for warning in whole.warnings:
         context.console.warn(warning)
     _warn_of_what_is_not_done(context, whole)
     config = whole.select(hosts=target.hosts, roles=target.roles, primary=target.primary)
-    if not config.hosts:
+    if not (config.all_hosts if accessories else config.roles and config.hosts):
         raise UsageError("no host is left to work on")
-    return Session(context, target, whole, config)
+    session = Session(context, target, whole, config, _hooks(context, target, config))
+    _record(session)
+    return session
+
+
+def _record(session: Session) -> None:
+    """Record what the command says, where `output` asks for it, until the command ends."""
+    import click
+
+    from deployer.output import Run, changes, recorded
+    from deployer.secrets import Secrets
+
+    config, hooks = session.whole, session.hooks
+    current = click.get_current_context(silent=True)
+    words = _command_words()
+    wanted = config.output.file or config.output.otel
+    if current is None or not wanted or not changes(words) or current.params.get("dry_run"):
+        return
+    run = Run(words, hooks.tags(), config.destination, config.service)
+    store = config.secrets
+    current.with_resource(
+        recorded(
+            config.output,
+            run,
+            root=session.root,
+            console=session.context.console,
+            secrets=lambda: store.evaluated if isinstance(store, Secrets) else (),
+        )
+    )
+
+
+def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
+    words = _command_words()
+    return Hooks(
+        config,
+        context.root,
+        # A hook sees the whole environment, which is no line to read: hooks tell themselves what runs.
+        LocalRunner(),
+        context.console,
+        context.environ,
+        command=words[0] if words else "",
+        subcommand=words[1] if len(words) > 1 else None,
+        find_version=lambda: config.version or _commit(context),
+        now=utc_now,
+        roles=[role.name for role in config.roles] if target.roles else (),
+        skip=target.skip_hooks,
+        lab=target.lab,
+    )
+
+
+def _command_words() -> list[str]:
+    """The command that runs: `["app", "logs"]`."""
+    import click
+
+    current = click.get_current_context(silent=True)
+    return current.command_path.split()[1:] if current is not None else []
+
+
+def _commit(context: Context) -> str:
+    from deployer.images.version import git
+
+    return git(context.root, context.runner, "rev-parse", "HEAD", check=False).stdout.strip()
+
+
+def utc_now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _warn_of_what_is_not_done(context: Context, config: DeployConfig) -> None:
     """What a file may say, or a folder hold, without an effect: said aloud, never passed over."""
-    if config.registry is not None and config.registry.server:
-        context.console.warn(
-            f"{config.file}: the registry {config.registry.server} is not used; images travel over SSH"
-        )
-    for folder in (".freehold/hooks", ".kamal/hooks"):
-        path = context.root / folder
-        names = (
-            sorted(p.name for p in path.glob("*") if p.is_file() and p.suffix != ".sample")
-            if path.is_dir()
-            else []
-        )
-        if names:
-            context.console.warn(f"hooks are not run yet: {folder} holds {', '.join(names)}")
+    for sentence in strangers(context.root / config.hooks_path):
+        context.console.warn(f"{config.hooks_path}: {sentence}")

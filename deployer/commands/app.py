@@ -1,13 +1,16 @@
-"""Looking into and handling the containers that run: logs, exec, start, stop, remove, maintenance."""
+"""Looking at and handling the application's containers: list, start, stop, remove."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import docker, layout, phases, proxy
+from deployer.commands import jobs, layout, phases, proxy, prune
+from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
+
+EXEC = "label=freehold.exec=true"
 
 
 def filters(config: DeployConfig, role: Role | None = None) -> list[str]:
@@ -52,111 +55,21 @@ def audit(config: DeployConfig, lines: int) -> Script:
     return Script((Step("audit", f"[ ! -e {log} ] || tail -n {lines} {log}", "audit"),))
 
 
-def logs_command(
-    config: DeployConfig,
-    role: Role,
-    *,
-    follow: bool = False,
-    lines: int | None = None,
-    since: str | None = None,
-    grep: str | None = None,
-    grep_options: str | None = None,
-    timestamps: bool = True,
-) -> str:
-    """`docker logs` of the container that serves. With `follow` it goes on with the next after a switch."""
-    flags = ["--timestamps"] if timestamps else []
-    if since:
-        flags += ["--since", since]
-    tail = ["--tail", str(lines)] if lines is not None else []
-    find = ""
-    if grep:
-        line = ["--line-buffered"] if follow else []
-        find = " | " + shlex.join(["grep", *line, *shlex.split(grep_options or ""), "--", grep])
-    name = current_name(config, role)
-    if not follow:
-        return (
-            f'name={name}; [ -n "$name" ] || {{ echo "no container of {role.name} runs" >&2; exit 3; }}; '
-            f'docker logs {shlex.join([*flags, *tail])} "$name" 2>&1{find}'
-        )
-    again = shlex.join(["--timestamps"] if timestamps else [])
-    return f"""follow() {{
-    local name last= first={shlex.quote(shlex.join([*flags, *(tail or ["--tail", "10"])]))}
-    while :; do
-        name={name}
-        if [ -z "$name" ] || [ "$name" = "$last" ]; then sleep 0.5; continue; fi
-        eval "docker logs --follow $first \\"$name\\"" 2>&1
-        last=$name first={shlex.quote(again)}
-    done
-}}
-follow{find}"""
-
-
-def exec_argv(
-    role_cmd: Sequence[str], env: Sequence[tuple[str, str]], *, terminal: bool, stdin: bool
-) -> list[str]:
-    """The `docker exec` flags and command; the container's name goes in between by the caller."""
-    flags = [*(["--tty"] if terminal else []), *(["--interactive"] if terminal or stdin else [])]
-    for name, value in env:
-        flags += ["--env", f"{name}={value}"]
-    return [*flags, *role_cmd]
-
-
-def exec_reuse(
-    config: DeployConfig,
-    role: Role,
-    command: str,
-    *,
-    env: Sequence[tuple[str, str]] = (),
-    terminal: bool = False,
-    version: str | None = None,
-) -> str:
-    """Run a command in the container that serves."""
-    flags = shlex.join(exec_argv((), env, terminal=terminal, stdin=False))
-    name = current_name(config, role, version)
-    return (
-        f'name={name}; [ -n "$name" ] || {{ echo "no container of {role.name} runs" >&2; exit 3; }}; '
-        f'exec docker exec {flags} "$name" sh -c {shlex.quote(command)}'
-    )
-
-
-def exec_new(
-    config: DeployConfig,
-    role: Role,
-    command: str,
-    *,
-    version: str | None,
-    env: Sequence[tuple[str, str]] = (),
-    terminal: bool = False,
-) -> str:
-    """Run a command in a new container of a version (default: the one that serves), removed afterwards."""
-    image, app = config.image_name("VERSION"), layout.app(config.name)
-    flags = ["--rm", *exec_argv((), env, terminal=terminal, stdin=False), "--network", layout.NETWORK]
-    for volume in config.volumes:
-        flags += ["--volume", volume]
-    flags += ["--label", f"service={config.service}", "--label", "freehold.exec=true"]
-    flags += docker.options_argv({k: v for k, v in role.options.items() if k not in ("publish", "name")})
-    chosen = shlex.quote(version) if version else f"$(tail -n 1 {app}/history 2>/dev/null | cut -d' ' -f2)"
-    prefix = image.rsplit(":", 1)[0]
-    return f"""version={chosen}
-[ -n "$version" ] || {{ echo "nothing has been deployed yet" >&2; exit 3; }}
-env={app}/versions/$version/{shlex.quote(role.name)}.env
-if [ -e "$env.multi" ]; then
-    . "$env.multi"
-    names=$(sed -n 's/^export \\([^=]*\\)=.*/--env \\1/p' "$env.multi")
-fi
-exec docker run {shlex.join(flags)} --env-file "$env" $names --env KAMAL_VERSION="$version" \\
-    {shlex.quote(prefix)}:"$version" sh -c {shlex.quote(command)}"""
-
-
 def stop(config: DeployConfig, roles: Sequence[Role]) -> Script:
     """Stop what runs of these roles; requests wait, then fail, until it is started again."""
     steps = []
     for role in roles:
         ps = shlex.join(["docker", "ps", "--quiet", *filters(config, role)])
-        grace = role.stop_timeout or config.drain_timeout
-        shell = f"{ps} | xargs -r docker stop --time {round(grace)}"
+        shell = f"{ps} | xargs -r docker stop --time {phases.grace(config, role, drained=False)}"
         steps.append(Step(f"stop-{role.name}", shell, f"stop {role.name}"))
     return phases.guarded(config, steps)
+
+
+def stop_containers(config: DeployConfig, containers: Sequence[Container]) -> Script:
+    """Stop these containers; they stay for a rollback."""
+    names = [container.name for container in containers]
+    stop_step = Step("stop", shlex.join(["docker", "stop", *names]), "stop stale containers")
+    return phases.guarded(config, [stop_step] if names else [])
 
 
 def start(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
@@ -164,19 +77,45 @@ def start(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     return phases.revive(config, roles, version)
 
 
-def remove(config: DeployConfig, roles: Sequence[Role]) -> Script:
-    """Everything of the service on a host: routes, targets, containers, images, files."""
-    targets = [shlex.quote(layout.target(config.container_prefix(role))) for role in roles if role.proxy]
-    repository = config.image_name("x").rsplit(":", 1)[0]
+def remove(config: DeployConfig, roles: Sequence[Role], *, everything: bool = True) -> Script:
+    """The roles' routes, targets and containers on a host; with `everything` its images and files too."""
+    targets = [proxy.forget_fragment(config, role) for role in roles if role.proxy]
     steps = []
     if targets:
         steps.append(Step("routes", proxy.activate_fragment(config, None), "no more traffic"))
-        steps.append(Step("targets", f"rm -f {' '.join(targets)}", "targets"))
+        steps.append(Step("targets", "\n".join(targets), "targets"))
     for role in roles:
         ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role)])
-        shell = f"{ps} | xargs -r docker stop --time {phases.STOP_GRACE}\n{ps} | xargs -r docker rm --force"
+        grace = phases.grace(config, role, drained=False)
+        shell = f"{ps} | xargs -r docker stop --time {grace}\n{ps} | xargs -r docker rm --force"
         steps.append(Step(f"remove-{role.name}", shell, f"remove {role.name}"))
-    found = f"docker images --quiet {shlex.quote(repository)} | sort -u"
-    steps.append(Step("images", f"{found} | xargs -r docker image rm --force || true", "remove its images"))
-    steps.append(Step("files", f"rm -rf {shlex.quote(layout.app(config.name))}", "remove its files"))
+    if everything:
+        steps.append(jobs.install_step(config, None))
+        # What was run by `app exec` has no role.
+        rest = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config), "--filter", EXEC])
+        steps.append(Step("remove-exec", f"{rest} | xargs -r docker rm --force", "remove exec containers"))
+        steps.append(Step("images", prune.images_fragment(config), "remove its images"))
+        steps.append(Step("files", f"rm -rf {shlex.quote(layout.app(config.name))}", "remove its files"))
     return phases.guarded(config, steps)
+
+
+def remove_container(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
+    """The container of one version; one that runs is not removed."""
+    names = [shlex.quote(config.container_name(role, version)) for role in roles]
+    lines = [f'if [ -n "$(container_id {name})" ]; then docker rm {name}; fi' for name in names]
+    return phases.guarded(config, [Step("remove", "\n".join(lines), f"remove {version}")])
+
+
+def remove_containers(config: DeployConfig, roles: Sequence[Role]) -> Script:
+    """Every container of these roles that does not run."""
+    steps = []
+    for role in roles:
+        states = [word for state in prune.STOPPED for word in ("--filter", f"status={state}")]
+        ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role), *states])
+        steps.append(Step(f"remove-{role.name}", f"{ps} | xargs -r docker rm", f"remove {role.name}"))
+    return phases.guarded(config, steps)
+
+
+def remove_images(config: DeployConfig) -> Script:
+    """Every image of the service that no container uses."""
+    return phases.guarded(config, [Step("images", prune.images_fragment(config), "remove its images")])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from deployer.commands import layout
+from deployer.commands import assets, layout
 from deployer.config import DeployConfig, Role
+from deployer.config.logs import Logging
 from deployer.script import heredoc
 from freehold.secret import Secret
 
@@ -20,7 +21,7 @@ def run_argv(
     breaks: Docker's env files cannot, so they are taken from the command's own environment.
     """
     # The image has been delivered; a registry that happens to have one of this name is not asked.
-    argv = ["docker", "run", "--detach", "--pull", "never", "--restart", "unless-stopped"]
+    argv = ["docker", "run", "--detach", "--pull", "never", "--restart", role.restart]
     argv += ["--name", config.container_name(role, version)]
     if "network" not in role.options:
         argv += ["--network", layout.NETWORK]
@@ -29,10 +30,13 @@ def run_argv(
         argv += ["--env", name]
     for name, value in identity(config, role, version, host).items():
         argv += ["--env", f"{name}={value}"]
-    if "log-driver" not in role.options and "log-opt" not in role.options:
-        argv += ["--log-opt", "max-size=10m"]
+    argv += logging_argv(role.logging, role.options)
+    if role.stop_timeout is not None and "stop-timeout" not in role.options:
+        # Docker keeps to it too when the host shuts down.
+        argv += ["--stop-timeout", str(round(role.stop_timeout))]
     for volume in config.volumes:
         argv += ["--volume", volume]
+    argv += assets.volume(config, role, version)
     labels = {
         "service": config.service,
         "role": role.name,
@@ -43,7 +47,48 @@ def run_argv(
     }
     for name, value in labels.items():
         argv += ["--label", f"{name}={value}"]
-    return argv + options_argv(role.options)
+    return argv + options_argv({name: value for name, value in role.options.items() if name != "restart"})
+
+
+def logging_argv(logging: Logging, options: Mapping[str, object]) -> list[str]:
+    """The arguments of `logging`; what `options` say about it goes on top, as in Kamal."""
+    chosen = dict(logging.options)
+    given = options.get("log-opt", ())
+    for item in (given,) if isinstance(given, str) else given if isinstance(given, list | tuple) else ():
+        chosen.pop(str(item).partition("=")[0], None)
+    if "log-driver" in options:
+        # The options belong to the driver that they stand beside.
+        return []
+    if not logging.driver and not logging.options and given:
+        return []
+    if not logging.driver and not logging.options:
+        return list(logging.arguments())
+    driver = ["--log-driver", logging.driver] if logging.driver else []
+    return [*driver, *(word for key, value in chosen.items() for word in ("--log-opt", f"{key}={value}"))]
+
+
+def attach_flags(*, terminal: bool, stdin: bool) -> list[str]:
+    """The flags of `docker exec` and `docker run` for a terminal, or for standard input without one."""
+    return [*(["--tty"] if terminal else []), *(["--interactive"] if terminal or stdin else [])]
+
+
+def manner(config: DeployConfig, role: Role, version: str, host: str) -> list[str]:
+    """How a role's container is run, an option with its value a line, without version and environment."""
+    own, assets_of = layout.everything(config.name, version)
+    lines: list[str] = []
+    for word in run_argv(config, role, version, host)[2:]:
+        if word.startswith("--") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    kept = [
+        line.replace(own, layout.version(config.name, "VERSION")).replace(
+            assets_of, layout.everything(config.name, "VERSION")[1]
+        )
+        for line in lines
+        if not line.startswith(("--env ", "--env-file ", "--name ", "--label version="))
+    ]
+    return [line.replace("\n", " ") for line in [*kept, *([f"command {role.cmd}"] if role.cmd else [])]]
 
 
 def identity(config: DeployConfig, role: Role, version: str, host: str) -> dict[str, str]:
@@ -66,7 +111,10 @@ def options_argv(options: Mapping[str, object]) -> list[str]:
         for item in value if isinstance(value, list | tuple) else [value]:
             if item is True:
                 argv.append(f"--{name}")
-            elif item is not None and item is not False:
+            elif item is False:
+                # Some are on by themselves: `oom-kill-disable`, `no-healthcheck`, `sig-proxy`.
+                argv.append(f"--{name}=false")
+            elif item is not None:
                 argv += [f"--{name}", str(item)]
     return argv
 
@@ -94,7 +142,7 @@ def start_fragment(config: DeployConfig, role: Role, version: str, host: str, im
 
     A proxied container gets a fixed address, so that its target stays true after a restart.
     """
-    clear, secret = config.env_for(role)
+    clear, secret = config.env_for(role, host)
     many = with_line_breaks(clear, secret)
     lines = [f"step_aside {shlex.quote(config.container_name(role, version))}"]
     if many:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deployer.commands import layout
+from deployer.commands.hostproxy import run_of, words
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, ScriptResult, Step
 
@@ -100,8 +101,10 @@ def state_step(config: DeployConfig) -> Step:
     return Step(
         "state",
         f"""{ps}
-for path in {layout.PROXY}/targets/*; do
-    [ -e "$path" ] && printf 'target\\t%s\\t%s\\n' "$(basename "$path")" "$(cat "$path")"
+for path in {layout.PROXY}/targets/* {layout.PROXY}/targets/.*.paused; do
+    [ -e "$path" ] || continue
+    name=$(basename "$path" .paused)
+    printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$(cat "$path")"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
@@ -110,8 +113,9 @@ true""",
     )
 
 
-def proxy_step() -> Step:
-    """The proxy is there and its admin socket answers this user."""
+def proxy_step(listens: Sequence[str] = ()) -> Step:
+    """The proxy is there, its admin socket answers this user, and it listens where the file says."""
+    wanted = shlex.join(listens)
     return Step(
         "proxy",
         f"""\
@@ -123,7 +127,14 @@ docker network inspect {layout.NETWORK} --format '{{{{.Name}}}}' 2>&1 ||
 if ! systemctl --quiet is-active freehold-proxy.service; then
     echo "failed: the proxy does not run: $(systemctl is-active freehold-proxy.service)"
     exit 1
-fi""",
+fi
+line=" $(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null) "
+for word in {wanted}; do
+    case $line in
+    *" $word "*) ;;
+    *) echo "failed: the proxy does not run as proxy.run says: $word is not among$line"; exit 1 ;;
+    esac
+done""",
         "the proxy is ready",
     )
 
@@ -132,11 +143,17 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     """Everything a deploy asks a host, in one go; `images` is the transfer's question."""
     steps = [docker_step()]
     if any(role.proxy is not None for role in config.roles_on(host)):
-        steps.append(proxy_step())
+        run = run_of(config, host)
+        steps.append(proxy_step(words(run) if run is not None else ()))
     steps.append(state_step(config))
     if images:
         steps.append(Step("images", images, "which layers it has"))
     return Script(tuple(steps))
+
+
+def _version_of(config: DeployConfig, role: str, name: str) -> str:
+    prefix = "-".join(part for part in (config.service, role, config.destination) if part)
+    return name.partition("_replaced_")[0].removeprefix(f"{prefix}-") if role else ""
 
 
 def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
@@ -151,6 +168,8 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
         if kind == "container" and len(cells) == len(_FIELDS):
             name, state, role, destination, version, address, image, id_, created, status = cells
             if destination == (config.destination or ""):
+                # Kamal's own containers carry their version in the name only.
+                version = version or _version_of(config, role, name)
                 containers.append(Container(name, state, role, version, address, image, id_, created, status))
         elif kind == "target" and len(cells) == 2:
             targets[cells[0]] = cells[1]

@@ -9,12 +9,23 @@ from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
 PROXY = f"{STATE}/proxy"
+CERTS = f"{PROXY}/certs"
 LOCKS = "/run/lock/freehold"
 NETWORK = "freehold"
 ADMIN_ADDRESS = f"unix/{ADMIN}"
 DEFAULT_HOST = DEFAULT_ROUTES.rsplit("/", 1)[1]
 
-__all__ = ["ADMIN_ADDRESS", "CADDY", "CADDYFILE", "DEFAULT_HOST", "LOCKS", "NETWORK", "PROXY", "STATE"]
+__all__ = [
+    "ADMIN_ADDRESS",
+    "CADDY",
+    "CADDYFILE",
+    "CERTS",
+    "DEFAULT_HOST",
+    "LOCKS",
+    "NETWORK",
+    "PROXY",
+    "STATE",
+]
 
 
 def app(name: str) -> str:
@@ -37,6 +48,26 @@ def env_file(name: str, version_: str, role: str) -> str:
     return f"{version(name, version_)}/{role}.env"
 
 
+def probe_file(name: str, version_: str, role: str) -> str:
+    """The command that waits until a role's container is ready, as it was for this version."""
+    return f"{version(name, version_)}/{role}.probe"
+
+
+def names_file(name: str, version_: str, role: str) -> str:
+    """The names of the secrets in a role's environment at a version."""
+    return f"{version(name, version_)}/{role}.secrets"
+
+
+def run_file(name: str, version_: str, role: str) -> str:
+    """How a role's container is run at a version: one option a line, without version and environment."""
+    return f"{version(name, version_)}/{role}.run"
+
+
+def port_file(name: str, version_: str, role: str) -> str:
+    """The port on which a role's container listens at a version."""
+    return f"{version(name, version_)}/{role}.port"
+
+
 def routes(name: str, version_: str) -> str:
     """The proxy's files at a version, as a tree like that below `PROXY`."""
     return f"{version(name, version_)}/proxy"
@@ -45,6 +76,36 @@ def routes(name: str, version_: str) -> str:
 def target(prefix: str) -> str:
     """The file that the route of a role reads for each request."""
     return f"{PROXY}/targets/{prefix}"
+
+
+def paused(prefix: str) -> str:
+    """Where a role's target is kept while its requests wait."""
+    return f"{PROXY}/targets/.{prefix}.paused"
+
+
+def maintenance(prefix: str) -> str:
+    """The page that answers instead of a role for as long as the file is there."""
+    return f"{PROXY}/maintenance/{prefix}.html"
+
+
+def current(prefix: str) -> str:
+    """What the version that serves brings for the proxy: `pages/`, `docroot/`. Links, replaced by rename."""
+    return f"{PROXY}/current/{prefix}"
+
+
+def canary(prefix: str) -> str:
+    """Of a version that is tried: `version`, `target`, a file for each part of the visitors that gets it."""
+    return f"{PROXY}/canary/{prefix}"
+
+
+def assets(name: str, version_: str, role: str) -> str:
+    """The assets of a version, joined with those of the versions before; mounted into its containers."""
+    return f"{app(name)}/assets/{version_}/{role}"
+
+
+def everything(name: str, version_: str) -> tuple[str, str]:
+    """All directories of a version: what to remove once nobody needs it."""
+    return version(name, version_), f"{app(name)}/assets/{version_}"
 
 
 def guard(name: str) -> str:

@@ -6,12 +6,22 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployer.commands import docker, layout, proxy
+from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container, HostFacts
 from deployer.config import DeployConfig, Role
-from deployer.script import Script, Step
+from deployer.script import Script, Step, heredoc
 
 STOP_GRACE = 10
+
+
+def grace(config: DeployConfig, role: Role, *, drained: bool) -> int:
+    """Seconds between the stop signal and the end: `stop_timeout`, or what requests and jobs may take.
+
+    A proxied container whose requests have ended (`drained`) has nothing to wait for any more.
+    """
+    if role.stop_timeout is not None:
+        return round(role.stop_timeout)
+    return STOP_GRACE if drained and role.proxy is not None else round(config.drain_timeout)
 
 
 def guarded(config: DeployConfig, steps: Sequence[Step], *, keep_going: bool = False) -> Script:
@@ -39,20 +49,58 @@ def prepare(
                     shlex.join(["keep_files", *_files(config, version)]),
                     f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
                     proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
+                    *(_manner(config, role, version, host) for role in roles),
+                    jobs.store_fragment(config, host, version),
+                    pages.store_fragment(config.name, version, config.error_pages),
                 ]
             ),
             "keep the version's routes",
         )
     ]
+    pairs = certificates.pairs(config, roles)
+    if pairs:
+        written = certificates.store_fragment(list(pairs.values()))
+        steps.append(Step("certificates", written, "certificates"))
     for role in roles:
-        clear, secret = config.env_for(role)
+        if role.asset_path is not None:
+            bridge = assets.fragment(config, role, version, image)
+            steps.append(Step(f"assets-{role.name}", bridge, f"assets of {role.name}"))
+    for role in roles:
+        clear, secret = config.env_for(role, host)
         env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
+        # For `diff`, which shows old values of clear variables and never those of secrets.
+        names = shlex.quote(layout.names_file(config.name, version, role.name))
+        env += f"\ncat >{names} " + heredoc("".join(f"{name}\n" for name in sorted(secret)))
         steps.append(Step(f"env-{role.name}", env, f"environment of {role.name}"))
-    for role in roles:
-        start = docker.start_fragment(config, role, version, host, image)
-        steps.append(Step(f"start-{role.name}", start, f"start {role.name}"))
-    steps += ready_steps(config, roles, version)
+    starts = [
+        Step(
+            f"start-{role.name}",
+            docker.start_fragment(config, role, version, host, image),
+            f"start {role.name}",
+        )
+        for role in roles
+    ]
+    ready = ready_steps(config, roles, version)
+    if config.boot.parallel_roles:
+        steps += [*starts, *ready]
+    else:
+        steps += [step for pair in zip(starts, ready, strict=True) for step in pair]
     return guarded(config, steps)
+
+
+def _manner(config: DeployConfig, role: Role, version: str, host: str) -> str:
+    """Keep how a role's container is probed and reached beside it: a rollback asks as its version did.
+
+    And how it is run, for `diff`.
+    """
+    probe = shlex.quote(layout.probe_file(config.name, version, role.name))
+    lines = [f"printf '%s\\n' {shlex.quote(docker.health_fragment(config, role, version))} >{probe}"]
+    if role.proxy is not None:
+        port = shlex.quote(layout.port_file(config.name, version, role.name))
+        lines.append(f"echo {role.proxy.app_port} >{port}")
+    run = "".join(f"{line}\n" for line in docker.manner(config, role, version, host))
+    lines.append(f"cat >{shlex.quote(layout.run_file(config.name, version, role.name))} {heredoc(run)}")
+    return "\n".join(lines)
 
 
 def _files(config: DeployConfig, version: str) -> tuple[str, str]:
@@ -72,7 +120,12 @@ def revive(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     """Start the kept containers of a version again: image, configuration and environment as they were."""
     names = [config.container_name(role, version) for role in roles]
     steps = [Step("start", shlex.join(["docker", "start", *names]), f"start {version} again")]
-    return guarded(config, [*steps, *ready_steps(config, roles, version)])
+    for step in ready_steps(config, roles, version):
+        role = step.name.removeprefix("health-")
+        probe = shlex.quote(layout.probe_file(config.name, version, role))
+        shell = f"if [ -e {probe} ]; then . {probe}; else {step.shell}; fi"
+        steps.append(Step(step.name, shell, step.title))
+    return guarded(config, steps)
 
 
 def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
@@ -89,6 +142,23 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     return guarded(config, [*steps, Step("history", remember, "remember the version")])
 
 
+def switched(config: DeployConfig, roles: Sequence[Role], version: str, served: int) -> Script:
+    """Succeeds where `commit` came to its end; `served` is the length of the history before it.
+
+    Waits for a commit that still runs, as all scripts of a host do for one another.
+    """
+    history = f"{layout.app(config.name)}/history"
+    checks = [
+        f'[ "$(cat {history} 2>/dev/null | wc -l)" -gt {served} ] || '
+        '{ echo "failed: this host had not switched"; exit 1; }'
+    ]
+    for role in roles:
+        if role.proxy is not None:
+            words = shlex.join([config.container_prefix(role), config.container_name(role, version)])
+            checks.append(f'serves {words} || {{ echo "failed: the traffic goes elsewhere"; exit 1; }}')
+    return guarded(config, [Step("switched", "\n".join(checks), "what was switched")])
+
+
 @dataclass(frozen=True)
 class Leftovers:
     """Of other versions: containers to stop, containers to remove, images by the version they made."""
@@ -98,21 +168,22 @@ class Leftovers:
     gone: Mapping[str, str] = field(default_factory=dict)
 
 
-def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
-    """Let the old containers finish their requests, stop them, prune, write the audit line."""
+def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[Step] = ()) -> Script:
+    """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line."""
     steps: list[Step] = []
     proxied = {role.name for role in config.roles if role.proxy is not None}
     addresses = [c.address for c in left.stop if c.role in proxied and c.address]
     if addresses:
         drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
         steps.append(Step("drain", drain, "requests on the old version end"))
-    stops = []
-    for grace, names in (
-        (round(config.drain_timeout), [c.name for c in left.stop if c.role not in proxied]),
-        (STOP_GRACE, [c.name for c in left.stop if c.role in proxied]),
-    ):
+    by_grace: dict[int, list[str]] = {}
+    for role in config.roles:
+        names = [c.name for c in left.stop if c.role == role.name]
         if names:
-            stops.append(shlex.join(["docker", "stop", "--time", str(grace), *names]))
+            by_grace.setdefault(grace(config, role, drained=True), []).extend(names)
+    stops = [
+        shlex.join(["docker", "stop", "--time", str(seconds), *names]) for seconds, names in by_grace.items()
+    ]
     if stops:
         steps.append(Step("stop", "\n".join(stops), "stop the old version"))
     prune = []
@@ -121,13 +192,18 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str) -> Script:
     for version, image in left.gone.items():
         # An image that another service uses too stays; that is no failure.
         prune.append(f"docker image rm {shlex.quote(image)} || true")
-        prune.append(f"rm -rf {shlex.quote(layout.version(config.name, version))}")
+        prune.append(_forget(config, version))
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
     kept = f"rm -rf {shlex.quote(layout.before(config.name))}"
-    steps.append(Step("settle", kept, "forget the way back"))
+    settle = f"{kept}\n{certificates.prune_fragment()}"
+    steps += [Step("settle", settle, "forget the way back"), *more]
     steps.append(audit_step(config, audit))
     return guarded(config, steps, keep_going=True)
+
+
+def _forget(config: DeployConfig, version: str) -> str:
+    return shlex.join(["rm", "-rf", *layout.everything(config.name, version)])
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
@@ -153,10 +229,12 @@ def undo(
         if role.proxy is None:
             continue
         prefix = config.container_prefix(role)
+        targets.append(shlex.join(["unsplit", prefix]))
         if prefix in facts.targets:
             targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
+            targets.append(proxy.link_fragment(config, role, facts.version))
         else:
-            targets.append(f"rm -f {shlex.quote(layout.target(prefix))}")
+            targets.append(shlex.join(["rm", "-f", layout.target(prefix), layout.current(prefix)]))
     if targets:
         steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
     steps.append(Step("files", shlex.join(["put_files_back", *_files(config, version)]), "its files back"))
@@ -167,18 +245,23 @@ def undo(
         name = config.container_name(role, version)
         quoted = shlex.quote(name)
         known = before.get(name)
+        spare = ""
+        if role.proxy is not None:
+            spare = shlex.join(["spare", config.container_prefix(role), name]) + "\n"
         if known is not None:
             # The name stood for another container before, or for this one, untouched or revived.
-            stop = "" if known.running else f"else docker stop --time {STOP_GRACE} {quoted} >/dev/null\n"
+            stop = (
+                "" if known.running else f"else {spare}docker stop --time {STOP_GRACE} {quoted} >/dev/null\n"
+            )
             removal.append(
                 f'if [ "$(container_id {quoted})" != {known.id} ]; then\n'
-                f"    docker rm --force {quoted} 2>/dev/null || true\n"
+                f"    {spare}docker rm --force {quoted} 2>/dev/null || true\n"
                 f"    put_back {quoted}\n{stop}fi"
             )
         else:
             if role.proxy is not None:
                 removal.append(
-                    f'if address=$(address_of {quoted} 2>/dev/null) && [ -n "$address" ]; then\n'
+                    f'{spare}if address=$(address_of {quoted} 2>/dev/null) && [ -n "$address" ]; then\n'
                     f'    drain {round(config.drain_timeout)} "$address"\nfi'
                 )
             removal.append(f"docker stop --time {STOP_GRACE} {quoted} >/dev/null 2>&1 || true")
@@ -186,9 +269,7 @@ def undo(
     if removal:
         steps.append(Step("remove", "\n".join(removal), f"remove {version}"))
     if version not in {container.version for container in facts.containers}:
-        steps.append(
-            Step("forget", f"rm -rf {shlex.quote(layout.version(config.name, version))}", "forget its files")
-        )
+        steps.append(Step("forget", _forget(config, version), "forget its files"))
     history = f"{layout.app(config.name)}/history"
     steps.append(
         Step(

@@ -3,9 +3,11 @@
     sites/<host>.caddy             one per host name: listeners, certificate; imports the routes
     routes/<host>/<service>.caddy  one per service: path prefixes, headers, timeouts
     targets/<service>-<role>       ADDRESS:PORT, read for every request; replaced by rename
+    current/<service>-<role>       link to what the version that serves brings: error pages, assets
+    maintenance/<service>-<role>.html   answers instead of the role while it is there
 
-A deploy of new code replaces targets only. Sites and routes change when the configuration does; then
-Caddy validates all and reloads, and what was there before comes back if it refuses.
+A deploy of new code replaces targets and links only. Sites and routes change when the configuration
+does; then Caddy validates all and reloads, and what was there before comes back if it refuses.
 """
 
 from __future__ import annotations
@@ -13,93 +15,34 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from deployer.commands import layout
-from deployer.config import DeployConfig, Proxy, Role
+from deployer.commands import assets, certificates, layout
+from deployer.commands.site import Extras, file_name, route, site
+from deployer.config import DeployConfig, Role
 from deployer.script import heredoc
-
-HOLD = 30
-"""Seconds a request waits for a target that does not answer yet."""
 
 
 def files(config: DeployConfig, roles: tuple[Role, ...]) -> dict[str, str]:
     """The sites and routes of the proxied roles, by their path below the proxy's directory."""
     wanted: dict[str, str] = {}
+    pairs = certificates.pairs(config, roles)
     for role in roles:
         if role.proxy is None:
             continue
         prefix = config.container_prefix(role)
-        for name in role.proxy.names or (layout.DEFAULT_HOST,):
-            directory = file_name(name)
-            wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix)
-            if role.proxy.names:
-                wanted[f"sites/{directory}.caddy"] = site(role.proxy, name)
+        own = pairs[role.name].name if role.name in pairs else ""
+        for name in role.proxy.names or ("",):
+            directory = file_name(name) or layout.DEFAULT_HOST
+            wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, extras(config, role))
+            if name or own:
+                wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own)
     return wanted
 
 
-def file_name(host: str) -> str:
-    """A host name as a file name (`*.example.com` begins with a star)."""
-    return host.replace("*", "_wildcard")
-
-
-def site(proxy: Proxy, host: str) -> str:
-    """The site of one host name."""
-    routes = (
-        f"\timport {layout.PROXY}/routes/{file_name(host)}/*.caddy\n"
-        # Without it Caddy answers a path that nobody serves with an empty 200.
-        '\trespond "nothing is served here" 404\n'
-    )
-    if not proxy.ssl:
-        return f"http://{host} {{\n\timport freehold_http\n{routes}}}\n"
-    plain = "\tredir https://{host}{uri} 308\n" if proxy.ssl_redirect else routes
-    return (
-        f"https://{host} {{\n\timport freehold_https\n{routes}}}\n"
-        f"http://{host} {{\n\timport freehold_http\n{plain}}}\n"
-    )
-
-
-def route(proxy: Proxy, prefix: str) -> str:
-    """The route of one role: `handle` blocks, of which Caddy tries the longest path first.
-
-    It sorts blocks whose matcher is one path written inline, across all services of a host name; a
-    named matcher of two paths would be tried in the order of the files.
-    """
-    body = upstream(proxy, prefix)
-    blocks = []
-    for path in proxy.prefixes or ("/",):
-        clean = path.rstrip("/")
-        if not clean:
-            blocks.append(f"handle {{\n{body}}}\n")
-            continue
-        strip = f"\turi strip_prefix {clean}\n" if proxy.strip_path_prefix else ""
-        header = f"\trequest_header X-Forwarded-Prefix {clean}\n" if proxy.strip_path_prefix else ""
-        blocks += [f"handle {matcher} {{\n{strip}{header}{body}}}\n" for matcher in (f"{clean}/*", clean)]
-    return "".join(blocks)
-
-
-def upstream(proxy: Proxy, prefix: str) -> str:
-    """The directives that pass a request on to whatever the target file says now.
-
-    `tcp/` in front keeps the Caddyfile from reading the placeholder's slashes as a network name.
-    Idle connections are kept for a second only, so that an old container is seen to be idle soon.
-    """
-    trusted = "\t\ttrusted_proxies 0.0.0.0/0 ::/0\n" if _trusts(proxy) else ""
-    return (
-        "\tencode zstd gzip\n"
-        f"\treverse_proxy tcp/{{file.{layout.target(prefix)}}} {{\n"
-        f"\t\tlb_try_duration {HOLD}s\n"
-        "\t\tlb_try_interval 100ms\n"
-        f"{trusted}"
-        "\t\ttransport http {\n"
-        "\t\t\tdial_timeout 5s\n"
-        "\t\t\tkeepalive 1s\n"
-        f"\t\t\tresponse_header_timeout {proxy.response_timeout:g}s\n"
-        "\t\t}\n"
-        "\t}\n"
-    )
-
-
-def _trusts(proxy: Proxy) -> bool:
-    return proxy.forward_headers if proxy.forward_headers is not None else not proxy.ssl
+def extras(config: DeployConfig, role: Role) -> Extras:
+    """What a role's route does besides passing requests on."""
+    url = assets.url(role)
+    docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
+    return Extras(bool(config.error_pages), url, docroot)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:
@@ -121,7 +64,32 @@ def activate_fragment(config: DeployConfig, version: str | None) -> str:
 
 
 def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:
-    """Point a role's target at the container of a version."""
+    """Point a role's target at the container of a version, and its link at what the version brings."""
     assert role.proxy is not None
     name, prefix = config.container_name(role, version), config.container_prefix(role)
-    return shlex.join(["switch_to", name, prefix, str(role.proxy.app_port)])
+    # The version's own port: today's configuration may name another than the one a rollback goes to.
+    port = shlex.quote(layout.port_file(config.name, version, role.name))
+    own = f'"$(cat {port} 2>/dev/null || echo {role.proxy.app_port})"'
+    link = link_fragment(config, role, version)
+    switch = f"{shlex.join(['switch_to', name, prefix])} {own}"
+    return "\n".join([link, switch, shlex.join(["unsplit", prefix])])
+
+
+def link_fragment(config: DeployConfig, role: Role, version: str | None) -> str:
+    """Point a role's link at a version (None: at none)."""
+    prefix = config.container_prefix(role)
+    if version is None:
+        return f"rm -f {shlex.quote(layout.current(prefix))}"
+    return shlex.join(["link_current", prefix, layout.version(config.name, version)])
+
+
+def forget_fragment(config: DeployConfig, role: Role) -> str:
+    """Nothing of a role is left: no target, no link, no maintenance."""
+    prefix = config.container_prefix(role)
+    paths = (
+        layout.target(prefix),
+        layout.paused(prefix),
+        layout.current(prefix),
+        layout.maintenance(prefix),
+    )
+    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths])])

@@ -66,6 +66,11 @@ class Registry:
         """Kamal's `localhost:5555`: a registry on this machine, for which images travel over SSH."""
         return self.server is not None and self.server.partition(":")[0] == "localhost"
 
+    @property
+    def wanted(self) -> bool:
+        """Whether images go through it when nobody says otherwise: it is named, and not Kamal's local one."""
+        return not self.local and bool(self.server or self.username or self.password)
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -122,8 +127,10 @@ class Builder:
         example="ssh://docker@builder",
     )
     local: bool = setting(True, help="Build on this machine what it can build itself.")
-    driver: str = setting(
-        "docker-container", help="Driver of buildx: docker, docker-container or `cloud org/builder`."
+    driver: str | None = setting(
+        None,
+        help="Driver of buildx: docker, docker-container or `cloud org/builder`; or podman, which builds "
+        "without docker. What the build needs where absent.",
     )
     cache: Cache | None = setting(None, help="Cache of layers.")
     pack: Pack | None = setting(None, help="Build by buildpacks.")

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from deployer.config import shorthand
 from deployer.config.accessory import AccessorySettings
+from deployer.config.backups import BackupSettings, backups
 from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Registry
 from deployer.config.env import RootEnv, env_schema, root_env
+from deployer.config.jobs import JobSettings, jobs
 from deployer.config.logs import Logging, Output
 from deployer.config.proxy import Healthcheck, Proxy, proxy_schema
 from deployer.config.servers import Boot, RoleSettings, servers, servers_schema
@@ -102,6 +104,18 @@ class Document:
     sshkit: Sshkit = setting(factory=Sshkit, help="Bounds on connections.")
     accessories: Mapping[str, AccessorySettings] = setting(
         factory=dict, parse=accessories, help="Services beside the application."
+    )
+    jobs: Mapping[str, JobSettings] = setting(
+        factory=dict,
+        parse=jobs,
+        help="Commands that run by the clock, each on one host. Kamal has no such key.",
+        example={"cleanup": {"schedule": "30 3 * * *", "cmd": "bin/rails cleanup"}},
+    )
+    backups: Mapping[str, BackupSettings] = setting(
+        factory=dict,
+        parse=backups,
+        help="How accessories are backed up. Kamal has no such key.",
+        example={"db": {"keep": 14}},
     )
     boot: Boot = setting(factory=Boot, help="How many hosts are started at once.")
     logging: Logging = setting(factory=Logging, help="Logging of containers.")

@@ -1,4 +1,4 @@
-"""What hooks are told, and which of them may see secrets; the facts are Kamal 2.12's."""
+"""Which hooks there are and what they are told; the facts are Kamal 2.12's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from collections.abc import Sequence
 
 from deployer.config.model import DeployConfig
 
-WITH_SECRETS = frozenset({"pre-connect", "pre-deploy", "post-deploy"})
-"""The hooks to which Kamal gives the secrets as variables."""
+HOOKS = (
+    "docker-setup",
+    "pre-connect",
+    "pre-build",
+    "pre-deploy",
+    "post-deploy",
+    "pre-app-boot",
+    "post-app-boot",
+    "pre-proxy-reboot",
+    "post-proxy-reboot",
+)
+"""The moments at which a hook may run."""
 
 
 def hook_environment(
@@ -33,8 +43,8 @@ def hook_environment(
         "KAMAL_RECORDED_AT": recorded_at,
         "KAMAL_PERFORMER": performer,
         "KAMAL_DESTINATION": config.destination,
-        "KAMAL_VERSION": version,
-        "KAMAL_SERVICE_VERSION": f"{config.service}@{short}",
+        "KAMAL_VERSION": version or None,
+        "KAMAL_SERVICE_VERSION": f"{config.service}@{short}" if version else config.service,
         "KAMAL_SERVICE": config.service,
         "KAMAL_HOSTS": ",".join(hosts or config.all_hosts),
         "KAMAL_ROLES": ",".join(roles) or None,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployer.config.advice import give, refuse_unsupported
 from deployer.config.document import Document
+from deployer.config.errorpages import read_error_pages
 from deployer.config.model import DeployConfig
 from deployer.config.resolve import Surroundings, resolve, with_warnings
 from deployer.config.supported import NOT_YET
 from deployer.config.template.output import Rendered
 from deployer.config.template.render import Source, render
 from deployer.config.template.world import World, local_world
-from deployer.config.tree import merge, relocate, walk, without_empty
+from deployer.config.tree import at, merge, relocate, walk, without_empty
 from deployer.secrets.load import load_secrets
 from freehold import yamlfile
 from freehold.errors import ConfigError
@@ -86,7 +87,14 @@ def load_config(
         secrets=lookup,
         version=version or environ.get("VERSION") or None,
     )
-    return with_warnings(resolve(document, loaded.node, around), warnings)
+    config = resolve(document, loaded.node, around)
+    if config.error_pages_path is not None:
+        place = at(loaded.node, "error_pages_path")
+        pages = read_error_pages(root, place)
+        if not pages:
+            warnings.append(f"{place.where}: {place.value} holds no 4xx.html or 5xx.html")
+        config = replace(config, error_pages=pages)
+    return with_warnings(config, warnings)
 
 
 def destinations(root: Path, file: Path = DEFAULT_FILE) -> tuple[str, ...]:

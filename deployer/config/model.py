@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deployer.config.accessory import Accessory
+from deployer.config.backups import BackupSettings
 from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Registry
 from deployer.config.env import Env, RootEnv
+from deployer.config.jobs import Job
 from deployer.config.logs import Logging, Output
 from deployer.config.pattern import matching, offer
 from deployer.config.proxy import Proxy
@@ -72,9 +74,13 @@ class DeployConfig:
     output: Output = field(default_factory=Output)
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    jobs: tuple[Job, ...] = ()
+    backups: Mapping[str, BackupSettings] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     asset_path: str | None = None
     error_pages_path: str | None = None
+    error_pages: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `error_pages_path` holds, by file name: `503.html`."""
     deploy_timeout: float = 30.0
     drain_timeout: float = 30.0
     readiness_delay: float = 7.0
@@ -117,6 +123,11 @@ class DeployConfig:
         """The first host of the primary role; locks live there."""
         return next(iter(self.primary_role.hosts), next(host for role in self.roles for host in role.hosts))
 
+    @property
+    def lock_host(self) -> str:
+        """Where the lock is: the primary host, or the first of an accessory where there are no roles."""
+        return self.primary_host if self.roles else self.all_hosts[0]
+
     def role(self, name: str) -> Role:
         """The role of that name; UsageError where there is none."""
         found = next((role for role in self.roles if role.name == name), None)
@@ -133,6 +144,13 @@ class DeployConfig:
             raise UsageError(
                 f"there is no accessory {name!r}", hint=offer(name, [item.name for item in self.accessories])
             )
+        return found
+
+    def job(self, name: str) -> Job:
+        """The job of that name; UsageError where there is none."""
+        found = next((item for item in self.jobs if item.name == name), None)
+        if found is None:
+            raise UsageError(f"there is no job {name!r}", hint=offer(name, [item.name for item in self.jobs]))
         return found
 
     def roles_on(self, host: str) -> tuple[Role, ...]:

@@ -12,6 +12,7 @@ from freehold.yamlfile import Node
 
 HOST_PATTERN = r"[^\s/]+"
 PREFIX_PATTERN = r"/[^\s]*"
+HEADER_PATTERN = r"[A-Za-z0-9_-]+"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Buffering:
-    """Whether the proxy reads whole requests and answers before it passes them on. Sizes in bytes."""
+    """Whether the proxy waits for a body before it passes it on. Sizes in bytes."""
 
-    requests: bool = setting(True, help="Buffer requests.")
-    responses: bool = setting(True, help="Buffer answers.")
+    requests: bool = setting(
+        True, help="Take requests in before the application sees them, up to `memory`; the rest is streamed."
+    )
+    responses: bool = setting(
+        False, help="The same for answers. Off where absent: an answer that comes in pieces would be held up."
+    )
     max_request_body: int | None = setting(
-        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest request; 1 GB where absent, 0 any."
+        None,
+        parse=shorthand.size,
+        schema=shorthand.SIZE,
+        help="Largest request, answered by 413 beyond; any where absent or 0.",
     )
     max_response_body: int | None = setting(
         None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest answer; any where absent or 0."
@@ -55,7 +63,7 @@ class Buffering:
         None,
         parse=shorthand.size,
         schema=shorthand.SIZE,
-        help="Bytes kept in memory; more goes to disk. 1 MB where absent.",
+        help="Bytes of a body kept in memory; 1 MB where absent.",
     )
 
 
@@ -64,9 +72,13 @@ class ProxyLogging:
     """Headers in the access log."""
 
     request_headers: tuple[str, ...] = setting(
-        ("Cache-Control", "Last-Modified", "User-Agent"), help="Request headers that are logged."
+        ("Cache-Control", "Last-Modified", "User-Agent"),
+        help="Request headers that are logged.",
+        pattern=HEADER_PATTERN,
     )
-    response_headers: tuple[str, ...] = setting((), help="Response headers that are logged.")
+    response_headers: tuple[str, ...] = setting(
+        (), help="Response headers that are logged.", pattern=HEADER_PATTERN
+    )
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,16 @@ class ProxyRun:
 
     http_port: int = setting(80, help="Port for HTTP.", minimum=1, maximum=65535)
     https_port: int = setting(443, help="Port for HTTPS.", minimum=1, maximum=65535)
-    metrics_port: int | None = setting(None, help="Port for Prometheus metrics.", minimum=1, maximum=65535)
+    metrics_port: int | None = setting(
+        None, help="Port for Prometheus metrics, for the host and its containers.", minimum=1, maximum=65535
+    )
     debug: bool = setting(False, help="Log more.")
-    log_max_size: str | None = setting(None, help="Largest log file.", example="10m")
-    publish: bool = setting(True, help="Listen on the host's own addresses.")
+    log_max_size: str | None = setting(
+        None, help="Size at which the log file is rotated.", example="10m", pattern=r"\d+[kmg]?"
+    )
+    publish: bool = setting(
+        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
+    )
     bind_ips: tuple[str, ...] = setting(
         (),
         parse=lambda node: _addresses(node),
@@ -169,6 +187,14 @@ def read_proxy(node: Node) -> Proxy:
             ssl.key_where or ssl,
             "'ssl' needs a 'host' to ask a certificate for",
             hint="write host: app.example.com beside it, or ssl: false",
+        )
+    wild = next((name for name in proxy.names if "*" in name), None)
+    if proxy.ssl is True and wild is not None:
+        ssl = node.get("ssl") or node
+        fail(
+            ssl.key_where or ssl,
+            f"no certificate can be had automatically for {wild}",
+            hint="name the hosts one by one, or bring a certificate of your own as `certificate_pem`",
         )
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_proxies, check_tags
+from deployer.config.checks import check_accessories, check_proxies, check_tags
 from deployer.config.document import Document
+from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
 from deployer.config.pattern import offer
 from deployer.config.proxy import Proxy, read_proxy
+from deployer.config.schedule import calendar
 from deployer.config.servers import RoleSettings
 from deployer.config.tree import at, merge
 from freehold.secret import Secret
@@ -63,7 +65,12 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         )
     check_proxies(roles, accessories, node, warnings)
     check_tags(roles, document, node, warnings)
-    return DeployConfig(
+    for name in document.backups:
+        if name not in document.accessories:
+            place = at(node, "backups", name)
+            names = list(document.accessories)
+            fail(place.key_where or place, f"there is no accessory {name!r}", hint=offer(name, names))
+    config = DeployConfig(
         service=document.service,
         image=document.image or document.service,
         roles=roles,
@@ -81,6 +88,8 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         output=document.output,
         volumes=document.volumes,
         labels=document.labels,
+        jobs=tuple(_job(name, item, document, node, roles) for name, item in document.jobs.items()),
+        backups=document.backups,
         aliases=document.aliases,
         asset_path=document.asset_path,
         error_pages_path=document.error_pages_path,
@@ -95,6 +104,35 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         version=around.version,
         warnings=tuple(warnings),
         secrets=around.secrets,
+    )
+    check_accessories(config, document, node, warnings)
+    return replace(config, warnings=tuple(warnings))
+
+
+def _job(name: str, settings: JobSettings, document: Document, node: Node, roles: Sequence[Role]) -> Job:
+    place = at(node, "jobs", name)
+    wanted = settings.role or document.primary_role
+    role = next((role for role in roles if role.name == wanted), None)
+    if role is None:
+        fail(at(place, "role"), f"there is no role {wanted!r}", hint=offer(wanted, [r.name for r in roles]))
+    if not role.hosts:
+        fail(place.key_where or place, f"the role {wanted!r} of this job has no hosts")
+    host = settings.host or role.hosts[0]
+    if host not in role.hosts:
+        fail(
+            at(place, "host"),
+            f"{host!r} is no host of the role {wanted!r}, so its image is not there",
+            hint=offer(host, list(role.hosts)),
+        )
+    return Job(
+        name=name,
+        schedule=settings.schedule,
+        calendar=calendar(settings.schedule, settings.timezone),
+        cmd=settings.cmd,
+        role=wanted,
+        host=host,
+        timeout=settings.timeout,
+        catch_up=settings.catch_up,
     )
 
 

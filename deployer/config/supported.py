@@ -10,40 +10,18 @@ import types
 from collections.abc import Mapping
 
 _PROXY = {
-    "ssl.certificate_pem": "certificates are automatic only",
-    "buffering": "requests and answers are streamed",
-    "logging": "the access log has fixed headers",
-    "run": "the proxy listens on ports 80 and 443 of every address",
+    "buffering.max_response_body": "the proxy does not measure answers",
+    "run.registry": "the proxy is a program of the host, not a container",
+    "run.repository": "the proxy is a program of the host, not a container",
+    "run.version": "the proxy is the Caddy that this Freehold carries",
+    "run.options": "the proxy is a program of the host, not a container",
 }
 
 NOT_YET: Mapping[str, str] = types.MappingProxyType(
     {
-        "accessories": "only the application itself is deployed",
-        "asset_path": "assets of earlier versions are not kept reachable",
-        "error_pages_path": "the proxy serves its own error pages",
-        "hooks_path": "hooks are not run",
-        "hooks_output": "hooks are not run",
-        "logging": "write log-driver and log-opt under a role's 'options'",
-        "output": "the output of deploys goes to the terminal only",
         "run_directory": "the directory on the hosts is fixed",
-        "boot.parallel_roles": "the roles of a host start one after the other",
-        "env.tags": "tags of hosts are not used",
-        "servers.*.logging": "write log-driver and log-opt under the role's 'options'",
-        "servers.*.asset_path": "assets of earlier versions are not kept reachable",
-        "ssh.key_data": "keys are read from files and the agent",
-        "ssh.forward_agent": "the agent stays on this machine",
-        "ssh.log_level": "the SSH protocol is not logged",
-        "sshkit": "connections have fixed bounds",
-        "builder.secrets": "builds get no secrets",
-        "builder.ssh": "builds get no SSH agent",
-        "builder.remote": "images are built on this machine",
-        "builder.local": "images are built on this machine",
-        "builder.driver": "the engine's own builder is used",
-        "builder.cache": "the engine's own cache is used",
-        "builder.pack": "images are built from a Dockerfile",
-        "builder.provenance": "no attestation is made",
-        "builder.sbom": "no bill of materials is made",
         **{f"proxy.{key}": reason for key, reason in _PROXY.items()},
         **{f"servers.*.proxy.{key}": reason for key, reason in _PROXY.items()},
+        **{f"accessories.*.proxy.{key}": reason for key, reason in _PROXY.items()},
     }
 )

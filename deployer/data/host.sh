@@ -55,6 +55,12 @@ report() {
     exit 1
 }
 
+# last_exit NAME: the exit code of a container's last end, also when it has been started again.
+last_exit() {
+    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+        --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
+}
+
 # check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
 # and health.
 check_running() {
@@ -80,6 +86,8 @@ wait_web() {
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
         if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+            # One that runs again just now is no less broken.
+            [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"
         fi
         sleep $pause
@@ -113,13 +121,112 @@ wait_worker() {
     echo "ready: $name"
 }
 
-# write_target NAME ADDRESS:PORT: replaced by rename; on disk before it counts.
+# write_target NAME ADDRESS:PORT: replaced by rename; on disk before it counts. Requests that are
+# paused go on waiting, and find the new target when they are let go.
 write_target() {
+    local path=$PROXY/targets/$1
     mkdir -p "$PROXY/targets"
+    if [ -e "$PROXY/targets/.$1.paused" ]; then path=$PROXY/targets/.$1.paused; fi
     printf '%s\n' "$2" >"$PROXY/targets/.$1.new"
     sync "$PROXY/targets/.$1.new"
-    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/$1"
+    mv -f "$PROXY/targets/.$1.new" "$path"
     echo "traffic: $1 → $2"
+}
+
+# link_current NAME DIRECTORY: what the version that serves brings for the proxy. Replaced by rename.
+link_current() {
+    mkdir -p "$PROXY/current"
+    ln -sfn "$2" "$PROXY/current/.$1.new"
+    mv -fT "$PROXY/current/.$1.new" "$PROXY/current/$1"
+}
+
+# maintain NAME: the page on standard input answers instead of a role from now on.
+maintain() {
+    mkdir -p "$PROXY/maintenance"
+    cat >"$PROXY/maintenance/.$1.new"
+    sync "$PROXY/maintenance/.$1.new"
+    mv -f "$PROXY/maintenance/.$1.new" "$PROXY/maintenance/$1.html"
+}
+
+# pause NAME: requests wait, as nothing ever answers at the address that they are sent to.
+pause() {
+    local path=$PROXY/targets/$1
+    if [ ! -e "$path" ] || [ -e "$PROXY/targets/.$1.paused" ]; then return 0; fi
+    cp "$path" "$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$PROXY/targets/.$1.paused"
+    echo 127.0.0.1:1 >"$PROXY/targets/.$1.new"
+    mv -f "$PROXY/targets/.$1.new" "$path"
+}
+
+# resume NAME: they go to the target again.
+resume() {
+    [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
+}
+
+# split_to CONTAINER TARGET PORT VERSION COUNT: so many of 256 parts of the visitors get this container.
+split_to() {
+    local address name=$2 place part
+    address=$(address_of "$1")
+    if [ -z "$address" ] || [ "$(docker inspect --format '{{.State.Running}}' "$1")" != true ]; then
+        echo "failed: $1 does not run"
+        return 1
+    fi
+    mkdir -p "$PROXY/canary"
+    place=$(mktemp -d "$PROXY/canary/.$name.XXXXXX")
+    chmod 2775 "$place"
+    echo "$4" >"$place/version"
+    echo "$5" >"$place/count"
+    echo "$address:$3" >"$place/target"
+    for ((part = 0; part < $5; part++)); do : >"$place/$(printf %02x $part)"; done
+    # A visitor whose cookie says so, whatever the share.
+    : >"$place/canary"
+    ln -sfn "$place" "$PROXY/canary/.$name.new"
+    mv -fT "$PROXY/canary/.$name.new" "$PROXY/canary/$name"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$name.??????" ! -path "$place" -exec rm -rf {} +
+    echo "canary: $5 of 256 to $address:$3"
+}
+
+# unsplit NAME: nobody gets it any more.
+unsplit() {
+    if [ ! -e "$PROXY/canary/$1" ]; then return 0; fi
+    rm -f "$PROXY/canary/$1"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$1.??????" -exec rm -rf {} +
+}
+
+# same_files OPTIONS... FROM TO: the same files in another place, as links where the file system lets.
+same_files() {
+    cp -rlT "$@" 2>/dev/null || cp -rT "$@"
+}
+
+# bridge_assets IMAGE PATH DIRECTORY ROLE VERSION: the assets of an image, joined with those of the
+# versions that are kept; and theirs with the new. A directory that exists may be mounted: files in it
+# are replaced one by one.
+bridge_assets() {
+    local image=$1 path=${2%/} all=$3 role=$4 version=$5 own joined holder said other
+    own=$all/$version/$role.own joined=$all/$version/$role
+    umask 022
+    mkdir -p "$joined"
+    rm -rf "$own.new"
+    mkdir "$own.new"
+    # The command is never run; an image without one of its own asks for it.
+    holder=$(docker create --pull never "$image" true)
+    if ! said=$(docker cp --follow-link "$holder:$path/." "$own.new" 2>&1); then
+        docker rm "$holder" >/dev/null
+        echo "failed: the assets at $path could not be copied out of $image: $said"
+        return 1
+    fi
+    docker rm "$holder" >/dev/null
+    chmod -R u+rwX,go+rX "$own.new"
+    rm -rf "$own"
+    mv "$own.new" "$own"
+    same_files --remove-destination "$own" "$joined"
+    for other in $(ls -1t "$all"); do
+        if [ "$other" = "$version" ] || [ ! -d "$all/$other/$role.own" ]; then continue; fi
+        # Some versions of cp end with 1 where a file is there already.
+        same_files --no-clobber "$all/$other/$role.own" "$joined" || true
+        same_files --no-clobber "$own" "$all/$other/$role" || true
+    done
+    echo "assets: $(find "$own" -type f | wc -l) files"
 }
 
 # switch_to CONTAINER TARGET PORT: the role's requests go to this container from now on.
@@ -131,6 +238,22 @@ switch_to() {
         return 1
     fi
     write_target "$2" "$address:$3"
+}
+
+# serves TARGET NAME: whether the proxy sends its requests to this container now.
+serves() {
+    local address
+    address=$(address_of "$2" 2>/dev/null) || return 1
+    [ -n "$address" ] && [ "$(cut -d: -f1 "$PROXY/targets/$1" 2>/dev/null)" = "$address" ]
+}
+
+# spare TARGET NAME: fail before a container is taken away that the proxy still uses, for whatever
+# reason. Containers in the host's own network share one address, which tells nothing.
+spare() {
+    if serves "$1" "$2" && [ "$(address_of "$2")" != 127.0.0.1 ]; then
+        echo "failed: $2 still has the traffic, so it stays"
+        exit 1
+    fi
 }
 
 # activate DIRECTORY FILE...: make the proxy's sites and routes those in DIRECTORY; FILE... are the
@@ -159,6 +282,16 @@ activate() {
             echo "$1" >>"$keep/new"
         fi
     }
+    # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
+    gives_way() {
+        local one
+        if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
+        [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
+        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
+            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        done
+        return 1
+    }
     for name in "$@"; do
         for path in routes/*/"$name"; do
             if [ -e "$path" ] && [ ! -e "$want/$path" ]; then
@@ -170,6 +303,9 @@ activate() {
     if [ -d "$want" ]; then
         while read -r path; do
             if cmp -s "$want/$path" "$path"; then continue; fi
+            case $path in
+                sites/*) if gives_way "$@"; then continue; fi ;;
+            esac
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
@@ -243,4 +379,25 @@ put_files_back() {
     if [ ! -d "$2" ]; then return; fi
     rm -rf "$1"
     mv "$2" "$1"
+}
+
+# as_owner IMAGE PATH COMMAND...: change something at PATH that may belong to somebody else: as this
+# user, with sudo, or for want of both in a container of IMAGE, where PATH is /freehold.
+as_owner() {
+    local image=$1 path=$2
+    shift 2
+    if "$@" "$path" 2>/dev/null || sudo -n -- "$@" "$path" 2>/dev/null; then return; fi
+    if docker run --rm --pull never --user 0:0 --network none --volume "$path:/freehold" \
+        --entrypoint "$1" "$image" "${@:2}" /freehold; then return; fi
+    echo "failed: $(id -un) may not $1 $path"
+    return 1
+}
+
+# remove_tree PATH IMAGE: remove a directory with all that containers have written into it.
+remove_tree() {
+    [ -e "$1" ] || return 0
+    if rm -rf "$1" 2>/dev/null || sudo -n rm -rf "$1" 2>/dev/null; then return; fi
+    docker run --rm --pull never --user 0:0 --network none --volume "$1:/freehold" \
+        --entrypoint sh "$2" -c 'rm -rf /freehold/* /freehold/.[!.]*'
+    rm -rf "$1"
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ ARCHITECTURES = {
 _PROBE = "{{json .}}"
 
 
+def own_arch() -> str:
+    """Docker's name for this computer's processor."""
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
 @dataclass(frozen=True)
 class Engine:
     """An engine that answers. `host` is a DOCKER_HOST value; empty leaves the choice to the client's context.
@@ -44,6 +50,7 @@ class Engine:
     store: Store
     data_root: Path
     private: bool = False
+    program: Literal["docker", "podman"] = "docker"
 
     @property
     def env(self) -> Mapping[str, str]:

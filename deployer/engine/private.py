@@ -8,15 +8,17 @@ with its process, so the next one finds an engine that still runs, or a stale pi
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployer.engine.engine import Engine, ask
+from deployer.engine.rootless import rootless_argv
 from freehold.console import Console
 from freehold.errors import BuildError, DeadlineError
 from freehold.files import new_private_dir, write_atomic
@@ -45,11 +47,39 @@ def dockerd_argv(data: Path, run: Path) -> tuple[str, ...]:
     )
 
 
-class PrivateEngine:
-    """The engine that keeps its storage below `data` and its socket and pid file below `run`."""
+FOLLOWED = ("insecure-registries", "registry-mirrors")
+"""What the private engine takes over from the engine's file of this computer."""
 
-    def __init__(self, data: Path, run: Path, runner: Runner, console: Console) -> None:
+
+def followed(text: str) -> dict[str, object]:
+    """The settings about registries in a daemon.json; nothing of a file that is no JSON."""
+    with suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return {key: found[key] for key in FOLLOWED if key in found}
+    return {}
+
+
+class PrivateEngine:
+    """The engine that keeps its storage below `data` and its socket and pid file below `run`.
+
+    `settings` are the files of this computer's own engine; the first that exists says which mirrors
+    and which registries without TLS there are.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        run: Path,
+        runner: Runner,
+        console: Console,
+        *,
+        settings: Sequence[Path] = (),
+        rootless: bool = False,
+    ) -> None:
+        self._settings = tuple(settings)
         self.data = data
+        self.rootless = rootless
         self.run = self._own_run = run
         self._runner = runner
         self._console = console
@@ -131,12 +161,16 @@ class PrivateEngine:
         # dockerd refuses to start over a pid file whose number some other process has by now.
         for name in ("docker.pid", "docker.sock"):
             (self.run / name).unlink(missing_ok=True)
-        write_atomic(self.run / "daemon.json", "{}\n")
+        own = next((path for path in self._settings if path.is_file()), None)
+        configured = followed(own.read_text(errors="replace")) if own is not None else {}
+        write_atomic(self.run / "daemon.json", json.dumps(configured) + "\n")
         write_atomic(self.data / "run", str(self.run))
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.unlink()
         self._console.detail("no Docker Engine runs here: starting a private one")
-        started = self._runner.start(dockerd_argv(self.data, self.run), stdout=self.log, detach=True)
+        argv = dockerd_argv(self.data, self.run)
+        argv = rootless_argv(argv, self.run) if self.rootless else argv
+        started = self._runner.start(argv, stdout=self.log, detach=True)
         deadline = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < deadline:

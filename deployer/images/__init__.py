@@ -1,4 +1,4 @@
-"""Application images on this computer: which version it is, building it, base images from a tar file."""
+"""Application images on this computer: which version, building, pushing, base images from a tar file."""
 
 from deployer.images.base import import_tar
 from deployer.images.build import build_app

@@ -1,4 +1,4 @@
-"""Building the application's image with the local engine."""
+"""Building the application's image with an engine of ours, a remote one, or buildpacks."""
 
 from __future__ import annotations
 
@@ -11,80 +11,100 @@ from pathlib import Path
 from deployer.config import DeployConfig
 from deployer.engine import Engine
 from deployer.images.clone import clean_clone
-from deployer.images.request import BuildRequest, Tool, build_argv, build_environment, build_tool
+from deployer.images.pack import build_by_pack
+from deployer.images.request import (
+    TO_ENGINE,
+    BuildRequest,
+    Tool,
+    build_argv,
+    build_environment,
+    build_tool,
+)
 from deployer.images.version import git, in_git
 from deployer.transfer.image import LocalImage, inspect_image
 from freehold.console import Console
-from freehold.errors import BuildError, ConfigError, ProcessError
+from freehold.errors import BuildError, ProcessError
 from freehold.files import write_atomic
 from freehold.paths import cache_dir
 from freehold.process import Runner
-from freehold.source import Location
 
 BUILD_TIMEOUT = 3600.0
 
 
-def build_app(
+def source_directory(
     config: DeployConfig,
-    version: str,
     *,
     root: Path,
-    engine: Engine,
     runner: Runner,
     console: Console,
     environ: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
-) -> LocalImage:
-    """Build the service's image at a version, named as `config.image_name(version)`.
-
-    What is committed is built, from a clean clone; with `builder.context` the directory as it is.
-    BuildError with the last lines of the build; ConfigError where `builder` cannot be honoured.
-    """
-    directory = root
+) -> Path:
+    """Where the build runs: a clean clone of what is committed, or with `builder.context` the project."""
     if config.builder.context is None and in_git(root, runner):
         revision = git(root, runner, "rev-parse", "HEAD").stdout.strip()
-        directory = clean_clone(root, revision, cache=cache_dir(environ), runner=runner, console=console)
-    return build_image(
-        make_request(config, version, directory, engine),
-        engine=engine,
-        runner=runner,
-        on_line=on_line or console.detail,
-    )
+        return clean_clone(root, revision, cache=cache_dir(environ), runner=runner, console=console)
+    return root
 
 
-def make_request(config: DeployConfig, version: str, directory: Path, engine: Engine) -> BuildRequest:
-    """The build that a configuration asks for. ConfigError: several architectures, or a context elsewhere."""
-    builder = config.builder
-    names = (builder.arch,) if isinstance(builder.arch, str) else builder.arch or ()
-    if len(names) > 1:
-        raise ConfigError(
-            "several architectures are not supported yet: one image is built for one",
-            where=Location(config.file, key="builder.arch"),
-            hint=f"write `arch: {engine.arch}`, the architecture of your hosts",
+def build_app(
+    config: DeployConfig,
+    request: BuildRequest,
+    *,
+    engine: Engine,
+    runner: Runner,
+    console: Console,
+    environ: Mapping[str, str],
+    client_env: Mapping[str, str] | None = None,
+) -> LocalImage | None:
+    """Build the service's image; None where it went elsewhere than into the engine.
+
+    BuildError with the last lines of the build.
+    """
+    if config.builder.pack is not None:
+        build_by_pack(
+            config,
+            config.builder.pack,
+            request,
+            engine=engine,
+            runner=runner,
+            environ=environ,
+            timeout=BUILD_TIMEOUT,
+            on_line=console.detail,
         )
-    context = builder.context or "."
-    if "://" not in context and not (directory / context).is_dir():
-        raise ConfigError(
-            f"there is no directory {context}",
-            where=Location(config.file, key="builder.context"),
-            hint="the path is relative to the project",
-        )
-    return BuildRequest(
-        directory=directory,
-        tags=(config.image_name(version),),
-        context=context,
-        dockerfile=builder.dockerfile,
-        target=builder.target,
-        platform=f"linux/{names[0]}" if names and names[0] != engine.arch else None,
-        args=builder.args,
-        labels={"service": config.service},
-        # The private engine has no bridge: steps of a build see the network of this computer.
-        network="host" if engine.private else None,
-    )
+        return inspect_image(engine, request.tags[0], runner)
+    if request.builder is not None:
+        make_builder(config, request.builder, engine=engine, runner=runner, console=console)
+    run_build(request, engine=engine, runner=runner, on_line=console.detail, client_env=client_env)
+    return inspect_image(engine, request.tags[0], runner) if request.output == TO_ENGINE else None
 
 
-def find_tool(runner: Runner) -> Tool:
-    """Which builder the docker client of this computer has."""
+def make_builder(
+    config: DeployConfig, name: str, *, engine: Engine, runner: Runner, console: Console
+) -> bool:
+    """Make the buildx builder where it is missing; whether it was."""
+    if find_tool(runner, engine) != "buildx":
+        return False
+    found = runner.run(("docker", "buildx", "inspect", name), env=engine.env, check=False, timeout=60)
+    if found.returncode == 0:
+        return False
+    console.detail(f"making the builder {name}")
+    driver = config.builder.driver or "docker-container"
+    words = driver.split()
+    named = () if words[0] == "cloud" else ("--name", name)
+    # Where the engine has no bridge, its containers have no network of their own.
+    network = ("--driver-opt", "network=host") if engine.private and words[0] == "docker-container" else ()
+    argv = ("docker", "buildx", "create", *named, "--driver", *words, *network)
+    try:
+        runner.run(argv, env=engine.env, timeout=300)
+    except ProcessError as exc:
+        raise BuildError(f"the builder {name} could not be made", details=exc.details) from exc
+    return True
+
+
+def find_tool(runner: Runner, engine: Engine) -> Tool:
+    """Which builder the client of this computer has."""
+    if engine.program == "podman":
+        return "podman"
     plugin = runner.run(("docker", "buildx", "version"), check=False, timeout=20).returncode == 0
     version = runner.run(("docker", "--version"), check=False, timeout=20).stdout
     words = version.split()
@@ -94,14 +114,27 @@ def find_tool(runner: Runner) -> Tool:
 def build_image(
     request: BuildRequest, *, engine: Engine, runner: Runner, on_line: Callable[[str], None]
 ) -> LocalImage:
-    """Build one image. BuildError with what the build printed last."""
+    """Build one image into the engine. BuildError with what the build printed last."""
+    run_build(request, engine=engine, runner=runner, on_line=on_line)
+    return inspect_image(engine, request.tags[0], runner)
+
+
+def run_build(
+    request: BuildRequest,
+    *,
+    engine: Engine,
+    runner: Runner,
+    on_line: Callable[[str], None],
+    client_env: Mapping[str, str] | None = None,
+) -> None:
+    """Run one build of a Dockerfile. BuildError with what it printed last."""
     dockerfile = request.directory / request.dockerfile
     if not dockerfile.is_file():
         raise BuildError(
             f"there is no {request.dockerfile} in {request.directory}",
             hint="commit it, or set `builder.dockerfile`",
         )
-    tool = find_tool(runner)
+    tool = find_tool(runner, engine)
     with ExitStack() as stack:
         files: dict[str, Path] = {}
         if request.secrets and tool != "classic":
@@ -114,7 +147,7 @@ def build_image(
             runner.run(
                 argv,
                 cwd=request.directory,
-                env={**engine.env, **build_environment(tool)},
+                env={**engine.env, **(client_env or {}), **build_environment(tool)},
                 timeout=BUILD_TIMEOUT,
                 on_line=on_line,
             )
@@ -125,4 +158,3 @@ def build_image(
                 details=[line for line in lines if line.strip() and "DEPRECATED" not in line][-20:],
                 hint=f"the same by hand: cd {request.directory} && {' '.join(argv)}",
             ) from exc
-    return inspect_image(engine, request.tags[0], runner)

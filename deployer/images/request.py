@@ -10,15 +10,18 @@ from typing import Literal
 from freehold.errors import BuildError
 from freehold.secret import Secret
 
-Tool = Literal["buildx", "buildkit", "classic"]
+Tool = Literal["buildx", "buildkit", "classic", "podman"]
+TO_ENGINE = "docker"
+TO_REGISTRY = "registry"
 
 
 @dataclass(frozen=True)
 class BuildRequest:
     """One image. `directory` is where the build runs; `dockerfile` and `context` are relative to it.
 
-    `platform` is `linux/arm64` where it is not the engine's own. Secrets reach the build as files
-    that only this user can read, and end with it; they need BuildKit.
+    `platform` is `linux/arm64` where it is not the engine's own, or several with commas. Secrets reach
+    the build as files that only this user can read, and end with it; they need BuildKit. `output` is
+    where the image goes: the engine, a registry, or what else `buildx --output type=` knows.
     """
 
     directory: Path
@@ -35,6 +38,10 @@ class BuildRequest:
     cache_to: tuple[str, ...] = ()
     network: str | None = None
     no_cache: bool = False
+    builder: str | None = None
+    output: str = TO_ENGINE
+    provenance: str | None = None
+    sbom: str | None = None
 
 
 def build_tool(has_buildx: bool, client_version: str) -> Tool:
@@ -47,19 +54,24 @@ def build_tool(has_buildx: bool, client_version: str) -> Tool:
 
 def build_environment(tool: Tool) -> dict[str, str]:
     """What chooses the builder."""
-    return {} if tool == "buildx" else {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
+    if tool in ("buildx", "podman"):
+        return {}
+    return {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
 
 
 def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, Path]) -> tuple[str, ...]:
     """The command; `secret_files` are the secrets' files by id. BuildError: this builder cannot do it."""
-    if tool == "classic":
-        _refuse(request)
-    words: list[str] = ["docker", *(("buildx", "build", "--load") if tool == "buildx" else ("build",))]
-    if tool != "classic":
+    _refuse(request, tool)
+    words: list[str] = ["docker", *(_buildx(request) if tool == "buildx" else ("build",))]
+    if tool == "podman":
+        # Docker's form of an image: its configuration is what hosts know it by.
+        words = ["podman", "build", "--format", "docker"]
+    elif tool != "classic":
         words += ["--progress", "plain"]
     if tool == "buildx":
-        # An attestation would make the image an index, which no graph driver keeps.
-        words += ["--provenance=false"]
+        # An attestation makes the image an index, which no graph driver keeps.
+        words += [f"--provenance={request.provenance or 'false'}"]
+        words += [f"--sbom={request.sbom}"] if request.sbom is not None else []
     for tag in request.tags:
         words += ["--tag", tag]
     words += ["--file", request.dockerfile]
@@ -81,18 +93,49 @@ def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, 
     return (*words, request.context)
 
 
-def _refuse(request: BuildRequest) -> None:
-    wanted: Sequence[tuple[object, str]] = (
+def _buildx(request: BuildRequest) -> tuple[str, ...]:
+    output = ("--load",) if request.output == TO_ENGINE else ("--output", f"type={request.output}")
+    return ("buildx", "build", *_option("--builder", request.builder), *output)
+
+
+def _refuse(request: BuildRequest, tool: Tool) -> None:
+    """BuildError for what a tool cannot do, by the name of its key."""
+    buildkit: Sequence[tuple[object, str]] = (
         (request.secrets, "builder.secrets"),
         (request.ssh, "builder.ssh"),
-        (request.cache_to, "builder.cache"),
     )
-    for value, key in wanted:
+    buildx: Sequence[tuple[object, str]] = (
+        (request.cache_from or request.cache_to, "builder.cache"),
+        (_asked(request.provenance), "builder.provenance"),
+        (_asked(request.sbom), "builder.sbom"),
+        (request.builder, "builder.driver"),
+        (request.platform and "," in request.platform, "several architectures under builder.arch"),
+        (request.output != TO_ENGINE, f"output to {request.output}"),
+    )
+    wanted = [key for value, key in (buildkit if tool == "classic" else ()) if value]
+    for key in wanted:
+        raise BuildError(
+            f"{key} needs BuildKit, which this docker client reaches only through its plugin buildx",
+            hint="install the package docker-buildx (or docker-buildx-plugin)",
+        )
+    for value, key in buildx if tool != "buildx" else ():
         if value:
+            lacks = "which podman is not" if tool == "podman" else "which this docker client lacks"
             raise BuildError(
-                f"{key} needs BuildKit, which this docker client reaches only through its plugin buildx",
+                f"{key} needs docker's plugin buildx, {lacks}",
                 hint="install the package docker-buildx (or docker-buildx-plugin)",
             )
+    if request.output == TO_ENGINE:
+        for value, key in ((request.provenance, "builder.provenance"), (request.sbom, "builder.sbom")):
+            if _asked(value):
+                raise BuildError(
+                    f"{key} makes an attestation, which only a registry keeps; this image travels over SSH",
+                    hint=f"deploy through a registry, or take {key} out",
+                )
+
+
+def _asked(attestation: str | None) -> bool:
+    return attestation not in (None, "false")
 
 
 def _option(name: str, value: str | None) -> list[str]:

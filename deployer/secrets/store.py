@@ -89,6 +89,11 @@ class Secrets:
         self._lock = threading.RLock()
 
     @property
+    def evaluated(self) -> tuple[Secret, ...]:
+        """The secrets that somebody has asked for so far: what must not be printed."""
+        return tuple(Secret(value) for value in list(self._values.values()))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name the files define, in order."""
         return tuple(dict.fromkeys(entry.name for entry in self._entries))

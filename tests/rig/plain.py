@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.sandbox import Sandbox
 from builder.store import Store
-from cloudinit.profile import HostProfile
+from cloudinit.profile import parse_profile
 from cloudinit.recipe import make_recipe
 from freehold.console import Console
 from freehold.process import Runner
@@ -31,6 +31,9 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
+
+# What tests ask of a host beyond the default.
+PROFILE = "locale: de_DE.UTF-8\nfail2ban: true\npackages: [htop]\n"
 
 # The packages that a bootstrap installs lie on the host as a repository: a rig has no way out to a mirror.
 DOWNLOAD = """\
@@ -55,7 +58,7 @@ chroot "$1" systemctl enable systemd-networkd
 
 def build_plain(suite: str, *, runner: Runner, console: Console) -> Path:
     """The tree of a suite, from the cache or made now (about a minute)."""
-    extra = " ".join(make_recipe(HostProfile()).packages_for(suite))
+    extra = " ".join(make_recipe(parse_profile(PROFILE)).packages_for(suite))
     sandbox = Sandbox.here(runner)
     store = Store(default_root() / "trees", sandbox.remove)
     packages = ",".join(PACKAGES)

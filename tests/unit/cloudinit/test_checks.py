@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from cloudinit.checks import CHECKS, gather, run_checks
 from cloudinit.facts import Facts, commands, gathering, parse
+from cloudinit.listeners import listeners, reach
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.recipe import make_recipe
 from freehold.errors import FreeholdError
@@ -21,7 +23,9 @@ PROFILE = HostProfile()
 
 def recorded() -> str:
     text = GOOD.read_text()
-    return text[: text.index("@@fact files")] + "@@fact files\n" + digests()
+    files = [item for step in make_recipe(PROFILE).steps for item in step.files]
+    owners = "".join(f"{item.mode:o} {item.owner} {item.group} {item.path}\n" for item in files)
+    return f"{text[: text.index('@@fact files')]}@@fact files\n{digests()}\n@@fact owners\n{owners}"
 
 
 def digests() -> str:
@@ -127,7 +131,34 @@ BROKEN = [
         {"firewall": facts().text("firewall").replace('"policy": "drop"', '"policy": "accept"')},
         "lets through",
     ),
+    (
+        "firewall",
+        {"firewall": facts().text("firewall").replace('"right": 80}', '"right": 5432}')},
+        "open more: 5432/tcp",
+    ),
+    (
+        "firewall",
+        {"firewall": facts().text("firewall").replace('"right": "lo"', '"right": "eth0"')},
+        "open more: everything/any",
+    ),
+    (
+        "firewall",
+        {
+            "firewall": re.sub(
+                '"tcp", "field": "dport"}}, "right": 443',
+                '"tcp", "field": "dport"}}, "right": 80',
+                facts().text("firewall"),
+            )
+        },
+        "do not open 443/tcp",
+    ),
     ("updates", {"updates": ""}, "off"),
+    (
+        "updates",
+        {"updates": facts().text("updates").replace('Reboot "false', 'Reboot "true')},
+        "not as the profile says",
+    ),
+    ("files", {"owners": facts().text("owners").replace("644 root", "666 root", 1)}, "is 666 root root"),
     ("time", {"zone": "/usr/share/zoneinfo/Europe/Rome"}, "Europe/Rome"),
     ("locale", {"locale": "LANG=de_DE.UTF-8"}, "de_DE"),
     ("files", {"files": f"{'0' * 64}  {FILE}"}, FILE),
@@ -140,19 +171,62 @@ def test_what_is_not_as_it_should_be_is_said(check: str, changed: dict[str, str]
     assert words in problem(check, facts(**changed))
 
 
-def test_without_a_firewall_what_listens_is_listed() -> None:
+LISTENERS = (
+    'tcp LISTEN 0 4096 0.0.0.0:5432 0.0.0.0:* users:(("postgres",pid=1,fd=3))\n'
+    "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n"
+    "tcp LISTEN 0 128 127.0.0.1:631 0.0.0.0:*\n"
+    "udp UNCONN 0 0 [::1]:323 [::]:*\n"
+    "udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:*\n"
+    "udp UNCONN 0 0 192.0.2.7%eth0:68 0.0.0.0:*\n"
+)
+# A port that is published without the userland proxy has no socket of its own.
+PUBLISHED = "cache 0.0.0.0:6379->6379/tcp, :::6379->6379/tcp\nlocal 127.0.0.1:9000-9001->9000-9001/tcp\n"
+
+
+def test_what_listens_is_told_from_sockets_and_from_docker() -> None:
+    found = listeners(facts(listeners=LISTENERS, published=PUBLISHED))
+    assert [(item.name, item.address, item.program) for item in found] == [
+        ("22/tcp", "0.0.0.0", "?"),
+        ("5432/tcp", "0.0.0.0", "postgres"),
+        ("6379/tcp", "0.0.0.0", "cache"),
+        ("6379/tcp", "::", "cache"),
+    ]
+
+
+def test_who_reaches_a_port_is_what_the_firewall_says() -> None:
+    profile = parse_profile("ssh: {allow: 198.51.100.0/24}\nfirewall: {open: [5432]}")
+    ssh, postgres, cache, _ = listeners(facts(listeners=LISTENERS, published=PUBLISHED))
+    assert reach(ssh, profile) == "198.51.100.0/24"
+    assert reach(postgres, profile) == "everybody"
+    assert reach(cache, profile) == "nobody"
+    # Port 443 on the host is the proxy's; a container that publishes it is not let through.
+    assert reach(replace(cache, port=443), profile) == "nobody"
+
+
+def test_without_a_firewall_what_nobody_opened_is_a_problem() -> None:
     profile = replace(PROFILE, firewall=replace(PROFILE.firewall, enabled=False))
-    listeners = (
-        'tcp LISTEN 0 4096 0.0.0.0:5432 0.0.0.0:* users:(("postgres",pid=1,fd=3))\n'
-        "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n"
-        "tcp LISTEN 0 128 127.0.0.1:631 0.0.0.0:*\n"
-        "udp UNCONN 0 0 [::1]:323 [::]:*\n"
-    )
+    changed = {"listeners": LISTENERS, "published": PUBLISHED}
     assert (
-        problem("exposure", facts(listeners=listeners), profile)
-        == "reachable from outside: 5432/tcp (postgres)"
+        problem("exposure", facts(**changed), profile)
+        == "reachable from outside: 5432/tcp (postgres), 6379/tcp (cache)"
     )
-    assert problem("exposure", facts(listeners=listeners)) == ""
+    assert problem("exposure", facts(**changed)) == ""
+
+
+def test_the_name_and_fail2ban_are_checked_where_the_profile_has_them() -> None:
+    profile = parse_profile("fail2ban: yes\nmachines: {web-1: {hostname: app-1}}").for_host("web-1")
+    assert problem("name", facts(), profile) == "the host calls itself web-1"
+    assert (
+        problem("name", facts(name="app-1\nweb-1\n"), profile) == "after a reboot the host calls itself web-1"
+    )
+    assert problem("name", facts(name="app-1\napp-1\n"), profile) == ""
+    assert problem("name", facts(), profile.for_host("web-2")) == ""
+    assert problem("fail2ban", facts(), profile) == "fail2ban.service is inactive"
+    stopped = "Id=fail2ban.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState="
+    started = "Id=fail2ban.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled"
+    units = facts().text("units").replace(stopped, started)
+    assert problem("fail2ban", facts(units=units), profile) == "it does not watch sshd"
+    assert problem("fail2ban", facts(units=units, jails="`- Jail list: sshd"), profile) == ""
 
 
 def test_json_that_is_none_is_none() -> None:

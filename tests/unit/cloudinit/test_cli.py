@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import email
+import gzip
 import json
 from pathlib import Path
 
@@ -56,4 +58,122 @@ def test_a_mistake_in_the_profile_stops_before_anything_is_written(
 
 def test_a_name_that_is_no_host_name_is_refused(root: Path) -> None:
     assert call(root, "web_1") == 2
+    assert not (root / "seeds").exists()
+
+
+SCRIPT = "#!/bin/sh\necho hello\n"
+
+
+def write(root: Path, name: str, text: str) -> str:
+    (root / name).write_text(text)
+    return str(root / name)
+
+
+def parts(data: bytes) -> list[tuple[str, str]]:
+    """(MIME type, text) of each part, as cloud-init would see them."""
+    found = []
+    for part in email.message_from_bytes(data).walk():
+        body = part.get_payload(decode=True)
+        if isinstance(body, bytes):
+            packed = part.get_content_type() == "application/gzip"
+            found.append((part.get_content_type(), (gzip.decompress(body) if packed else body).decode()))
+    return found
+
+
+def test_own_files_join_the_seed(root: Path) -> None:
+    own = write(root, "own.yml", "#cloud-config\nruncmd: [[touch, /own]]\npackage_upgrade: true\n")
+    script = write(root, "hello.sh", SCRIPT)
+    vendor = write(root, "vendor.yml", "#cloud-config\npackages: [htop]\n")
+    net = write(
+        root, "net.yml", "version: 1\nconfig: [{type: physical, name: eth0, subnets: [{type: dhcp}]}]\n"
+    )
+    words = [
+        "web-1",
+        "--user-data",
+        own,
+        "--user-data",
+        script,
+        "--vendor-data",
+        vendor,
+        "--network-config",
+        net,
+    ]
+    assert call(root, *words) == 0
+    seeds = root / "seeds/web-1"
+    first, second = parts((seeds / "user-data").read_bytes())
+    config = yaml.safe_load(first[1])
+    assert (first[0], second) == ("text/cloud-config", ("text/x-shellscript", SCRIPT))
+    assert config["package_upgrade"] is True
+    # The recipe goes first, so that the user's own commands find a prepared host.
+    assert [command[0] for command in config["runcmd"]] == ["bash", "touch"]
+    assert (seeds / "vendor-data").read_text().endswith("packages: [htop]\n")
+    assert (seeds / "network-config").read_text() == Path(net).read_text()
+    assert call(root, *words, "--form", "mime") == 0
+    assert parts((seeds / "user-data").read_bytes())[1] == ("application/gzip", SCRIPT)
+    assert call(root, *words, "--form", "gzip") == 0
+    assert gzip.decompress((seeds / "user-data").read_bytes()).startswith(b"Content-Type: multipart/mixed")
+
+
+WRONG = [
+    ("own.yml", "#cloud-config\nruncmd: true\n", "own.yml:2:9 runcmd: cloud-init"),
+    ("own.yml", "#cloud-config\na: [\n", "own.yml:3:1: not valid YAML"),
+    (
+        "own.yml",
+        "#cloud-config\nhostname: web-2\n",
+        "the key 'hostname' is the seed's own",
+    ),
+    ("own.yml", "runcmd: []\n", "own.yml:1: cloud-init would not know what this is"),
+    ("own.sh", f"{SCRIPT}\nTOKEN=ghp_{'a' * 36}\n", "a GitHub token"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "message"), WRONG, ids=[case[2] for case in WRONG])
+def test_a_mistake_in_an_own_file_stops_before_anything_is_written(
+    root: Path, name: str, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(root, "web-1", "--user-data", write(root, name, text)) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "ghp_" not in shown
+    assert not (root / "seeds").exists()
+
+
+def test_a_secret_in_the_profile_needs_consent(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"users: [{{name: deploy, keys: [{ED}]}}]\nfiles:\n  - path: /etc/app.env\n    content: |\n"
+    (root / "config/host.yml").write_text(text + "      A=1\n      DB_PASSWORD=hunter2hunter2\n")
+    assert call(root, "web-1") == 2
+    shown = capsys.readouterr().err
+    assert "a password or token (config/host.yml:6 files[0].content)" in shown
+    assert "hunter2" not in shown
+    # A golden image's seed does not carry files.
+    assert call(root, "web-1", "--golden") == 0
+    assert call(root, "web-1", "--allow-secrets") == 0
+
+
+def test_two_networks_are_one_too_many(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = "machines: {web-1: {hostname: app, network: {interfaces: [{dhcp4: true}]}}}\n"
+    (root / "config/host.yml").write_text(machine)
+    net = write(root, "net.yml", "version: 2\nethernets: {}\n")
+    assert call(root, "web-1", "--network-config", net) == 2
+    assert "two network-configs" in capsys.readouterr().err
+    assert call(root, "web-1", "--network-version", "1") == 0
+    assert yaml.safe_load((root / "seeds/web-1/network-config").read_text())["version"] == 1
+    assert yaml.safe_load((root / "seeds/web-1/meta-data").read_text())["local-hostname"] == "app"
+
+
+def test_what_is_larger_than_16_kib_is_packed_for_any_form(root: Path) -> None:
+    own = write(root, "own.yml", "#cloud-config\nfinal_message: |\n" + "  the same words\n" * 1200)
+    assert call(root, "web-1", "--user-data", own) == 0
+    data = (root / "seeds/web-1/user-data").read_bytes()
+    assert len(data) < 16 * 1024
+    assert [kind for kind, _ in parts(data)] == ["application/gzip"]
+    assert call(root, "web-1", "--user-data", own, "--form", "plain", "--for", "ec2") == 2
+    assert call(root, "web-1", "--user-data", own, "--form", "gzip", "--for", "hetzner") == 2
+    assert call(root, "web-1", "--user-data", own, "--form", "gzip", "--for", "ec2") == 0
+
+
+def test_once_is_about_serving(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "web-1", "--once") == 2
+    assert "add --serve" in capsys.readouterr().err
+    assert call(root, "web-1", "--serve", "nowhere") == 2
     assert not (root / "seeds").exists()

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cloudinit.cli import seed
 from cloudinit.profile import HostProfile, parse_profile
+from cloudinit.providers import PROVIDERS
 from freehold.reference import reference
 
 PAGE = Path("docs/host.md")
@@ -20,3 +22,14 @@ def test_the_page_names_every_key_with_its_help_and_no_other() -> None:
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL))
 def test_the_pages_examples_are_read(example: str) -> None:
     assert parse_profile(example) != HostProfile()
+
+
+def test_the_page_names_every_providers_limit() -> None:
+    for provider in PROVIDERS.values():
+        assert f"| `{provider.name}` | {provider.limit:,} |" in PAGE.read_text()
+        assert provider.source
+
+
+def test_the_command_line_offers_every_provider() -> None:
+    (option,) = [option for option in seed.params if option.name == "provider"]
+    assert list(getattr(option.type, "choices", ())) == list(PROVIDERS)

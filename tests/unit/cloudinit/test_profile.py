@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import jsonschema
 import pytest
 
-from cloudinit.profile import HostProfile, parse_profile
+from cloudinit.profile import HostProfile, load_profile, parse_profile
+from cloudinit.recipe import make_recipe
 from freehold.errors import ConfigError
 from freehold.reference import json_schema, reference
 
@@ -84,9 +87,23 @@ WRONG = [
     ("updates: {reboot: '25:00'}", 1, "right form", ""),
     ("files: [{path: etc/motd, content: x}]", 1, "no absolute path", ""),
     ("files:\n- {path: /a, content: x}\n- {path: /a, content: y}", 3, "stands twice", ""),
+    ("files: [{path: /a}]", 1, "'content' is missing", "'source'"),
+    ("files: [{path: /a, content: x, source: y}]", 1, "side by side", "keep one"),
+    ("files:\n  - {path: /a, source: y}", 2, "there is none", ""),
     ("files: [{path: /a, content: x, mode: rwx}]", 1, "no file mode", "0644"),
     ("machines: {Web_1: {}}", 1, "no host name", ""),
-    ("timezone: 'a b'", 1, "for example 'Europe/Berlin'", ""),
+    ("groups: [docker]", 1, "belongs to the system", "leave it out"),
+    ("groups:\n  - audit\n  - audit", 3, "stands twice", ""),
+    ("groups: [Audit]", 1, "forbids the group name", ""),
+    ("ssh: {allow: [198.51.100.1/24]}", 1, "host bits", "198.51.100.0/24"),
+    ("ssh:\n  options: {permitrootlogin: yes}", 2, "Freehold's own", "say it with root"),
+    ("ssh:\n  options: {Banner: none, banner: x}", 2, "stands twice", "capitals"),
+    ("ssh:\n  options:\n    Banner: |\n      a\n      b\n", 3, "one line", ""),
+    ("machines: {web-1: {hostname: Web}}", 1, "right form", ""),
+    ("timezone: 'a b'", 1, "no time zone", "for example 'Europe/Berlin'"),
+    ("timezone: Europe/Berln", 1, "there is no time zone 'Europe/Berln'", "did you mean 'Europe/Berlin'"),
+    (f"users:\n  - name: ops\n    password: $6$rounds=1000$salt${'a' * 86}", 3, "too fast", "openssl"),
+    (f"users:\n  - name: ops\n    password: $2b$05${'a' * 53}", 3, "too fast", "openssl"),
 ]
 
 
@@ -141,3 +158,20 @@ def test_every_key_says_what_it_is_for() -> None:
     rows = reference(HostProfile)
     assert len(rows) > 40
     assert not [row.path for row in rows if not row.help.strip()]
+
+
+def test_a_file_may_hold_the_text_of_another(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    path = tmp_path / "config/host.yml"
+    path.write_text("files:\n  - {path: /etc/motd, source: config/motd}\n")
+    with pytest.raises(ConfigError, match=r"host.yml:2:5 files\[0\]: the source config/motd: no such file"):
+        load_profile(path, name="config/host.yml")
+    (tmp_path / "config/motd").write_text("hello\n")
+    profile = load_profile(path)
+    assert profile.files[0].content == "hello\n"
+    (tmp_path / "config/motd").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_profile(path)
+    # A secret is named where it stands: in the source.
+    (tmp_path / "config/motd").write_text("\nDB_PASSWORD=hunter2hunter2\n")
+    assert make_recipe(load_profile(path)).secrets == ("a password or token (config/motd:2)",)

@@ -8,7 +8,7 @@ import pytest
 
 from cloudinit.parts.docker import engine_options
 from cloudinit.parts.firewall import rules
-from cloudinit.parts.proxy import caddyfile
+from cloudinit.parts.proxy import caddyfile, socket_unit
 from cloudinit.parts.ssh import settings
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.proxybinary import HASHES, VERSION, local_caddy
@@ -27,6 +27,9 @@ proxy: {email: ops@example.com}
 packages: [htop]
 files: [{path: /etc/motd, content: "a\\nEND\\nb"}]
 commands: ["echo it's done"]
+groups: [audit]
+ssh: {allow: [198.51.100.0/24], options: {Banner: /etc/issue.net}}
+machines: {web-1: {hostname: web-1, fqdn: web-1.example.com}}
 """
 NOTHING = "users: []\nfirewall: {enabled: false}\nproxy: {enabled: false}\nupdates: {enabled: false}\n"
 
@@ -34,7 +37,7 @@ NOTHING = "users: []\nfirewall: {enabled: false}\nproxy: {enabled: false}\nupdat
 @pytest.mark.parametrize("text", ["", EVERYTHING, NOTHING], ids=["default", "everything", "nothing"])
 @pytest.mark.parametrize("offline", [True, False])
 def test_the_script_is_bash(text: str, offline: bool) -> None:
-    script = as_script(make_recipe(parse_profile(text)), offline=offline)
+    script = as_script(make_recipe(parse_profile(text).for_host("web-1")), offline=offline)
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, timeout=30)
     assert checked.stderr == ""
     assert checked.returncode == 0
@@ -55,10 +58,10 @@ def test_packages_follow_the_release_and_the_profile() -> None:
 
 
 def test_the_firewall_allows_what_the_profile_opens_on_both_ways_in() -> None:
-    text = rules(parse_profile("ssh: {port: 2222}\n" + EVERYTHING))
+    text = rules(parse_profile(EVERYTHING.replace("ssh: {", "ssh: {port: 2222, ")))
     assert "flush ruleset" not in text
     assert text.count("policy drop;") == 2
-    assert "\ttcp dport 2222 accept" in text
+    assert "tcp dport 2222 accept" in text
     assert "tcp dport 22 accept" not in text
     assert "ip saddr 198.51.100.0/24 tcp dport 5432 accept" in text
     published = "ct status dnat meta l4proto {} ct original proto-dst {} accept"
@@ -71,6 +74,19 @@ def test_root_logs_in_by_key_until_the_profile_says_no() -> None:
     assert settings(HostProfile())["PermitRootLogin"] == "prohibit-password"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["PermitRootLogin"] == "no"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["Port"] == "2222"
+
+
+def test_options_of_sshd_take_the_place_of_defaults_whatever_their_capitals() -> None:
+    found = settings(parse_profile("ssh: {options: {x11forwarding: yes, AllowTcpForwarding: no}}"))
+    assert "X11Forwarding" not in found
+    assert (found["x11forwarding"], found["AllowTcpForwarding"]) == ("yes", "no")
+
+
+def test_ssh_is_open_to_the_networks_that_the_profile_names() -> None:
+    text = rules(parse_profile("ssh: {allow: [198.51.100.0/24, '2001:db8::/32']}"))
+    assert "\tip saddr 198.51.100.0/24 tcp dport 22 accept" in text
+    assert "\tip6 saddr 2001:db8::/32 tcp dport 22 accept" in text
+    assert "\t\ttcp dport 22 accept" not in text
 
 
 def test_the_engine_has_bounded_logs_and_the_users_own_options() -> None:
@@ -169,3 +185,41 @@ def test_a_script_that_arrives_cut_off_does_nothing(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-s"], input=cut, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
     assert done.stdout == ""
+
+
+def test_the_proxy_listens_where_it_is_told(tmp_path: Path) -> None:
+    profile = parse_profile(
+        'proxy: {http_port: 8080, bind_ips: [203.0.113.7, "2001:db8::1"], metrics_port: 9100, debug: true}'
+    )
+    unit = socket_unit(profile.proxy)
+    listed = [line for line in unit.splitlines() if line.startswith(("Listen", "FreeBind"))]
+    assert listed == [
+        "ListenStream=203.0.113.7:8080",
+        "ListenStream=[2001:db8::1]:8080",
+        "ListenStream=203.0.113.7:443",
+        "ListenStream=[2001:db8::1]:443",
+        "ListenDatagram=203.0.113.7:443",
+        "ListenDatagram=[2001:db8::1]:443",
+        "ListenStream=127.0.0.1:9100",
+        "ListenStream=172.30.0.1:9100",
+        "FreeBind=yes",
+    ]
+    text = caddyfile(profile)
+    site = tmp_path / "app.caddy"
+    site.write_text("https://app.example.com {\n\timport freehold_https\n\trespond hello\n}\n")
+    path = tmp_path / "Caddyfile"
+    path.write_text(text.replace("/var/lib/freehold/proxy/sites", str(tmp_path)))
+    adapted = subprocess.run(
+        [local_caddy(), "adapt", "--config", path], capture_output=True, text=True, timeout=60
+    )
+    assert adapted.returncode == 0, adapted.stderr
+    servers = json.loads(adapted.stdout)["apps"]["http"]["servers"].values()
+    listening = {address for server in servers for address in server.get("listen", ())}
+    assert listening == {"fd/3", "fd/4", "fd/5", "fd/6", "fdgram/7", "fdgram/8", "fd/9", "fd/10"}
+    assert "tcp dport 8080 accept" in rules(profile) and "tcp dport 80 accept" not in rules(profile)
+    assert 'iifname "freehold0" tcp dport 9100 accept' in rules(profile)
+    closed = rules(parse_profile("proxy: {publish: false}"))
+    assert [line.strip() for line in closed.splitlines() if "dport 443" in line] == [
+        'iifname "freehold0" tcp dport 443 accept'
+    ]
+    assert "172.30.0.1:80" in socket_unit(parse_profile("proxy: {publish: false}").proxy)

@@ -18,10 +18,11 @@ from cloudinit.iso import EPOCH, iso_bytes, write_iso
 from cloudinit.keys import parse_public_key
 from cloudinit.network import Interface, Network, Route
 from cloudinit.profile import HostProfile, parse_profile
+from cloudinit.providers import PROVIDERS
 from cloudinit.recipe import make_recipe
 from cloudinit.script import as_script
 from cloudinit.seed import Seed, render_seed
-from cloudinit.userdata import PROVIDERS, as_mime, fit
+from cloudinit.userdata import encode, fit
 from cloudinit.users import User
 from freehold.errors import InputError
 from freehold.secret import Secret
@@ -193,4 +194,4 @@ def test_the_default_recipe_fits_every_provider_unpacked() -> None:
 
 
 def test_packing_is_deterministic() -> None:
-    assert as_mime("#cloud-config\n") == as_mime("#cloud-config\n")
+    assert encode("#cloud-config\n", "mime") == encode("#cloud-config\n", "mime")

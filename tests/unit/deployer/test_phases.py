@@ -145,7 +145,7 @@ def test_only_what_the_proxy_reaches_has_a_fixed_address(config: DeployConfig) -
         ({}, []),
         ({"memory": "2g"}, ["--memory", "2g"]),
         ({"add-host": ["a:1", "b:2"]}, ["--add-host", "a:1", "--add-host", "b:2"]),
-        ({"init": True, "tty": False, "rm": None}, ["--init"]),
+        ({"init": True, "tty": False, "rm": None}, ["--init", "--tty=false"]),
         ({"cpus": 2}, ["--cpus", "2"]),
     ],
 )

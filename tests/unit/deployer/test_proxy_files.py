@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,17 +14,22 @@ import pytest
 
 from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
-from deployer.commands import layout, proxy
+from deployer.commands import assets, canary, certificates, layout, pages, proxy, site
+from deployer.script import ScriptResult, StepOutcome
 from tests.unit.deployer import samples
 
 CADDY = Path(sys.executable).parent / "caddy"
 
 
-def adapted(directory: Path, **proxies: dict[str, Any]) -> dict[str, Any]:
+def adapted(directory: Path, *, more: dict[str, Any] | None = None, **proxies: Any) -> dict[str, Any]:
     """What Caddy understands of the main file with the routes of these services."""
     place = directory / "proxy"
     for service, settings in proxies.items():
-        config = samples.config(directory, service=service, proxy=settings, servers=["web-1"])
+        config = samples.config(
+            directory,
+            secrets={"CERT": "a certificate", "KEY": "its key"},
+            **{"service": service, "proxy": settings, "servers": ["web-1"], **(more or {})},
+        )
         for path, text in proxy.files(config, config.roles).items():
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             (place / path).write_text(text.replace(layout.PROXY, str(place)))
@@ -46,24 +52,27 @@ def found(value: Any, key: str) -> list[Any]:
     return [x for item in value for x in found(item, key)] if isinstance(value, list) else []
 
 
-def proxies(made: dict[str, Any]) -> list[dict[str, Any]]:
+def proxies(made: dict[str, Any], *, tried: bool = False) -> list[dict[str, Any]]:
+    """What passes requests on; `tried`: to a version that is being tried."""
     return [
         handler
         for handle in found(made["apps"]["http"], "handle")
         for handler in handle
         if handler["handler"] == "reverse_proxy"
+        and handler["upstreams"][0]["dial"].endswith("/target}") is tried
     ]
 
 
 def hosts(made: dict[str, Any]) -> list[str]:
-    return [name for names in found(made["apps"]["http"], "host") for name in names]
+    servers = made["apps"]["http"]["servers"].values()
+    return [name for server in servers for names in found(server.get("routes", []), "host") for name in names]
 
 
 def test_a_host_name_leads_to_the_target_that_the_file_says(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "shop.test"})
     (one,) = proxies(made)
     assert one["upstreams"] == [{"dial": f"tcp/{{file.{tmp_path}/proxy/targets/shop-web}}"}]
-    assert one["load_balancing"]["try_duration"] == proxy.HOLD * 10**9
+    assert one["load_balancing"]["try_duration"] == site.HOLD * 10**9
     assert hosts(made) == ["shop.test"]
     assert "https_port" not in made["apps"]["http"]
 
@@ -143,13 +152,166 @@ def test_forwarded_headers_are_trusted_where_something_stands_in_front(
 
 def test_the_answer_may_take_as_long_as_the_file_says(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
-    assert found(made, "response_header_timeout") == [5 * 10**9]
+    assert [one["transport"]["response_header_timeout"] for one in proxies(made)] == [5 * 10**9]
+
+
+def handlers(made: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    servers = made["apps"]["http"]["servers"].values()
+    return [
+        handler
+        for server in servers
+        for handle in found(server.get("routes", []), "handle")
+        for handler in handle
+        if handler["handler"] == kind
+    ]
+
+
+def test_bodies_are_taken_in_as_the_file_says(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "a.test"})
+    assert proxies(made)[0]["request_buffers"] == site.BUFFER
+    assert "response_buffers" not in proxies(made)[0]
+    assert handlers(made, "request_body") == []
+    limits = {"responses": True, "memory": "2m", "max_request_body": 5_000_000}
+    made = adapted(tmp_path, shop={"host": "a.test", "buffering": limits})
+    streamed, kept = proxies(made)
+    assert kept["response_buffers"] == kept["request_buffers"] == 2 * 1024**2
+    assert "response_buffers" not in streamed
+    assert {"Accept": ["*text/event-stream*"]} in found(made, "header")
+    assert handlers(made, "request_body")[0]["max_size"] == 5_000_000
+    made = adapted(tmp_path, shop={"host": "a.test", "buffering": {"requests": False}})
+    assert "request_buffers" not in proxies(made)[0]
+
+
+def test_the_access_log_names_the_service_and_the_headers_it_wants(tmp_path: Path) -> None:
+    def fields(**settings: Any) -> dict[str, str]:
+        made = adapted(tmp_path, shop={"host": "a.test", **settings})
+        return {one["key"]: one["value"] for one in handlers(made, "log_append")}
+
+    assert fields()["service"] == "shop-web"
+    assert fields()["req_user_agent"] == "{http.request.header.User-Agent}"
+    own = fields(logging={"request_headers": ["X-Trace"], "response_headers": ["X-Runtime"]})
+    assert own["req_x_trace"] == "{http.request.header.X-Trace}"
+    assert own["resp_x_runtime"] == "{http.response.header.X-Runtime}"
+    assert "req_user_agent" not in own
+    made = adapted(tmp_path, shop={"host": "a.test"})
+    written = made["logging"]["logs"]["proxy"]
+    assert written["encoder"]["fields"]["request>headers"] == {"filter": "delete"}
+    assert written["writer"]["mode"] == "0640"
+
+
+PAIR = {"certificate_pem": "CERT", "private_key_pem": "KEY"}
+
+
+def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
+    (one,) = proxies(made, tried=True)
+    assert one["upstreams"] == [{"dial": f"tcp/{{file.{tmp_path}/proxy/canary/shop-web/target}}"}]
+    assert one["transport"]["response_header_timeout"] == 5 * 10**9
+    config = samples.config(tmp_path)
+    (tmp_path / "place").mkdir()
+    script = canary.split(config, config.roles_on("web-2"), "v2", 10, audit="me")
+    assert script.steps[0].shell == "split_to shop-web-v2 shop-web 3000 v2 26"
+    assert [canary.parts(percent) for percent in (0, 0.1, 50, 100)] == [0, 1, 128, 256]
+    result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, ("shop-web\tv2\t128",)),))
+    assert canary.parse_state(result) == {"shop-web": ("v2", 50.0)}
+
+
+def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": PAIR})
+    (loaded,) = made["apps"]["tls"]["certificates"]["load_files"]
+    assert loaded["certificate"].startswith(f"{tmp_path}/proxy/certs/")
+    assert loaded["certificate"][:-3] == loaded["key"][:-3]
+    config = samples.config(
+        tmp_path, secrets={"CERT": "another", "KEY": "its key"}, proxy={"host": "shop.test", "ssl": PAIR}
+    )
+    pair = certificates.pairs(config, config.roles)["web"]
+    assert pair.name not in loaded["certificate"]
+    assert "its key" not in "".join(proxy.files(config, config.roles).values())
+    text = certificates.store_fragment([pair])
+    # Only the here documents hold it, and the files that they fill are the group's alone.
+    assert "its key" not in re.sub(r"<<'FREEHOLD_END'\n.*?\nFREEHOLD_END", "", text, flags=re.DOTALL)
+    assert "umask 027" in text
+
+
+def test_a_certificate_for_any_name(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"ssl": PAIR})
+    assert made["apps"]["tls"]["certificates"]["load_files"]
+    assert hosts(made) == []
+    # Over HTTP it redirects, as the route itself says.
+    assert {"protocol": "http"} in found(made, "match")[0] + [m for ms in found(made, "match") for m in ms]
+    assert [one["status_code"] for one in handlers(made, "static_response")].count(308) == 2
+
+
+def test_maintenance_comes_before_the_container(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test"})
+    page = f"{tmp_path}/proxy/maintenance/shop-web.html"
+    answer = next(one for one in handlers(made, "static_response") if one.get("status_code") == 503)
+    assert answer["body"] == f"{{file.{page}}}"
+    text = json.dumps(made)
+    assert text.index("maintenance/shop-web.html") < text.index('"handler": "reverse_proxy"')
+
+
+def test_pages_of_the_version_for_the_proxys_own_errors(tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public" / "502.html").write_text("<p>gone</p>")
+    made = adapted(tmp_path, more={"error_pages_path": "public"}, shop={"host": "shop.test"})
+    assert found(made, "freehold_pages") == [f"{tmp_path}/proxy/current/shop-web/pages"]
+    assert found(adapted(tmp_path, shop={"host": "shop.test"}), "freehold_pages") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/rails/public/assets", "/assets"),
+        ("/app/public/packs/js/:ro", "/packs/js"),
+        ("/srv/static", ""),
+        ("/app/public", ""),
+    ],
+)
+def test_fingerprinted_assets_are_served_from_the_disk(tmp_path: Path, path: str, url: str) -> None:
+    config = samples.config(tmp_path, asset_path=path)
+    role = config.role("web")
+    assert assets.url(role) == url
+    made = adapted(tmp_path, more={"asset_path": path}, shop={"host": "shop.test"})
+    patterns = [match["pattern"] for match in found(made, "path_regexp")]
+    assert [pattern.startswith(f"^{url}/") for pattern in patterns] == ([True] if url else [])
+    mount = assets.volume(config, role, "v1")[1]
+    assert mount.startswith("/var/lib/freehold/apps/shop/assets/v1/web:/")
+    assert mount.endswith(":ro") is path.endswith(":ro")
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("application-1f2e3d4c5b6a.css", True),
+        ("turbo.min-3a4b5c6d7e8f90.js.map", True),
+        ("index.BAKED123.js", False),
+        ("app.0a1b2c3d.js", True),
+        ("manifest.json", False),
+        ("feedface.html", False),
+    ],
+)
+def test_what_counts_as_a_fingerprint(name: str, served: bool) -> None:
+    assert bool(re.search(site.FINGERPRINT, f"/{name}")) is served
+
+
+@pytest.mark.parametrize(
+    ("page", "message", "text"),
+    [
+        ("<p>{{ .Message }}</p>", "a < b", "<p>a &lt; b</p>"),
+        ("{{ if .Message }}<p>{{.Message}}</p>{{ else }}soon{{ end }}", "", "soon"),
+        ("{{- if .Message -}}<p>{{.Message}}</p>{{- else -}}soon{{- end -}}", "now", "<p>now</p>"),
+        ("{{ if .Message }}{{ .Message }}{{ end }}.", r"\1", r"\1."),
+    ],
+)
+def test_kamals_page_templates(page: str, message: str, text: str) -> None:
+    assert pages.filled(page, message) == text
 
 
 def test_the_main_file_without_any_service(tmp_path: Path) -> None:
     made = adapted(tmp_path)
     assert proxies(made) == []
-    assert found(made, "status_code") == [404]
+    assert [one.get("status_code") for one in handlers(made, "static_response")] == [404]
 
 
 # Making the files of a version those of the proxy, by the host's own words
@@ -231,6 +393,21 @@ def test_the_routes_of_others_stay(place: Place) -> None:
     assert place.files() == api
     place.activate("/nonexistent", "api.caddy")
     assert place.files() == {}
+
+
+def test_a_path_of_a_name_leaves_the_site_of_the_whole_name_alone(place: Place) -> None:
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    of_path = f"{site.OF_A_PATH}\nhttp"
+    api = {"sites/a.test.caddy": of_path, "routes/a.test/api.caddy": "api"}
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == {**ONE, "sites/a.test.caddy": "https", "routes/a.test/api.caddy": "api"}
+    # Where there is no other, and where the other one comes later, the right one stands.
+    place.activate("/nonexistent", "shop.caddy")
+    place.activate("/nonexistent", "api.caddy")
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == api
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    assert place.files()["sites/a.test.caddy"] == "https"
 
 
 def test_what_the_proxy_refuses_is_taken_back(place: Place) -> None:

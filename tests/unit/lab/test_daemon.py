@@ -6,10 +6,31 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from freehold.errors import LabError
+from freehold.errors import LabError, UsageError
 from freehold.process import LocalRunner, which
 from lab import daemon
 from lab.virt import ABSENT, Virt, answers
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("qemu+ssh://root@big.example.com/system", "on another computer"),
+        ("qemu://big.example.com/system", "on another computer"),
+        ("xen:///system", "no libvirt that runs a lab"),
+        ("qemu:///nothing", "no libvirt that runs a lab"),
+        ("system", "no libvirt that runs a lab"),
+    ],
+)
+def test_a_libvirt_that_cannot_run_a_lab_is_refused(uri: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        daemon.find(Path("/run"), uri=uri, environ={})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("uri", ["qemu:///system", "qemu:///session", "qemu+unix:///session?socket=/run/s"])
+def test_a_libvirt_of_this_computer_is_taken_as_it_is(uri: str) -> None:
+    assert daemon.find(Path("/run"), uri=uri, environ={}) == daemon.Connection(uri, False)
 
 
 @pytest.fixture

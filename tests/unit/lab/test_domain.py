@@ -28,6 +28,7 @@ DOMAIN = Domain(
     wire=Wire("52:54:00:00:00:02", Path("/run/lan/web-1.sock")),
     kernel=DirectKernel(Path("/cache/vmlinuz"), Path("/cache/initrd"), "root=UUID=1 ro"),
 )
+MORE = replace(DOMAIN, disks=(Path("/state/data-1.qcow2"), Path("/state/data-2.qcow2")))
 UEFI = replace(DOMAIN, kernel=None, nvram=Path("/state/nvram.fd"))
 
 
@@ -36,7 +37,7 @@ def arguments(domain: Domain) -> list[str]:
     return [arg.get("value", "") for arg in root.iter("{http://libvirt.org/schemas/domain/qemu/1.0}arg")]
 
 
-@pytest.mark.parametrize("domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True)])
+@pytest.mark.parametrize("domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True), MORE])
 def test_libvirts_schema_accepts_it(domain: Domain, tmp_path: Path) -> None:
     program = shutil.which("virt-xml-validate")
     if program is None:
@@ -71,12 +72,33 @@ def test_older_qemu_is_not_given_reconnect() -> None:
     assert not any("reconnect-ms" in value for value in arguments(replace(DOMAIN, reconnect=False)))
 
 
+def test_an_emulated_processor_is_relieved_and_a_real_one_left_alone() -> None:
+    def without(domain: Domain) -> list[str | None]:
+        return [item.get("name") for item in ET.fromstring(domain_xml(domain)).findall("./cpu/feature")]
+
+    assert "la57" in without(DOMAIN)
+    assert without(replace(DOMAIN, accelerator="kvm")) == []
+
+
+def test_firmware_keeps_the_whole_machine() -> None:
+    assert any("sata=off" in value for value in arguments(DOMAIN))
+    assert not any("sata=off" in value for value in arguments(UEFI))
+
+
 def test_the_golden_image_is_only_the_backing_file() -> None:
     root = ET.fromstring(domain_xml(DOMAIN))
     disks = [source.get("file") for source in root.findall("./devices/disk/source")]
     bases = [source.get("file") for source in root.findall("./devices/disk/backingStore/source")]
     assert disks == ["/state/disk.qcow2", "/state/seed.iso"]
     assert bases == ["/cache/base.qcow2"]
+
+
+def test_further_disks_come_behind_the_seed_under_names_of_their_own() -> None:
+    root = ET.fromstring(domain_xml(MORE))
+    targets = [target.get("dev") for target in root.findall("./devices/disk/target")]
+    serials = [serial.text for serial in root.findall("./devices/disk/serial")]
+    assert targets == ["vda", "vdb", "vdc", "vdd"]
+    assert serials == ["freehold-seed", "data-1", "data-2"]
 
 
 def test_firmware_boot_has_no_kernel_and_boots_the_disk() -> None:

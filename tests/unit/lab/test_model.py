@@ -13,10 +13,12 @@ def test_a_missing_file_is_all_defaults() -> None:
 
 def test_the_file_sizes_the_machines_it_names() -> None:
     file = parse_lab_file(
-        "memory: 1G\nmachines:\n  web-1: {roles: [web], memory: 2G, disk: 20G}\n  db-1: {cpus: 2}\n"
+        "memory: 1G\nmachines:\n  web-1: {roles: [web], memory: 2G, disk: 20G, disks: [1G, 512M]}\n"
+        "  db-1: {cpus: 2}\n"
     )
     web, db = from_file(file, "shop").machines
     assert (web.memory, web.disk, web.roles) == (2 * GiB, 20 * GiB, ("web",))
+    assert (web.disks, db.disks) == ((GiB, 512 * MiB), ())
     assert (db.memory, db.cpus, db.disk) == (1 * GiB, 2, 8 * GiB)
 
 
@@ -29,6 +31,13 @@ def test_the_file_sizes_the_machines_it_names() -> None:
         ("suite: debian-9\n", 1, "suite", "unknown suite"),
         ("ports: {ssh: 80, http: 80}\n", 1, "ports", "three different ports"),
         ("boot: bios\n", 1, "boot", "kernel, uefi"),
+        ("machines:\n  a: {disks: [lots]}\n", 2, "machines.a.disks", "'lots'"),
+        (
+            "machines:\n  a: {disks: [1G, 1G, 1G, 1G, 1G, 1G, 1G, 1G, 1G]}\n",
+            2,
+            "machines.a.disks",
+            "too many",
+        ),
     ],
 )
 def test_a_mistake_names_its_line_and_key(text: str, line: int, key: str, words: str) -> None:

@@ -10,7 +10,7 @@ from builder.spec import GiB
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
 from lab.model import LabSpec, MachineSpec
-from lab.plan import domain_of
+from lab.plan import domain_of, further_disks
 from lab.seeds import known_hosts, network, seed_files
 from tests.unit.lab.samples import SPEC, lab_state
 
@@ -35,6 +35,16 @@ def test_a_disk_never_shrinks() -> None:
     assert second.machines[0].disk == 20 * GiB
 
 
+def test_further_disks_stay_and_never_shrink() -> None:
+    first = lab_state(spec=LabSpec("shop", (MachineSpec("a", disks=(2 * GiB, GiB)),)))
+    second = lab_state(spec=LabSpec("shop", (MachineSpec("a", disks=(GiB,)),)), known=first)
+    assert second.machines[0].disks == (2 * GiB, GiB)
+    assert [path.name for path in further_disks(Path("/f"), second.machines[0])] == [
+        "data-1.qcow2",
+        "data-2.qcow2",
+    ]
+
+
 def test_a_host_is_found_by_either_name() -> None:
     state = lab_state()
     assert state.machine("203.0.113.7") is state.machine("web-2")
@@ -44,7 +54,7 @@ def test_seeds_know_every_other_machine_by_both_names() -> None:
     state = lab_state()
     key, user_key = generate_host_key(), parse_public_key(generate_host_key().public)
     files = seed_files(state, state.machine("db-1"), host_key=key, user_key=user_key)
-    config = yaml.safe_load(files.user_data)
+    config = yaml.safe_load(files.vendor_data)
     content = next(item["content"] for item in config["write_files"] if item["path"] == "/etc/hosts")
     names = {line.split()[1]: line.split()[0] for line in content.splitlines()}
     assert names["web-1"] == names["web-1.example.com"] == "198.18.0.11"
@@ -90,13 +100,31 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         manifest=folder / "manifest.json",
         virtual_size=4 * GiB,
     )
-    domain = domain_of(state, state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True)
+    domain = domain_of(
+        state, state.machines[0], image, kernel=image.kernel, socket=Path("/run/a.sock"), reconnect=True
+    )
     assert domain.base == image.qcow2
     assert domain.disk != image.qcow2
     assert domain.kernel is not None
     assert domain.kernel.cmdline.startswith("root=UUID=1 ro ds=nocloud")
+    assert "systemd.mask=user@1000.service" in domain.kernel.cmdline
+    fast = domain_of(
+        replace(state, accelerator="kvm"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/a"),
+        reconnect=True,
+    )
+    assert fast.kernel is not None
+    assert "user@" not in fast.kernel.cmdline
     firmware = domain_of(
-        replace(state, boot="uefi"), state.machines[0], image, socket=Path("/run/a.sock"), reconnect=True
+        replace(state, boot="uefi"),
+        state.machines[0],
+        image,
+        kernel=image.kernel,
+        socket=Path("/run/a.sock"),
+        reconnect=True,
     )
     assert firmware.kernel is None
     assert firmware.nvram is not None

@@ -10,7 +10,7 @@ import pytest
 
 from freehold.errors import LabError
 from lab import sweep
-from lab.preflight import available_memory, check_memory, check_ports
+from lab.preflight import available_memory, check_memory, check_ports, check_space
 from tests.unit.lab.samples import lab_state
 
 
@@ -24,6 +24,17 @@ def test_more_memory_than_there_is_is_refused() -> None:
         check_memory([machine])
     assert "memory:" in caught.value.hint
     check_memory([])
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = lab_state().machines
+    check_space([], tmp_path)
+    monkeypatch.setattr("lab.preflight.FIRST_BOOT", 1 << 60)
+    with pytest.raises(LabError, match=f"of disk in {tmp_path}") as caught:
+        check_space(machines, tmp_path)
+    assert "FREEHOLD_STATE" in caught.value.hint
 
 
 def test_an_address_in_use_is_named() -> None:

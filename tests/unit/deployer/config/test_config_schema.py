@@ -96,8 +96,10 @@ def test_an_unknown_section_has_a_near_miss() -> None:
 def test_what_is_refused_is_declared() -> None:
     """A line of the table of unsupported keys that names no key would refuse nothing."""
     known = {row.path for name in SECTIONS for row in section(name)}
-    # A role's proxy takes the keys of the root's.
-    known |= {f"servers.*.{path}" for path in known if path.startswith("proxy.")}
+    # The proxy of a role or an accessory takes the keys of the root's.
+    known |= {
+        f"{owner}.*.{p}" for owner in ("servers", "accessories") for p in known if p.startswith("proxy.")
+    }
     shapes = {path.replace("ROLE", "*").replace("NAME", "*") for path in known} | set(keys_of(Document))
     assert set(NOT_YET) <= shapes
 

@@ -1,0 +1,107 @@
+"""The system itself: units, time, kernel, packages, files, updates."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cloudinit.checks.model import check, running
+from cloudinit.facts import Facts
+from cloudinit.profile import HostProfile
+from cloudinit.recipe import make_recipe
+
+
+@check("system", "System runs, no unit failed")
+def system(facts: Facts, _profile: HostProfile) -> str:
+    state, *failed = facts.lines("system") or ("unknown",)
+    return "" if state in ("running", "starting") and not failed else f"{state}: {' '.join(failed)}"
+
+
+@check("updates", "Unattended updates")
+def updates(facts: Facts, profile: HostProfile) -> str:
+    found = {key: value.strip('";') for key, value in (line.split(" ", 1) for line in facts.lines("updates"))}
+    enabled = found.get("APT::Periodic::Unattended-Upgrade") == "1"
+    if enabled is not profile.updates.enabled:
+        return "on" if enabled else "off"
+    if not enabled:
+        return ""
+    reboot = found.get("Unattended-Upgrade::Automatic-Reboot") == "true"
+    at = found.get("Unattended-Upgrade::Automatic-Reboot-Time", "once") if reboot else None
+    if at != profile.updates.reboot:
+        return f"reboots for updates: {at or 'never'}, not as the profile says"
+    return running(facts, "apt-daily-upgrade.timer")
+
+
+@check("fail2ban", "fail2ban watches SSH")
+def fail2ban(facts: Facts, profile: HostProfile) -> str:
+    if not profile.fail2ban:
+        return ""
+    problem = running(facts, "fail2ban.service")
+    return problem or ("" if "sshd" in facts.text("jails") else "it does not watch sshd")
+
+
+@check("name", "Host name")
+def name(facts: Facts, profile: HostProfile) -> str:
+    if not profile.hostname:
+        return ""
+    now, file = (*facts.lines("name"), "", "")[:2]
+    if now != profile.hostname:
+        return f"the host calls itself {now or 'nothing'}"
+    return "" if file == profile.hostname else f"after a reboot the host calls itself {file or 'nothing'}"
+
+
+@check("time", "Time zone and clock")
+def time(facts: Facts, profile: HostProfile) -> str:
+    zone = facts.text("zone").removeprefix("/usr/share/zoneinfo/")
+    # Debian links the names of one zone to each other.
+    if zone != profile.timezone and {zone, profile.timezone} - {"Etc/UTC", "UTC", "Etc/UCT", "UCT", "Zulu"}:
+        return f"the time zone is {zone}"
+    if facts.text("container") not in ("", "none"):
+        return ""
+    clocks = ("systemd-timesyncd.service", "chrony.service")
+    running = any(facts.unit(unit).get("ActiveState") == "active" for unit in clocks)
+    return "" if running else "nothing keeps the clock"
+
+
+@check("locale", "Locale")
+def locale(facts: Facts, profile: HostProfile) -> str:
+    return "" if f"LANG={profile.locale}" in facts.lines("locale") else facts.text("locale") or "not set"
+
+
+@check("kernel", "Kernel settings and swap")
+def kernel(facts: Facts, profile: HostProfile) -> str:
+    if facts.text("container") not in ("", "none"):
+        return ""
+    found = facts.table("sysctl", "=")
+    wrong = [
+        name for name, value in profile.sysctl.items() if found.get(name.lower(), "").split() != value.split()
+    ]
+    if wrong:
+        return f"not as the profile says: {', '.join(wrong)}"
+    return "no swap" if profile.swap and not facts.text("swap") else ""
+
+
+@check("packages", "Packages")
+def packages(facts: Facts, profile: HostProfile) -> str:
+    found = facts.table("packages")
+    missing = [name for name in profile.packages if found.get(name) != "installed"]
+    return f"missing: {', '.join(missing)}" if missing else ""
+
+
+@check("files", "Files are as the recipe wrote them")
+def files(facts: Facts, profile: HostProfile) -> str:
+    digests = {path: digest for digest, _, path in (line.partition("  ") for line in facts.lines("files"))}
+    owners = {path: owner for owner, _, path in (line.partition(" /") for line in facts.lines("owners"))}
+    wrong = []
+    for item in (item for step in make_recipe(profile).steps for item in step.files):
+        content = item.content if item.content.endswith("\n") else item.content + "\n"
+        owner = owners.get(item.path.removeprefix("/"))
+        if item.path not in digests:
+            wrong.append(f"{item.path} is missing")
+        elif digests[item.path] != hashlib.sha256(content.encode()).hexdigest():
+            wrong.append(f"{item.path} was changed")
+        elif owner != f"{item.mode:o} {item.owner} {item.group}":
+            wrong.append(f"{item.path} is {owner}, not {item.mode:o} {item.owner} {item.group}")
+    return "; ".join(wrong)
+
+
+CHECKS = (system, name, updates, fail2ban, time, locale, kernel, packages, files)

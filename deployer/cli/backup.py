@@ -1,0 +1,248 @@
+"""`freehold backup …`: dumps of databases and files of accessories, on their host and fetched from it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.options import Target, target_options
+from freehold.command import Context, common_options, pass_context
+
+if TYPE_CHECKING:
+    from deployer.cli.session import Session
+    from deployer.commands.backup import Archive, Source
+    from deployer.remote import Remote
+    from deployer.script import Script, ScriptResult
+
+DEADLINE = 6 * 3600.0
+CHUNK = 1 << 20
+
+
+@click.group()
+def backup() -> None:
+    """Back up accessories and restore them: Postgres, MySQL, SQLite, directories."""
+
+
+@backup.command()
+@click.argument("name")
+@target_options
+@common_options
+@pass_context
+def create(context: Context, name: str, target: Target) -> None:
+    """Back up the accessory NAME while it runs; the backup is checked before it counts."""
+    from freehold.console import size
+
+    with opened(context, target, name) as (session, source, remote):
+        archive = make(session, source, remote)
+        if context.console.json:
+            context.console.data(vars(archive))
+        else:
+            context.console.success(f"{remote.name}: {archive.name} ({size(archive.size)})")
+
+
+@backup.command("list")
+@click.argument("name")
+@target_options
+@common_options
+@pass_context
+def list_(context: Context, name: str, target: Target) -> None:
+    """Show the backups of the accessory NAME, the oldest first."""
+    from freehold.console import size
+
+    with opened(context, target, name) as (session, source, remote):
+        found = there(session, source, remote)
+    if context.console.json:
+        context.console.data([vars(archive) for archive in found])
+        return
+    rows = [(archive.time, archive.kind, size(archive.size), archive.sum[:12]) for archive in found]
+    context.console.table(("backup", "kind", "size", "sha256"), rows)
+
+
+@backup.command()
+@click.argument("name")
+@click.argument("which", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it.")
+@target_options
+@common_options
+@pass_context
+def get(context: Context, name: str, which: str | None, output: Path | None, target: Target) -> None:
+    """Fetch a backup of the accessory NAME to this computer (default: the newest)."""
+    with opened(context, target, name) as (session, source, remote):
+        archive = pick(there(session, source, remote), which, name)
+        path = output or context.root / archive.name
+        fetch(remote, source, archive, path)
+    context.console.success(f"{path} ({archive.sum[:12]})")
+
+
+@backup.command()
+@click.argument("name")
+@click.argument("which", required=False)
+@click.option(
+    "--file",
+    "local",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A backup on this computer, as `get` fetched it.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@click.option("--no-backup", is_flag=True, help="Do not back up what is there now first.")
+@target_options
+@common_options
+@pass_context
+def restore(
+    context: Context,
+    name: str,
+    which: str | None,
+    local: Path | None,
+    yes: bool,
+    no_backup: bool,
+    target: Target,
+) -> None:
+    """Restore the accessory NAME from a backup (default: the newest); what is there now is backed up first.
+
+    A Postgres database is restored beside the one in use and takes its place once it is complete.
+    """
+    from deployer.commands import backup as commands
+
+    with opened(context, target, name) as (session, source, remote):
+        if local is not None:
+            archive = send(remote, source, local)
+        else:
+            archive = pick(there(session, source, remote), which, name)
+        if not yes:
+            click.confirm(
+                f"Replace what {name} holds on {remote.name} by {archive.name}?", abort=True, err=True
+            )
+        if not no_backup:
+            make(session, source, remote)
+        result = carry_out(session, remote, commands.restore(source, archive), f"Restoring {archive.name}")
+    for line in result.lines("restore"):
+        if line.startswith("restored: "):
+            context.console.info(line)
+    context.console.success(f"{name} on {remote.name} is as it was at {archive.time}")
+
+
+@contextlib.contextmanager
+def opened(context: Context, target: Target, name: str) -> Iterator[tuple[Session, Source, Remote]]:
+    """The session, what is to be backed up, and its host."""
+    from deployer.cli.session import open_session
+    from deployer.commands.backup import Source
+    from deployer.config.backups import BackupSettings, kind_of
+    from freehold.errors import UsageError
+
+    session = open_session(context, target, accessories=True)
+    accessory = session.whole.accessory(name)
+    settings = session.whole.backups.get(name, BackupSettings())
+    kind = kind_of(accessory.image, settings)
+    if kind is None:
+        raise UsageError(
+            f"nobody knows what the accessory {name!r} holds (its image is {accessory.image})",
+            hint=f"write backups: {{{name}: {{kind: postgres}}}} (or mysql, sqlite, volume) in the file",
+        )
+    chosen = [host for host in accessory.hosts if not target.hosts or host in target.hosts]
+    if len(chosen) != 1:
+        raise UsageError(
+            f"the accessory {name!r} runs on {', '.join(accessory.hosts)}", hint="choose one with -h"
+        )
+    source = Source(name, accessory.service, kind, settings.path or "", settings.keep, settings.pause)
+    with session.fleet_of(chosen) as fleet:
+        yield session, source, fleet[chosen[0]]
+
+
+def carry_out(session: Session, remote: Remote, script: Script, title: str) -> ScriptResult:
+    """Run a script; raise what its failed step says."""
+    from deployer.report import step_error
+
+    console = session.context.console
+    with console.step(title):
+        result = remote.run(script, timeout=DEADLINE, on_line=lambda _, line: console.detail(line))
+        if not result.ok:
+            raise step_error(script, result)
+    return result
+
+
+def make(session: Session, source: Source, remote: Remote) -> Archive:
+    """Back up now."""
+    from deployer.commands import backup as commands
+
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z"
+    script = commands.create(source, stamp)
+    result = carry_out(session, remote, script, f"Backing up {source.accessory} on {remote.name}")
+    return commands.parse_archives(result.lines("dump"))[-1]
+
+
+def there(session: Session, source: Source, remote: Remote) -> list[Archive]:
+    """The backups on the host."""
+    from deployer.commands import backup as commands
+    from deployer.report import step_error
+
+    script = commands.listing(source)
+    result = remote.run(script, timeout=120)
+    if not result.ok:
+        raise step_error(script, result)
+    return commands.parse_archives(result.lines("list"))
+
+
+def pick(found: list[Archive], which: str | None, name: str) -> Archive:
+    """The backup whose time or name begins with `which`; the newest without it."""
+    from freehold.errors import UsageError
+
+    wanted = [archive for archive in found if which is None or archive.name.startswith(which)]
+    if not wanted:
+        times = ", ".join(archive.time for archive in found) or "none"
+        raise UsageError(f"there is no such backup of {name}", hint=f"there are: {times}")
+    return wanted[-1]
+
+
+def fetch(remote: Remote, source: Source, archive: Archive, path: Path) -> None:
+    """Copy a backup here, checked by its sum; the file appears once it is whole."""
+    from freehold.errors import HostError
+
+    partial = path.with_name(f".{path.name}.new")
+    total = hashlib.sha256()
+    command = f"cat {shlex.quote(f'{source.directory}/{archive.name}')}"
+    try:
+        partial.touch(mode=0o600)
+        with partial.open("wb") as stream, remote.open_channel(command) as channel:
+            channel.settimeout(120)
+            while data := channel.recv(CHUNK):
+                stream.write(data)
+                total.update(data)
+            code = channel.recv_exit_status()
+        if code != 0 or total.hexdigest() != archive.sum:
+            raise HostError("the backup did not arrive whole", host=remote.name, hint="run again")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def send(remote: Remote, source: Source, path: Path) -> Archive:
+    """Copy a backup of this computer to the host."""
+    from deployer.commands.backup import Archive
+    from freehold.errors import HostError, UsageError
+
+    kind = path.name.split(".")[-3] if path.name.endswith(".tar.gz") and path.name.count(".") > 2 else ""
+    if kind != source.kind:
+        raise UsageError(
+            f"{path} is no backup of kind {source.kind}",
+            hint="its name is <time>.<kind>.tar.gz, as `get` gave it",
+        )
+    with path.open("rb") as stream:
+        total = hashlib.file_digest(stream, "sha256").hexdigest()
+    target = f"{source.directory}/{path.name}"
+    receive = (
+        f"umask 077; mkdir -p {shlex.quote(source.directory)} && cat >{shlex.quote(target + '.new')} && "
+        f"echo {total} >{shlex.quote(target + '.sha256')} && "
+        f"mv {shlex.quote(target + '.new')} {shlex.quote(target)}"
+    )
+    with path.open("rb") as stream:
+        code, output = remote.feed(shlex.join(["bash", "-c", receive]), iter(lambda: stream.read(CHUNK), b""))
+    if code != 0:
+        raise HostError(f"the backup cannot be stored: {output.strip()}", host=remote.name)
+    return Archive(path.name, kind, path.stat().st_size, total)

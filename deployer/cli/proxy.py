@@ -1,0 +1,307 @@
+"""`freehold proxy …`: the proxy of the hosts, a service of theirs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.options import Target, lock_wait, target_options
+from freehold.command import Context, common_options, pass_context
+
+if TYPE_CHECKING:
+    from deployer.cli.session import Session
+    from deployer.config import DeployConfig
+    from deployer.fleet import Fleet
+    from deployer.script import Script, ScriptResult
+
+rolling_option = click.option("--rolling", is_flag=True, help="One host after the other.")
+confirmed_option = click.option("-y", "--confirmed", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def proxy() -> None:
+    """The proxy of the hosts: Caddy as a service, on sockets that stay open while it restarts."""
+
+
+def proxy_hosts(session: Session) -> list[str]:
+    """The hosts asked for that serve requests."""
+    from freehold.errors import UsageError
+
+    config = session.config
+    found = [host for host in config.hosts if serves(config, host)]
+    if not found:
+        raise UsageError("no host asked for has a role with a proxy")
+    return found
+
+
+def serves(config: DeployConfig, host: str) -> bool:
+    """Whether a host has a role or an accessory that requests reach."""
+    if any(role.proxy is not None for role in config.roles_on(host)):
+        return True
+    return any(item.proxy is not None for item in config.accessories_on(host))
+
+
+def run_on(
+    fleet: Fleet, scripts: Mapping[str, Script], title: str, timeout: float = 180
+) -> Mapping[str, ScriptResult]:
+    """Run scripts; raise where one fails."""
+    from deployer.report import check, summary
+
+    answers = fleet.run(scripts, title, timeout=timeout)
+    errors = [*answers.errors.values(), *check(scripts, answers.values)]
+    if errors:
+        raise summary(errors, title) if errors[1:] else errors[0]
+    return answers.values
+
+
+@proxy.command()
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def boot(context: Context, target: Target, lock_wait: int) -> None:
+    """Bring hosts and their proxy to what config/host.yml and `proxy.run` say; changes nothing twice."""
+    _apply(context, target, lock_wait, "proxy boot")
+
+
+@proxy.command()
+@rolling_option
+@confirmed_option
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
+    """As `boot`, then restart the proxy; new connections wait for it meanwhile."""
+    from deployer.commands import hostproxy
+
+    if not confirmed:
+        click.confirm("Restart the proxy? Connections that are open end.", abort=True, err=True)
+    _apply(context, target, lock_wait, "proxy reboot", hostproxy.control("restart"), rolling=rolling)
+
+
+@proxy.command()
+@rolling_option
+@confirmed_option
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def upgrade(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
+    """Install the proxy that this Freehold carries. systemd holds the sockets: nobody is refused."""
+    if not confirmed:
+        click.confirm("Replace the proxy's program where it is another version?", abort=True, err=True)
+    _apply(context, target, lock_wait, "proxy upgrade", rolling=rolling, upgrade=True)
+
+
+def _apply(
+    context: Context,
+    target: Target,
+    wait: int,
+    name: str,
+    then: Script | None = None,
+    *,
+    rolling: bool = False,
+    upgrade: bool = False,
+) -> None:
+    """The recipe on the hosts, and a script after it."""
+    from deployer.cli.deploy import lock_held
+    from deployer.cli.server import apply_recipe, profiles_of
+    from deployer.cli.session import open_session
+
+    session = open_session(context, target)
+    hosts, profiles = proxy_hosts(session), profiles_of(session)
+    restarts = upgrade or then is not None
+    with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
+        for group in [[host] for host in hosts] if rolling else [hosts]:
+            if restarts:
+                session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
+            wanted = {host: profiles[host] for host in group}
+            apply_recipe(context, fleet, wanted, "Preparing the proxy", upgrade=upgrade)
+            if then is not None:
+                run_on(fleet, dict.fromkeys(group, then), name)
+            if restarts:
+                told = f"the proxy of {', '.join(group)} was restarted"
+                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far=told)
+
+
+def _control(context: Context, target: Target, wait: int, verb: str) -> None:
+    from deployer.cli.deploy import lock_held
+    from deployer.cli.session import open_session
+    from deployer.commands import hostproxy
+
+    session = open_session(context, target)
+    hosts = proxy_hosts(session)
+    with session.fleet() as fleet, lock_held(context, session, fleet, f"proxy {verb}", wait):
+        run_on(fleet, dict.fromkeys(hosts, hostproxy.control(verb)), f"proxy {verb}")
+
+
+@proxy.command()
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def start(context: Context, target: Target, lock_wait: int) -> None:
+    """Start the proxy."""
+    _control(context, target, lock_wait, "start")
+
+
+@proxy.command()
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def stop(context: Context, target: Target, lock_wait: int) -> None:
+    """Stop the proxy and close its sockets: requests are refused until `proxy start`."""
+    _control(context, target, lock_wait, "stop")
+
+
+@proxy.command()
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def restart(context: Context, target: Target, lock_wait: int) -> None:
+    """Restart the proxy; new connections wait for it meanwhile."""
+    _control(context, target, lock_wait, "restart")
+
+
+@proxy.command()
+@target_options
+@common_options
+@pass_context
+def details(context: Context, target: Target) -> None:
+    """Show the proxy of every host: version, since when, where it listens, whom it serves."""
+    from deployer.cli.session import open_session
+    from deployer.commands import hostproxy
+
+    session = open_session(context, target)
+    hosts = proxy_hosts(session)
+    with session.fleet() as fleet:
+        results = run_on(fleet, dict.fromkeys(hosts, hostproxy.details()), "Looking at the proxies")
+    found = {host: hostproxy.parse_details(result) for host, result in results.items()}
+    if context.console.json:
+        context.console.data(
+            [
+                {
+                    "host": one.host,
+                    "state": one.state,
+                    "version": one.version,
+                    "since": one.since,
+                    "listens": one.listens,
+                    "sites": list(one.sites),
+                    "targets": [dict(zip(("name", "address", "mode"), t, strict=True)) for t in one.targets],
+                }
+                for one in found.values()
+            ]
+        )
+        return
+    fields = ("host", "state", "version", "since", "listens", "sites")
+    context.console.table(
+        fields, [(o.host, o.state, o.version, o.since, o.listens, " ".join(o.sites)) for o in found.values()]
+    )
+    rows = [(one.host, *row) for one in found.values() for row in one.targets]
+    if rows:
+        context.console.table(("host", "serves", "at", "mode"), rows)
+
+
+@proxy.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
+@click.option("-n", "--lines", type=click.IntRange(0), help="Lines per host (default: 100, with a grep all).")
+@click.option("-s", "--since", help="Only since then: 10m, 2h, 2026-01-31T12:00:00Z.")
+@click.option("-g", "--grep", help="Only lines that match this pattern.")
+@click.option("--grep-options", help="Options for grep.")
+@target_options
+@common_options
+@pass_context
+def logs(
+    context: Context,
+    target: Target,
+    follow: bool,
+    lines: int | None,
+    since: str | None,
+    grep: str | None,
+    grep_options: str | None,
+) -> None:
+    """Show the proxy's log: one line of JSON for each request and each event."""
+    from deployer.cli.app import bash
+    from deployer.cli.session import open_session
+    from deployer.commands import hostproxy
+
+    session = open_session(context, target)
+    hosts = proxy_hosts(session)
+    if lines is None and not since and not grep:
+        lines = 10 if follow else 100
+    command = hostproxy.logs_command(
+        follow=follow, lines=lines, since=since, grep=grep, grep_options=grep_options
+    )
+    stop = threading.Event()
+    with session.fleet() as fleet:
+
+        def work(host: str) -> int:
+            def show(line: str) -> None:
+                plain = len(hosts) == 1
+                context.console.print(line if plain else f"{context.console.host_label(host)} {line}")
+
+            return fleet[host].follow(bash(command), show, stop)
+
+        try:
+            fleet.each(hosts, work).all()
+        except KeyboardInterrupt:
+            stop.set()
+
+
+@proxy.command()
+@confirmed_option
+@click.option("--force", is_flag=True, help="Also where applications are served.")
+@target_options
+@lock_wait
+@common_options
+@pass_context
+def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_wait: int) -> None:
+    """Take the proxy off the hosts: units, firewall ports. Certificates and routes stay on the disk."""
+    from deployer.cli.deploy import lock_held
+    from deployer.cli.server import apply_recipe, host_profile
+    from deployer.cli.session import open_session
+    from deployer.commands import hostproxy
+    from deployer.hostprofile import without_proxy
+
+    session = open_session(context, target)
+    hosts = proxy_hosts(session)
+    if not confirmed:
+        click.confirm(f"Remove the proxy of {', '.join(hosts)}?", abort=True, err=True)
+    profile = without_proxy(host_profile(session))
+    with session.fleet() as fleet, lock_held(context, session, fleet, "proxy remove", lock_wait):
+        if not force:
+            run_on(fleet, dict.fromkeys(hosts, hostproxy.idle()), "Is it needed")
+        apply_recipe(context, fleet, dict.fromkeys(hosts, profile), "Removing the proxy")
+
+
+@proxy.command("boot_config")
+@click.argument("action", type=click.Choice(["set", "get", "reset"]))
+@target_options
+@common_options
+@pass_context
+def boot_config(context: Context, target: Target, action: str) -> None:
+    """Show how the proxies run (`get`). `set` and `reset` are keys of the file here: `proxy.run`."""
+    from deployer.cli.session import open_session
+    from deployer.commands import hostproxy
+    from freehold.errors import UsageError
+
+    if action != "get":
+        raise UsageError(
+            f"boot_config {action}: how the proxy runs is said in the file",
+            hint="write proxy: {run: {http_port: 8080}} in config/deploy.yml, then `freehold proxy reboot`",
+        )
+    session = open_session(context, target)
+    hosts = proxy_hosts(session)
+    with session.fleet() as fleet:
+        results = run_on(fleet, dict.fromkeys(hosts, hostproxy.details()), "Looking at the proxies")
+    found = {host: hostproxy.parse_details(result).listens for host, result in results.items()}
+    if context.console.json:
+        context.console.data(found)
+    else:
+        context.console.table(("host", "runs with"), list(found.items()))

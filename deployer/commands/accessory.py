@@ -1,0 +1,369 @@
+"""Accessories on a host: look, run, start, stop, remove, exec, logs. An accessory has one container.
+
+To the proxy and to the state directory an accessory is a service of its own (`as_service`), so that
+routes, targets and certificates work for it as they do for a role.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deployer.commands import certificates, docker, layout, proxy
+from deployer.commands.execute import words
+from deployer.commands.logs import pipeline
+from deployer.commands.registry import Access, logged_in
+from deployer.config import Accessory, DeployConfig, Role
+from deployer.script import Step
+
+VERSION = "accessory"
+"""Accessories have no versions; their files lie where those of a version would."""
+KAMAL_NETWORK = "kamal"
+"""What Kamal calls the network in which containers find one another; here it is `layout.NETWORK`."""
+STOP_GRACE = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """An accessory on a host: `state` is empty where it has no container; `image` is the id of its image."""
+
+    state: str = ""
+    status: str = ""
+    container_image: str = ""
+    created: str = ""
+    image: str = ""
+    network: bool = False
+    """It is in the network of the application."""
+
+
+def as_service(config: DeployConfig, accessory: Accessory) -> DeployConfig:
+    """The accessory as a service with one role without a name, so that its prefix is its own name."""
+    role = Role(name="", hosts=accessory.hosts, proxy=accessory.proxy)
+    return dataclasses.replace(
+        config,
+        service=accessory.service,
+        destination=None,
+        roles=(role,),
+        accessories=(),
+        error_pages={},
+        primary_role_name="",
+    )
+
+
+def network(accessory: Accessory) -> str:
+    """The Docker network it is started in."""
+    chosen = str(accessory.options.get("network", accessory.network))
+    return layout.NETWORK if chosen == KAMAL_NETWORK else chosen
+
+
+def env_file(accessory: Accessory) -> str:
+    """Its environment, 0600."""
+    return layout.env_file(accessory.service, VERSION, VERSION)
+
+
+def home_path(path: str) -> str:
+    """A path for the shell; one that is not absolute is below the home of the user, as Kamal has it."""
+    return shlex.quote(path) if path.startswith("/") else f'"$HOME"/{shlex.quote(path)}'
+
+
+# -- looking ----------------------------------------------------------------------------------
+
+
+def look_step(accessories: Sequence[Accessory]) -> Step:
+    """Which containers and images of these accessories a host has."""
+    fields = ("{{.State}}", "{{.Status}}", "{{.Image}}", "{{.RunningFor}}", "{{.Networks}}")
+    lines = []
+    for item in accessories:
+        shown = "\t".join(("container", item.name, *fields))
+        ps = ["docker", "ps", "--all", "--filter", f"name=^/?{item.service}$", "--format", shown]
+        lines.append(shlex.join(ps))
+        inspect = shlex.join(["docker", "image", "inspect", "--format", "{{.Id}}", item.image])
+        lines.append(
+            f"if id=$({inspect} 2>/dev/null); then "
+            f'printf "image\\t%s\\t%s\\n" {shlex.quote(item.name)} "$id"; fi'
+        )
+    return Step("accessories", "\n".join(lines), "which accessories it has")
+
+
+def parse_look(lines: Sequence[str]) -> Mapping[str, Found]:
+    """The answer of `look_step` by the name of the accessory."""
+    found: dict[str, Found] = {}
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        name, *cells = rest.split("\t")
+        known = found.get(name, Found())
+        if kind == "container" and len(cells) == 5:
+            state, status, image, created, networks = cells
+            found[name] = dataclasses.replace(
+                known,
+                state=state,
+                status=status,
+                container_image=image,
+                created=created,
+                network=layout.NETWORK in networks.split(","),
+            )
+        elif kind == "image" and len(cells) == 1:
+            found[name] = dataclasses.replace(known, image=cells[0])
+    return found
+
+
+# -- images -----------------------------------------------------------------------------------
+
+
+PULLED, REFUSED = "pulled", "refused"
+
+
+def pull_step(accessory: Accessory, login: Access | None = None) -> Step:
+    """Pull its image and say how it went.
+
+    A pull that fails fails no step: the image may come from elsewhere.
+    """
+    pull = logged_in(shlex.join(["docker", "pull", "--quiet", accessory.image]) + " 2>&1", login)
+    shell = f"""set +e
+said=$({pull})
+status=$?
+set -e
+if [ $status = 0 ]; then echo {PULLED}; else printf '%s\\n{REFUSED}\\n' "$said"; fi"""
+    return Step(f"pull-{accessory.name}", shell, f"pull {accessory.image}")
+
+
+# -- running ----------------------------------------------------------------------------------
+
+
+def run_argv(
+    config: DeployConfig, accessory: Accessory, host: str, *, by_name: Sequence[str] = ()
+) -> list[str]:
+    """`docker run` of its container without mounts, up to the image."""
+    argv = ["docker", "run", "--detach", "--pull", "never"]
+    argv += ["--restart", str(accessory.options.get("restart", "unless-stopped"))]
+    argv += ["--name", accessory.service, "--network", network(accessory)]
+    argv += docker.logging_argv(accessory.logging, accessory.options)
+    if accessory.publish:
+        argv += ["--publish", accessory.publish]
+    argv += ["--env-file", env_file(accessory)]
+    for name in by_name:
+        argv += ["--env", name]
+    argv += ["--env", f"KAMAL_HOST={host}"]
+    labels = {
+        **accessory.labels,
+        "freehold.accessory": accessory.name,
+        "freehold.service": config.service,
+    }
+    for name, value in labels.items():
+        argv += ["--label", f"{name}={value}"]
+    rest = {key: value for key, value in accessory.options.items() if key not in ("restart", "network")}
+    return argv + docker.options_argv(rest)
+
+
+def mounts(accessory: Accessory) -> str:
+    """The `--volume` arguments as shell words, with the user's home in them."""
+    parts = [f"--volume {shlex.quote(volume)}" for volume in accessory.volumes]
+    for mount in accessory.files:
+        parts.append(_volume(accessory.file_path(mount), mount.remote, mount.options))
+    for mount in accessory.directories:
+        parts.append(_volume(accessory.directory_path(mount), mount.remote, mount.options))
+    return " ".join(parts)
+
+
+def _volume(local: str, remote: str, options: str | None) -> str:
+    tail = f":{remote}" + (f":{options}" if options else "")
+    return f"--volume {home_path(local)}{shlex.quote(tail)}"
+
+
+def env_step(config: DeployConfig, accessory: Accessory) -> Step:
+    """Its environment as a file."""
+    clear, secret = config.accessory_env(accessory)
+    path = env_file(accessory)
+    shell = f"mkdir -p {shlex.quote(path.rsplit('/', 1)[0])}\n{docker.env_fragment(path, clear, secret)}"
+    return Step(f"env-{accessory.name}", shell, f"environment of {accessory.name}")
+
+
+def start_step(config: DeployConfig, accessory: Accessory, host: str) -> Step:
+    """Run its container. One that is there stops and steps aside first: two on the same data do harm.
+
+    One that the proxy reaches gets a fixed address in the network of the application.
+    """
+    clear, secret = config.accessory_env(accessory)
+    many = docker.with_line_breaks(clear, secret)
+    name = shlex.quote(accessory.service)
+    lines = [
+        f'if [ -n "$(container_id {name})" ]; then {stop_command(accessory)} >/dev/null; fi',
+        f"step_aside {name}",
+    ]
+    if many:
+        lines.append(f". {shlex.quote(env_file(accessory) + '.multi')}")
+    run = f"{shlex.join(run_argv(config, accessory, host, by_name=list(many)))} {mounts(accessory)}"
+    image = shlex.join([accessory.image, *(shlex.split(accessory.cmd) if accessory.cmd else [])])
+    own = network(accessory)
+    if accessory.proxy is None or own == "host":
+        lines.append(f"{run} {image}")
+    elif own == layout.NETWORK:
+        lines.append("free_address")
+        lines.append(f"{run} --ip $address --label freehold.address=$address {image}")
+    else:
+        lines.append("free_address")
+        lines.append(f"{run} --label freehold.address=$address {image}")
+        lines.append(f"docker network connect --ip $address {layout.NETWORK} {name}")
+    return Step(f"start-{accessory.name}", "\n".join(lines), f"start {accessory.name}")
+
+
+def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+    """Wait until it runs, and is healthy where something can be asked; then let requests reach it."""
+    deadline = str(round(config.deploy_timeout))
+    if accessory.proxy is None:
+        wait = shlex.join(["wait_worker", accessory.service, "1", deadline])
+        return [Step(f"ready-{accessory.name}", wait, f"{accessory.name} runs")]
+    check = accessory.proxy.healthcheck
+    port = str(check.port or accessory.proxy.app_port)
+    numbers = [f"{check.interval:g}", f"{check.timeout:g}", deadline, str(check.max_attempts or 0)]
+    wait = shlex.join(["wait_web", accessory.service, port, check.path, *numbers])
+    service = as_service(config, accessory)
+    role = service.roles[0]
+    prefix, app_port = service.container_prefix(role), str(accessory.proxy.app_port)
+    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles))
+    pairs = certificates.store_fragment(list(certificates.pairs(service, service.roles).values()))
+    store = f"{store}\n( :\n{pairs}\n)" if pairs else store
+    switch = shlex.join(["switch_to", accessory.service, prefix, app_port])
+    return [
+        Step(f"ready-{accessory.name}", wait, f"{accessory.name} is healthy"),
+        Step(f"switch-{accessory.name}", switch, f"traffic to {accessory.name}"),
+        Step(f"routes-{accessory.name}", f"{store}\n{proxy.activate_fragment(service, VERSION)}", "routes"),
+    ]
+
+
+def settle_step(accessory: Accessory) -> Step:
+    """The new container runs: what stepped aside for it goes."""
+    aside = f"docker ps --all --quiet --filter {shlex.quote(f'name=^/?{accessory.service}_replaced_')}"
+    return Step(f"settle-{accessory.name}", f"{aside} | xargs -r docker rm --force", "remove the old one")
+
+
+def put_back_step(accessory: Accessory) -> Step:
+    """The new container did not come up: the old one gets its name and its work again."""
+    name = shlex.quote(accessory.service)
+    shell = f"""\
+old=$(docker ps --all --quiet --filter {shlex.quote(f"name=^/?{accessory.service}_replaced_")} | head -n 1)
+if [ -n "$old" ]; then
+    docker rm --force {name} >/dev/null 2>&1 || true
+    put_back {name}
+    docker start {name}
+fi"""
+    return Step(f"back-{accessory.name}", shell, f"{accessory.name} as it was")
+
+
+# -- handling ---------------------------------------------------------------------------------
+
+
+def stop_command(accessory: Accessory) -> str:
+    """`docker stop`; a stop-timeout among its options is Docker's to know."""
+    return shlex.join(["docker", "stop", accessory.service])
+
+
+def exists_guard(accessory: Accessory) -> str:
+    """Fail in words where it has no container."""
+    name = shlex.quote(accessory.service)
+    missing = f"failed: there is no container {accessory.service}"
+    return f'[ -n "$(container_id {name})" ] || {{ echo {shlex.quote(missing)}; exit 1; }}'
+
+
+def start_again_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+    """Start its stopped container."""
+    shell = f"{exists_guard(accessory)}\n{shlex.join(['docker', 'start', accessory.service])}"
+    return [
+        Step(f"start-{accessory.name}", shell, f"start {accessory.name}"),
+        *ready_steps(config, accessory),
+    ]
+
+
+def stop_step(accessory: Accessory) -> Step:
+    """Stop its container, where there is one."""
+    shell = (
+        f'if [ -n "$(container_id {shlex.quote(accessory.service)})" ]; then {stop_command(accessory)}; fi'
+    )
+    return Step(f"stop-{accessory.name}", shell, f"stop {accessory.name}")
+
+
+def connect_step(accessory: Accessory) -> Step:
+    """Let the application's containers find one that Kamal has started; it goes on running."""
+    name = shlex.quote(accessory.service)
+    shell = f"docker network connect --alias {name} {layout.NETWORK} {name}"
+    return Step(f"connect-{accessory.name}", shell, f"{accessory.name} into the network {layout.NETWORK}")
+
+
+def remove_steps(
+    config: DeployConfig,
+    accessory: Accessory,
+    *,
+    container: bool = True,
+    image: bool = True,
+    directory: bool = True,
+) -> list[Step]:
+    """Take it off a host: route, container, image, its directory below the home. Other paths stay."""
+    steps = []
+    name = accessory.name
+    if container and accessory.proxy is not None:
+        service = as_service(config, accessory)
+        target = shlex.quote(layout.target(service.container_prefix(service.roles[0])))
+        shell = f"{proxy.activate_fragment(service, None)}\nrm -f {target}"
+        steps.append(Step(f"routes-{name}", shell, f"no more traffic to {name}"))
+    if container:
+        mine = shlex.quote(f"name=^/?{accessory.service}(_replaced_[0-9]+)?$")
+        ps = f"docker ps --all --quiet --filter {mine}"
+        shell = f"{ps} | xargs -r docker stop >/dev/null\n{ps} | xargs -r docker rm --force"
+        steps.append(Step(f"remove-{name}", shell, f"remove {name}"))
+    if directory:
+        # Asked of the image, which may be the only one that may remove what its container wrote.
+        shell = f"remove_tree {home_path(accessory.service)} {shlex.quote(accessory.image)}"
+        shell += f"\nrm -rf {shlex.quote(layout.app(accessory.service))}"
+        steps.append(Step(f"directory-{name}", shell, f"remove the directory of {name}"))
+    if image:
+        shell = f"docker image rm {shlex.quote(accessory.image)} 2>&1 || true"
+        steps.append(Step(f"image-{name}", shell, f"remove the image of {name}"))
+    return steps
+
+
+# -- inside -----------------------------------------------------------------------------------
+
+
+def exec_reuse(accessory: Accessory, line: str, *, terminal: bool = False, stdin: bool = False) -> str:
+    """Run a command in its container."""
+    flags = docker.attach_flags(terminal=terminal, stdin=stdin)
+    return "exec " + shlex.join(["docker", "exec", *flags, accessory.service, *words(line)])
+
+
+def exec_new(accessory: Accessory, line: str, *, terminal: bool = False, stdin: bool = False) -> str:
+    """Run a command in a new container with its environment and mounts, removed afterwards."""
+    argv = ["docker", "run", "--rm", "--pull", "never", *docker.attach_flags(terminal=terminal, stdin=stdin)]
+    argv += ["--network", network(accessory)]
+    rest = ("restart", "network", "name", "publish")
+    argv += docker.options_argv({k: v for k, v in accessory.options.items() if k not in rest})
+    path = shlex.quote(env_file(accessory))
+    return f"""env={path}
+[ -e "$env" ] || {{ echo {shlex.quote(f"{accessory.name} has not been booted here")} >&2; exit 3; }}
+names=()
+if [ -e "$env.multi" ]; then
+    . "$env.multi"
+    readarray -t names < <(sed -n 's/^export \\([^=]*\\)=.*/--env\\n\\1/p' "$env.multi")
+fi
+exec {shlex.join(argv)} --env-file "$env" "${{names[@]}}" {mounts(accessory)} \\
+    {shlex.join([accessory.image, *words(line)])}"""
+
+
+def logs_command(
+    accessory: Accessory,
+    *,
+    follow: bool = False,
+    lines: int | None = None,
+    since: str | None = None,
+    grep: str | None = None,
+    grep_options: str | None = None,
+    timestamps: bool = True,
+) -> str:
+    """What its container writes."""
+    flags = ["--timestamps"] if timestamps else []
+    flags += ["--follow"] if follow else []
+    flags += ["--since", since] if since else []
+    flags += ["--tail", str(lines)] if lines is not None else []
+    logs = shlex.join(["docker", "logs", *flags, accessory.service])
+    return f"{logs} 2>&1{pipeline(grep, grep_options, follow=follow)}"

@@ -1,0 +1,273 @@
+"""Backups of accessories on their host: a dump out of the running container, checked, and the way back.
+
+    /var/lib/freehold/backups/<accessory's service>/<time>.<kind>.tar.gz, 0600, and its .sha256
+
+A database is restored beside the one in use and takes its place only when it is complete, so that a
+restore that fails leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from deployer.commands import layout
+from deployer.config.backups import Kind
+from deployer.script import Script, Step
+
+PLACE = f"{layout.STATE}/backups"
+
+# Run inside the container by its own programs; the archive is made of what they leave in $work.
+_POSTGRES_DUMP = r"""
+set -e
+umask 077
+export PGUSER="${POSTGRES_USER:-postgres}"
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+pg_dumpall --globals-only --no-role-passwords >"$work/globals.sql" 2>/dev/null ||
+    pg_dumpall --globals-only >"$work/globals.sql"
+psql -X -q -At -d template1 -c "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate" \
+    >"$work/databases"
+number=0
+while IFS= read -r database; do
+    number=$((number + 1))
+    pg_dump --format=custom --dbname="$database" --file="$work/$number.dump" </dev/null
+    pg_restore --list "$work/$number.dump" >/dev/null
+done <"$work/databases"
+tar -C "$work" -cf - .
+"""
+_POSTGRES_RESTORE = r"""
+set -e
+umask 077
+export PGUSER="${POSTGRES_USER:-postgres}"
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+tar -C "$work" -xf -
+sql() { psql -X -q -v ON_ERROR_STOP=1 -d template1 "$@"; }
+quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/"/""/g')"; }
+literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
+# Roles that are there already stay as they are.
+psql -X -q -d template1 -f "$work/globals.sql" >/dev/null 2>&1 || true
+number=0
+while IFS= read -r database; do
+    number=$((number + 1))
+    new=$(quoted "${database}_restored") old=$(quoted "${database}_replaced") name=$(quoted "$database")
+    sql -c "DROP DATABASE IF EXISTS $new" -c "CREATE DATABASE $new TEMPLATE template0"
+    pg_restore --exit-on-error --dbname="${database}_restored" "$work/$number.dump" </dev/null
+done <"$work/databases"
+while IFS= read -r database; do
+    new=$(quoted "${database}_restored") old=$(quoted "${database}_replaced") name=$(quoted "$database")
+    sql -c "DROP DATABASE IF EXISTS $old WITH (FORCE)"
+    there=$(psql -X -q -At -d template1 -c "SELECT 1 FROM pg_database WHERE datname = $(literal "$database")")
+    if [ -n "$there" ]; then
+        sql -c "ALTER DATABASE $name WITH ALLOW_CONNECTIONS false" \
+            -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = $(literal "$database")" >/dev/null
+        for try in 1 2 3 4 5 6 7 8 9 10; do
+            if sql -c "ALTER DATABASE $name RENAME TO $old" 2>/dev/null; then break; fi
+            [ $try != 10 ] || { sql -c "ALTER DATABASE $name WITH ALLOW_CONNECTIONS true"; exit 1; }
+            sleep 0.5
+        done
+    fi
+    sql -c "ALTER DATABASE $new RENAME TO $name"
+    sql -c "DROP DATABASE IF EXISTS $old WITH (FORCE)"
+    tables=$(psql -X -q -At -d "$database" -c "SELECT count(*) FROM pg_stat_user_tables")
+    echo "restored: $database ($tables tables)" >&2
+done <"$work/databases"
+"""
+_MYSQL_CLIENT = r"""
+set -e
+umask 077
+export MYSQL_PWD="${MYSQL_ROOT_PASSWORD:-$MARIADB_ROOT_PASSWORD}"
+found() {
+    for name in "$@"; do if command -v "$name"; then return; fi; done
+    echo "there is no $1 in the image" >&2
+    return 1
+}
+"""
+_MYSQL_DUMP = (
+    _MYSQL_CLIENT
+    + r"""
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+dump=$(found mariadb-dump mysqldump) client=$(found mariadb mysql)
+"$client" -uroot -N -e "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN
+    ('mysql', 'sys', 'information_schema', 'performance_schema')" >"$work/databases"
+number=0
+while IFS= read -r database; do
+    number=$((number + 1))
+    "$dump" -uroot --single-transaction --routines --triggers --events --databases "$database" \
+        </dev/null >"$work/$number.sql"
+    # The last line says that nothing is missing.
+    tail -n 1 "$work/$number.sql" | grep -q 'Dump completed'
+done <"$work/databases"
+tar -C "$work" -cf - .
+"""
+)
+_MYSQL_RESTORE = (
+    _MYSQL_CLIENT
+    + r"""
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+client=$(found mariadb mysql)
+tar -C "$work" -xf -
+number=0
+while IFS= read -r database; do
+    number=$((number + 1))
+    "$client" -uroot <"$work/$number.sql"
+    echo "restored: $database" >&2
+done <"$work/databases"
+"""
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is backed up: a container on a host, and what it holds."""
+
+    accessory: str
+    service: str
+    kind: Kind
+    path: str = ""
+    keep: int = 7
+    pause: bool = True
+
+    @property
+    def directory(self) -> str:
+        """Where its backups are on the host."""
+        return f"{PLACE}/{self.service}"
+
+    @property
+    def folder(self) -> str:
+        """The directory in the container that plain files are taken from."""
+        return self.path.rstrip("/") if self.kind == "volume" else self.path.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A backup on a host; `size` in bytes."""
+
+    name: str
+    kind: str
+    size: int
+    sum: str
+
+    @property
+    def time(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def _running(source: Source) -> str:
+    name = shlex.quote(source.service)
+    return (
+        f'[ "$(docker inspect --format "{{{{.State.Running}}}}" {name} 2>/dev/null)" = true ] || '
+        f'{{ echo "failed: the container {source.service} does not run"; exit 1; }}'
+    )
+
+
+def _inside(source: Source, text: str) -> str:
+    return shlex.join(["docker", "exec", "-i", source.service, "sh", "-c", text])
+
+
+def create(source: Source, stamp: str) -> Script:
+    """Make a backup; it gets its name only once it is whole and can be read."""
+    folder, name = source.directory, f"{stamp}.{source.kind}.tar.gz"
+    if source.kind in ("postgres", "mysql"):
+        text = _POSTGRES_DUMP if source.kind == "postgres" else _MYSQL_DUMP
+        dump = f"{_inside(source, text)} </dev/null 2>$work.err | gzip >$work"
+    else:
+        quoted, hold = shlex.quote(source.service), ""
+        if source.pause or source.kind == "sqlite":
+            # SQLite keeps its journal beside the file; held processes make both fit together.
+            hold = (
+                f"docker pause {quoted} >/dev/null\n"
+                f"trap 'docker unpause {quoted} >/dev/null; rm -f $work*' EXIT\n"
+            )
+        files = shlex.quote(f"{source.folder}/.")
+        dump = f"{hold}docker cp {quoted}:{files} - 2>$work.err | gzip >$work"
+    return Script(
+        (
+            Step("running", _running(source), "the container runs"),
+            Step(
+                "dump",
+                f"""umask 077
+mkdir -p {folder}
+work={folder}/.{stamp}.new
+trap 'rm -f $work*' EXIT
+fail() {{ echo "failed: $(tail -n 1 $work.err)"; sed 's/^/log| /' $work.err; exit 1; }}
+{dump} || fail
+gzip --test $work
+[ "$(tar -tzf $work | wc -l)" -gt 1 ] || {{ echo "failed: there is nothing in it"; exit 1; }}
+sum=$(sha256sum <$work | cut -d' ' -f1)
+sync $work
+echo "$sum" >{folder}/{name}.sha256
+mv $work {folder}/{name}
+printf 'backup\\t%s\\t%s\\t%s\\n' {name} "$(stat -c %s {folder}/{name})" "$sum" """,
+                "dump and check",
+            ),
+            Step(
+                "prune",
+                f"ls -1 {folder} | grep '\\.tar\\.gz$' | head -n -{source.keep} | "
+                f'while read -r old; do rm -f {folder}/$old {folder}/$old.sha256; echo "removed $old"; done',
+                "keep the last ones",
+            ),
+        ),
+        guard=f"{layout.LOCKS}/backup-{source.service}.lock",
+    )
+
+
+def listing(source: Source) -> Script:
+    """The backups that are there."""
+    return Script(
+        (
+            Step(
+                "list",
+                f"""cd {source.directory} 2>/dev/null || exit 0
+for name in *.tar.gz; do
+    [ -e "$name" ] || continue
+    printf 'backup\\t%s\\t%s\\t%s\\n' "$name" "$(stat -c %s "$name")" "$(cat "$name.sha256" 2>/dev/null)"
+done""",
+                "backups",
+            ),
+        )
+    )
+
+
+def parse_archives(lines: tuple[str, ...]) -> list[Archive]:
+    """The answer of `create` and `listing`, the oldest first."""
+    cells = [line.split("\t") for line in lines if line.startswith("backup\t")]
+    return [Archive(c[1], c[1].split(".")[-3], int(c[2]), c[3]) for c in cells if len(c) == 4]
+
+
+def restore(source: Source, archive: Archive) -> Script:
+    """Put a backup back, after its sum has been checked."""
+    path = f"{source.directory}/{archive.name}"
+    quoted = shlex.quote(source.service)
+    if archive.kind in ("postgres", "mysql"):
+        text = _POSTGRES_RESTORE if archive.kind == "postgres" else _MYSQL_RESTORE
+        back = f"gzip -dc {path} | {_inside(source, text)} 2>&1 | tail -n 50"
+    else:
+        # By a container of the same image with the same volumes, so that no process is in between.
+        clear = shlex.join(
+            ["sh", "-c", f"rm -rf {shlex.quote(source.folder)}/* {shlex.quote(source.folder)}/.[!.]*"]
+        )
+        image = f"$(docker inspect --format '{{{{.Image}}}}' {quoted})"
+        entry, *words = shlex.split(clear)
+        back = (
+            f"docker stop {quoted} >/dev/null\n"
+            f"trap 'docker start {quoted} >/dev/null' EXIT\n"
+            f"docker run --rm --user 0 --network none --volumes-from {quoted} --entrypoint {entry} "
+            f'"{image}" {shlex.join(words)}\n'
+            f"gzip -dc {path} | docker cp --archive - {quoted}:{shlex.quote(source.folder)}\n"
+            f"echo {shlex.quote(f'restored: {source.folder}')}"
+        )
+    return Script(
+        (
+            Step("running", _running(source), "the container runs"),
+            Step(
+                "check",
+                f'[ "$(sha256sum <{path} | cut -d" " -f1)" = {shlex.quote(archive.sum)} ] || '
+                '{ echo "failed: the backup is damaged: its sum is another"; exit 1; }\n'
+                f"gzip --test {path}",
+                "the backup is whole",
+            ),
+            Step("restore", back, "restore"),
+        ),
+        guard=f"{layout.LOCKS}/backup-{source.service}.lock",
+    )

@@ -1,0 +1,155 @@
+"""The proxy of a host as a service of systemd: look at it, read its log, start and stop it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cloudinit.parts.proxy import LOG, SERVICE_UNIT, SOCKET_UNIT
+from deployer.commands import layout
+from deployer.config import DeployConfig, ProxyRun
+from deployer.script import Script, ScriptResult, Step
+from freehold.errors import UsageError
+
+# Units are root's; a user of the profile may become root by sudo.
+ROOT = """root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; return; fi
+    sudo -n "$@" || { echo "failed: this needs root; let $(id -un) use sudo without a password"; exit 1; }
+}
+"""
+_AGO = re.compile(r"(\d+)(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True)
+class ProxyFacts:
+    """The proxy of a host: what it is, and whom it serves."""
+
+    host: str
+    state: str
+    version: str = ""
+    since: str = ""
+    listens: str = ""
+    sites: tuple[str, ...] = ()
+    targets: tuple[tuple[str, str, str], ...] = field(default=())
+    """Service and role, address, and `maintenance` or `paused`."""
+
+
+def details() -> Script:
+    """What the proxy of a host is doing."""
+    shell = f"""\
+printf 'state\\t%s\\n' "$(systemctl is-active {SERVICE_UNIT} || true)"
+printf 'version\\t%s\\n' "$({layout.CADDY} version 2>/dev/null | cut -d' ' -f1)"
+printf 'since\\t%s\\n' "$(systemctl show --value --property ActiveEnterTimestamp {SERVICE_UNIT})"
+printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null)"
+for path in {layout.PROXY}/sites/*.caddy; do
+    [ ! -e "$path" ] || printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
+done
+for path in {layout.PROXY}/targets/*; do
+    [ -e "$path" ] || continue
+    name=$(basename "$path") address=$(cat "$path") mode=
+    if [ -e "{layout.PROXY}/targets/.$name.paused" ]; then
+        address=$(cat "{layout.PROXY}/targets/.$name.paused") mode=paused
+    fi
+    [ ! -e "{layout.PROXY}/maintenance/$name.html" ] || mode=maintenance
+    printf 'target\\t%s\\t%s\\t%s\\n' "$name" "$address" "$mode"
+done
+true"""
+    return Script((Step("details", shell, "the proxy"),))
+
+
+def parse_details(result: ScriptResult) -> ProxyFacts:
+    """The answer of `details`."""
+    values: dict[str, str] = {}
+    sites, targets = [], []
+    for line in result.lines("details"):
+        kind, *cells = line.split("\t")
+        if kind == "site":
+            sites.append(cells[0].replace("_wildcard", "*"))
+        elif kind == "target" and len(cells) == 3:
+            targets.append((cells[0], cells[1], cells[2]))
+        elif cells:
+            values[kind] = cells[0]
+    return ProxyFacts(
+        result.host,
+        values.get("state", ""),
+        values.get("version", ""),
+        values.get("since", ""),
+        values.get("listens", ""),
+        tuple(sites),
+        tuple(targets),
+    )
+
+
+def control(verb: str) -> Script:
+    """`start`, `stop` or `restart`. The sockets stay open while the proxy restarts; a stop closes them."""
+    units = {
+        "start": [SOCKET_UNIT, SERVICE_UNIT],
+        "stop": [SOCKET_UNIT, SERVICE_UNIT],
+        "restart": [SERVICE_UNIT],
+    }[verb]
+    shell = f"{ROOT}root {shlex.join(['systemctl', verb, *units])}"
+    return Script((Step(verb, shell, f"{verb} the proxy"),))
+
+
+def idle() -> Script:
+    """Fails where a service is still routed through the proxy."""
+    shell = f"""\
+names=$(ls {layout.PROXY}/targets 2>/dev/null | tr '\\n' ' ')
+[ -z "$names" ] || {{ echo "failed: the proxy still serves $names"; exit 1; }}"""
+    return Script((Step("idle", shell, "nothing is served"),))
+
+
+def logs_command(
+    *, follow: bool, lines: int | None, since: str | None, grep: str | None, grep_options: str | None = None
+) -> str:
+    """Shell text that prints the log: a line of JSON for each request and each event."""
+    folder = LOG.rpartition("/")[0]
+    history = f"ls -tr {folder}/*.log 2>/dev/null | xargs -r -d '\\n' cat"
+    limit, narrowed = "", ""
+    if since:
+        limit = f"limit=$(date -d {shlex.quote(_date(since))} +%s) || exit 2\n"
+        history += (
+            """ | awk -v limit="$limit" """
+            """'match($0, /"ts":[0-9.]+/) && substr($0, RSTART + 5, RLENGTH - 5) + 0 >= limit + 0'"""
+        )
+    if grep:
+        options = shlex.split(grep_options or "")
+        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", grep])
+    tail = f" | tail --lines {lines}" if lines is not None else ""
+    if not follow:
+        return f"{limit}{history}{narrowed}{tail} || true"
+    # What has been written, then what comes; the file is replaced when it is rotated.
+    before = f"{history}{narrowed}{tail} || true\n" if since or lines else ""
+    return f"{limit}{before}tail --follow=name --retry --lines 0 {LOG} 2>/dev/null{narrowed}"
+
+
+def _date(since: str) -> str:
+    ago = _AGO.fullmatch(since)
+    if ago:
+        return f"{ago[1]} {_UNITS[ago[2]]} ago"
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[+-]\d\d:?\d\d)?)?", since):
+        raise UsageError(f"{since!r} is no time", hint="for example 10m, 2h, 2026-01-31T12:00:00Z")
+    return since
+
+
+def run_of(config: DeployConfig, host: str) -> ProxyRun | None:
+    """How the file wants the proxy of a host to run; None where it says nothing."""
+    owners: Sequence[object] = (*config.roles_on(host), *config.accessories_on(host))
+    for owner in owners:
+        proxy = getattr(owner, "proxy", None)
+        if proxy is not None and proxy.run is not None:
+            found: ProxyRun = proxy.run
+            return found
+    return None
+
+
+def words(run: ProxyRun) -> list[str]:
+    """What the first line of the host's Caddyfile has to hold for a proxy that runs so."""
+    found = [f"http={run.http_port}", f"https={run.https_port}"]
+    found += [f"bind={','.join(run.bind_ips)}"] if run.bind_ips else []
+    found += [] if run.publish else ["publish=no"]
+    found += [f"metrics={run.metrics_port}"] if run.metrics_port else []
+    return found

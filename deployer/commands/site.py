@@ -1,0 +1,198 @@
+"""What the proxy's files say: the site of a host name, the route of a role. Pure text.
+
+A route is a `handle` block for each path prefix. Inside, a `route` block keeps the order that is
+written here: what is logged, maintenance, assets, then the container.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from deployer.commands import layout
+from deployer.config import Proxy
+
+HOLD = 30
+"""Seconds a request waits for a target that does not answer yet."""
+BUFFER = 1024**2
+"""Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
+LINGER = "24h"
+"""How long WebSockets live on when Caddy takes another configuration. A switch is not theirs to feel: the
+old container ends them, when its time to drain is over."""
+OF_A_PATH = "# of a path"
+"""Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
+FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
+"""The end of a file name that changes with its content: `app-1f2e3d4c.css`."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a route does besides passing requests on."""
+
+    pages: bool = False
+    """The version brings pages for the proxy's own errors."""
+    assets: str = ""
+    """URL below which fingerprinted files are served from the host's disk: `/assets`."""
+    docroot: str = ""
+    """The directory that holds them, at the path of their URL."""
+
+
+def file_name(host: str) -> str:
+    """A host name as a file name (`*.example.com` begins with a star)."""
+    return host.replace("*", "_wildcard")
+
+
+def site(proxy: Proxy, host: str, certificate: str = "") -> str:
+    """The site of one host name (empty: any). `certificate` is the name of the pair in `certs/`."""
+    routes = (
+        f"\timport {layout.PROXY}/routes/{file_name(host) or layout.DEFAULT_HOST}/*.caddy\n"
+        # Without it Caddy answers a path that nobody serves with an empty 200.
+        '\trespond "nothing is served here" 404\n'
+    )
+    if not proxy.ssl:
+        mark = f"{OF_A_PATH}\n" if proxy.prefixes and "/" not in proxy.prefixes else ""
+        return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
+    pair = f"{layout.PROXY}/certs/{certificate}"
+    own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
+    secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"
+    if not host:
+        # The main file has a site for any name over HTTP already.
+        return secure
+    plain = "\tredir https://{host}{uri} 308\n" if proxy.ssl_redirect else routes
+    return f"{secure}http://{host} {{\n\timport freehold_http\n{plain}}}\n"
+
+
+def route(proxy: Proxy, prefix: str, extras: Extras | None = None) -> str:
+    """The route of one role: `handle` blocks, of which Caddy tries the longest path first.
+
+    It sorts blocks whose matcher is one path written inline, across all services of a host name; a
+    named matcher of two paths would be tried in the order of the files.
+    """
+    extras = extras or Extras()
+    blocks = []
+    for path in proxy.prefixes or ("/",):
+        clean = path.rstrip("/")
+        strip = ""
+        if clean and proxy.strip_path_prefix:
+            strip = f"uri strip_prefix {clean}\nrequest_header X-Forwarded-Prefix {clean}\n"
+        body = _block(
+            "route",
+            logged(proxy, prefix) + _before(proxy, prefix, extras) + strip + _serve(proxy, prefix, extras),
+        )
+        for matcher in (f"handle {clean}/*", f"handle {clean}") if clean else ("handle",):
+            blocks.append(_block(matcher, body))
+    return "".join(blocks)
+
+
+def logged(proxy: Proxy, prefix: str) -> str:
+    """The fields that the access log gets besides Caddy's own; the names are Kamal's."""
+    fields = {"service": prefix, "target": "{http.reverse_proxy.upstream.hostport}"}
+    fields |= {_field("req", name): f"{{header.{name}}}" for name in proxy.logging.request_headers}
+    fields |= {
+        _field("resp", name): f"{{http.response.header.{name}}}" for name in proxy.logging.response_headers
+    }
+    return "".join(f"log_append {name} {value}\n" for name, value in fields.items())
+
+
+def _field(kind: str, header: str) -> str:
+    return f"{kind}_{header.lower().replace('-', '_')}"
+
+
+def _before(proxy: Proxy, prefix: str, extras: Extras) -> str:
+    """What may answer instead of the container: a redirect, maintenance."""
+    lines = f"vars freehold_pages {layout.current(prefix)}/pages\n" if extras.pages else ""
+    if proxy.ssl and not proxy.names and proxy.ssl_redirect:
+        lines += "@plain protocol http\nredir @plain https://{host}{uri} 308\n"
+    page = layout.maintenance(prefix)
+    root, _, name = page.rpartition("/")
+    return (
+        f"{lines}@maintenance file {{\n\troot {root}\n\ttry_files {name}\n}}\n"
+        "handle @maintenance {\n"
+        '\theader {\n\t\tContent-Type "text/html; charset=utf-8"\n'
+        "\t\tCache-Control no-store\n\t\tRetry-After 60\n\t}\n"
+        f'\trespond "{{file.{page}}}" 503\n'
+        "}\n"
+    )
+
+
+def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
+    limit = proxy.buffering.max_request_body
+    lines = f"request_body {{\n\tmax_size {limit}\n}}\n" if limit else ""
+    lines += "encode zstd gzip\n"
+    if extras.assets:
+        lines += _assets(extras.docroot, extras.assets)
+    lines += _canary(proxy, prefix)
+    if not proxy.buffering.responses:
+        return lines + upstream(proxy, prefix)
+    # An event stream is never complete: kept back, it would never arrive.
+    streamed = _block("handle @events", upstream(proxy, prefix))
+    kept = _block("handle", upstream(proxy, prefix, keep=True))
+    return f"{lines}@events header Accept *text/event-stream*\n{streamed}{kept}"
+
+
+def _assets(root: str, url: str) -> str:
+    return (
+        "@asset {\n\tmethod GET HEAD\n"
+        f'\tpath_regexp "^{re.escape(url)}/.*{FINGERPRINT}"\n'
+        f"\tfile {{\n\t\troot {root}\n\t}}\n}}\n"
+        "handle @asset {\n"
+        '\theader Cache-Control "public, max-age=31536000, immutable"\n'
+        f"\tfile_server {{\n\t\troot {root}\n\t\tprecompressed zstd br gzip\n\t}}\n"
+        "}\n"
+    )
+
+
+def _canary(proxy: Proxy, prefix: str) -> str:
+    """A share of the visitors for another container, while there is one; a cookie keeps them there."""
+    place = layout.canary(prefix)
+    root, _, name = place.rpartition("/")
+    lines = (
+        'map {http.request.uuid} {freehold_drawn} {\n\t~^([0-9a-f]{2}) "${1}"\n}\n'
+        "map {cookie.freehold_split} {freehold_share} {\n"
+        '\t~^([0-9a-f]{2}|canary|stable)$ "${1}"\n\tdefault "{freehold_drawn}"\n}\n'
+        "@new not header_regexp Cookie freehold_split=\n"
+        'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
+        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
+    )
+    chosen = upstream(proxy, prefix, to=f"{place}/target", matcher="@chosen ")
+    return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(
+        "route @split", lines + chosen
+    )
+
+
+def upstream(
+    proxy: Proxy,
+    prefix: str,
+    *,
+    keep: bool = False,
+    to: str = "",
+    matcher: str = "",
+) -> str:
+    """The directive that passes a request on to whatever the target file says now.
+
+    `tcp/` in front keeps the Caddyfile from reading the placeholder's slashes as a network name.
+    Idle connections are kept for a second only, so that an old container is seen to be idle soon.
+    """
+    memory = proxy.buffering.memory or BUFFER
+    # What has reached the application is not sent again, even if its answer does not come in time: only
+    # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
+    lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {LINGER}"]
+    if proxy.buffering.requests:
+        lines.append(f"request_buffers {memory}")
+    if keep:
+        lines.append(f"response_buffers {memory}")
+    if _trusts(proxy):
+        lines.append("trusted_proxies 0.0.0.0/0 ::/0")
+    transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
+    body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
+    return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)
+
+
+def _trusts(proxy: Proxy) -> bool:
+    return proxy.forward_headers if proxy.forward_headers is not None else not proxy.ssl
+
+
+def _block(head: str, body: str) -> str:
+    inner = "".join(f"\t{line}\n" for line in body.splitlines())
+    return f"{head} {{\n{inner}}}\n"

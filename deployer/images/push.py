@@ -1,0 +1,92 @@
+"""Pushing an image of an engine to a registry, with a login that lasts for the push only."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer.commands.registry import Access, client_file
+from deployer.engine import Engine
+from freehold.errors import BuildError, ProcessError
+from freehold.files import write_atomic
+from freehold.process import Runner
+
+PUSH_TIMEOUT = 3600.0
+HINTS = (
+    ("unauthorized", "are `registry.username` and `registry.password` right, and may they push there?"),
+    ("no basic auth", "give `registry.username` and `registry.password`"),
+    ("denied", "may this user push there? does the repository exist?"),
+    ("HTTP response to HTTPS", "a registry without TLS stands under insecure-registries in daemon.json"),
+    ("certificate", "the engine has to know the registry's authority: /etc/docker/certs.d/<server>/ca.crt"),
+    ("connection refused", "does the registry run, and is `registry.server` right?"),
+    ("no such host", "is `registry.server` right?"),
+)
+
+
+def client_directory(environ: Mapping[str, str]) -> Path:
+    """Where the docker client keeps its files."""
+    return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+
+
+@contextmanager
+def logged_in(login: Access | None, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The environment of a docker client (or podman) that is logged in, for the length of the block.
+
+    The client's own directory is as before: contexts, plugins and builders are reached by links.
+    """
+    if login is None:
+        yield {}
+        return
+    own = client_directory(environ)
+    with tempfile.TemporaryDirectory(prefix="freehold-docker-") as name:
+        folder = Path(name)
+        if own.is_dir():
+            for entry in own.iterdir():
+                if entry.name != "config.json":
+                    (folder / entry.name).symlink_to(entry.absolute())
+        file = own / "config.json"
+        try:
+            text = client_file(file.read_text() if file.is_file() else "", login)
+        except ValueError as exc:
+            raise BuildError(
+                f"{file} is no JSON: {exc}", hint="correct it; docker cannot read it either"
+            ) from exc
+        write_atomic(folder / "config.json", text, mode=0o600)
+        yield {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "config.json")}
+
+
+def push_image(
+    references: tuple[str, ...],
+    *,
+    engine: Engine,
+    runner: Runner,
+    env: Mapping[str, str],
+    on_line: Callable[[str], None],
+) -> None:
+    """Push an image under its first name, then under the others. BuildError with what docker said."""
+    first = references[0]
+    for reference in references:
+        try:
+            if reference != first:
+                runner.run((engine.program, "tag", first, reference), env=engine.env, timeout=60)
+            runner.run(
+                (engine.program, "push", reference),
+                env={**engine.env, **env},
+                timeout=PUSH_TIMEOUT,
+                on_line=on_line,
+            )
+        except ProcessError as exc:
+            raise push_error(reference, exc) from exc
+
+
+def push_error(reference: str, exc: ProcessError) -> BuildError:
+    """Why a push failed, with what to do about it."""
+    return BuildError(f"pushing {reference} failed", details=exc.details, hint=push_hint(exc))
+
+
+def push_hint(exc: ProcessError) -> str:
+    """What to do about words that docker and registries say."""
+    text = "\n".join((exc.stderr, exc.stdout, *exc.details)).lower()
+    return next((hint for word, hint in HINTS if word.lower() in text), "")

@@ -1,0 +1,94 @@
+"""Recording one command: everything that the console says, with secrets taken out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from deployer.config.logs import Output
+from freehold.console import Console
+from freehold.secret import Secret, redact
+
+READING = frozenset(
+    {"details", "logs", "version", "containers", "images", "status", "audit", "config", "check", "top"}
+)
+"""Last words of commands that change nothing; they are not recorded, as with Kamal."""
+
+
+def changes(words: Sequence[str]) -> bool:
+    """Whether a command may change something."""
+    return bool(words) and words[-1] not in READING
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is recorded: the command's words, and what is known of it (`KAMAL_…` without the prefix)."""
+
+    words: Sequence[str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    destination: str | None = None
+    service: str = ""
+
+    @property
+    def command(self) -> str:
+        """`deploy`, `app boot`."""
+        return " ".join(self.words)
+
+
+class Recorder(Protocol):
+    """Takes the story of one command."""
+
+    def line(self, level: str, host: str, text: str) -> None: ...
+    def finish(self, seconds: float, error: BaseException | None) -> str:
+        """The command has ended; returns a sentence that tells where the record is."""
+        ...
+
+
+@contextmanager
+def recorded(
+    output: Output,
+    run: Run,
+    *,
+    root: Path,
+    console: Console,
+    secrets: Callable[[], Sequence[Secret]],
+) -> Iterator[None]:
+    """Record while the block runs. A recorder that fails says so once and never ends the command."""
+    recorders: list[Recorder] = []
+    if output.file is not None:
+        from deployer.output.file import FileRecorder
+
+        recorders.append(FileRecorder(root / output.file.path, run, console.warn))
+    if output.otel is not None:
+        from deployer.output.otel import OtelRecorder
+
+        recorders.append(OtelRecorder(output.otel.endpoint, run, console.warn))
+
+    def hear(level: str, host: str, message: str) -> None:
+        for line in redact(message, secrets()).splitlines():
+            for recorder in recorders:
+                recorder.line(level, host, line)
+
+    started = time.monotonic()
+    failure: BaseException | None = None
+    with ExitStack() as stack:
+        stack.enter_context(console.heard_by(hear))
+        try:
+            yield
+        except BaseException as exc:
+            failure = exc
+            hear("error", "", str(exc) or type(exc).__name__)
+            for detail in getattr(exc, "details", ()):
+                hear("error", "", detail)
+            raise
+        finally:
+            stack.close()
+            seconds = time.monotonic() - started
+            for recorder in recorders:
+                told = recorder.finish(seconds, failure)
+                if told:
+                    console.info(told)

@@ -1,0 +1,264 @@
+"""How one version of the image comes to the hosts: built and sent over SSH, or through a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.commands.facts import HostFacts
+from deployer.commands.registry import Access, access
+from deployer.config import DeployConfig
+from deployer.delivery import check_space, over_ssh
+from deployer.engine import Engine, local_engine, own_arch, remote_engine
+from deployer.fleet import Fleet
+from deployer.images.build import build_app, source_directory
+from deployer.images.context import exposed_secrets
+from deployer.images.dockerfile import import_bases
+from deployer.images.push import logged_in, push_image
+from deployer.images.request import TO_ENGINE, TO_REGISTRY
+from deployer.images.wanted import attested, builds_remotely, latest_name, make_request
+from deployer.pulling import through_registry
+from deployer.rollout import Deliver, Delivery
+from deployer.transfer import LocalImage, parse_facts
+from deployer.transfer.image import inspect_image
+from freehold.console import Console
+from freehold.errors import ConfigError, UsageError
+from freehold.process import Runner
+from freehold.source import Location
+
+
+def uses_registry(config: DeployConfig, *, asked: bool | None, lab: bool) -> bool:
+    """Whether images go through the registry: as asked for, else where the file has one.
+
+    A lab is a rehearsal and leaves the registry alone. UsageError: asked for, and there is none.
+    """
+    named = config.registry is not None and config.registry.wanted
+    if asked and not named:
+        raise UsageError(
+            "--registry needs a registry, and the file names none",
+            hint=f"write a `registry` section into {config.file}",
+        )
+    return bool(named and not lab) if asked is None else asked
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """The way of one version. `registry`: it is pushed and pulled; otherwise it travels over SSH."""
+
+    config: DeployConfig
+    version: str
+    root: Path
+    runner: Runner
+    console: Console
+    environ: Mapping[str, str]
+    registry: bool = False
+    no_cache: bool = False
+    login: Access | None = field(default=None, repr=False)
+    output: str | None = None
+    """Where else the result goes: a type of `buildx --output`."""
+    suffix: str = ""
+    """Behind the tag of the image."""
+    dirty: bool = False
+    """The working tree is built, not what is committed."""
+
+    @property
+    def image(self) -> str:
+        """What the image is called everywhere."""
+        return self.config.image_name(self.version)
+
+    @contextmanager
+    def built(self, facts: Mapping[str, HostFacts] | None = None) -> Iterator[Built]:
+        """Build, and push where a registry is used. BuildError tells what went wrong.
+
+        Over SSH an image is built for each architecture that both the file names and a host has.
+        """
+        arches = self.config.builder.arch
+        if not self.registry and len(arches) > 1:
+            arches = self._of_hosts(arches, facts)
+        images: dict[str, tuple[LocalImage, Engine]] = {}
+        with ExitStack() as stack:
+            client = stack.enter_context(logged_in(self.login, self.environ))
+            directory = self._source()
+            self._warn_of_secrets(directory)
+            engine = stack.enter_context(self.engine())
+            together = self.registry and len(arches) > 1
+            groups: list[tuple[str, ...]] = [arches] if together else [(arch,) for arch in arches]
+            for group in groups or [()]:
+                request = make_request(
+                    self.config,
+                    self.version,
+                    directory,
+                    engine,
+                    arches=group,
+                    output=self.output or (TO_REGISTRY if self._straight(group) else TO_ENGINE),
+                    suffix=self.suffix,
+                    no_cache=self.no_cache,
+                    latest=self.registry,
+                    environ=self.environ,
+                )
+                import_bases(
+                    directory / (self.config.builder.context or ".") / self.config.builder.dockerfile,
+                    engine=engine,
+                    runner=self.runner,
+                    console=self.console,
+                )
+                title = f"Building {self.image}" + (f" for {', '.join(group)}" if len(arches) > 1 else "")
+                with self.console.step(title):
+                    image = build_app(
+                        self.config,
+                        request,
+                        engine=engine,
+                        runner=self.runner,
+                        console=self.console,
+                        environ=self.environ,
+                        client_env=client,
+                    )
+                if image is None:
+                    continue
+                images[image.arch] = (image, engine)
+                if self.registry:
+                    with self.console.step(f"Pushing {self.image}"):
+                        push_image(
+                            (self.image, latest_name(self.config)),
+                            engine=engine,
+                            runner=self.runner,
+                            env=client,
+                            on_line=self.console.detail,
+                        )
+            yield Built(self, images)
+
+    def fetched(self, fleet: Fleet) -> Deliver:
+        """The delivery of an image that is in the registry, or on the hosts, already."""
+        if not self.registry:
+            return lambda _: Delivery(self.image)
+        return lambda known: through_registry(self.config, self.image, self.login, known, fleet=fleet)
+
+    @contextmanager
+    def kept(self) -> Iterator[Built]:
+        """The image as it was built before: on this computer, or in the registry."""
+        if self.registry:
+            yield Built(self, {})
+            return
+        with self.engine() as engine:
+            image = inspect_image(engine, self.image, self.runner)
+            yield Built(self, {image.arch: (image, engine)})
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The engine that builds: this computer's or the remote builder's. BuildError: none answers."""
+        remote = self.config.builder.remote
+        if remote and builds_remotely(self.config, own_arch()):
+            with remote_engine(remote, runner=self.runner, console=self.console) as engine:
+                yield engine
+            return
+        with local_engine(
+            runner=self.runner,
+            console=self.console,
+            environ=self.environ,
+            podman=self.config.builder.driver == "podman",
+        ) as engine:
+            yield engine
+
+    def _warn_of_secrets(self, directory: Path) -> None:
+        context = self.config.builder.context or "."
+        if "://" in context:
+            return
+        found = exposed_secrets(directory / context, self.config.builder.dockerfile)
+        if found:
+            self.console.warn(
+                f"the build sees {', '.join(found)}, and `COPY . .` puts it into the image; "
+                f"write {found[0].partition('/')[0]} into .dockerignore"
+            )
+
+    def _source(self) -> Path:
+        if self.dirty:
+            return self.root
+        return source_directory(
+            self.config, root=self.root, runner=self.runner, console=self.console, environ=self.environ
+        )
+
+    def _straight(self, arches: Sequence[str]) -> bool:
+        """Whether the build itself pushes: what the engine could not keep as one image."""
+        builder = self.config.builder
+        index = len(arches) > 1 or attested(builder.provenance) or attested(builder.sbom)
+        return self.registry and builder.pack is None and index
+
+    def _of_hosts(self, arches: Sequence[str], facts: Mapping[str, HostFacts] | None) -> tuple[str, ...]:
+        if facts is None:
+            return tuple(arches)
+        wanted = {parse_facts(known.images).arch for known in facts.values()}
+        found = tuple(arch for arch in arches if arch in wanted)
+        if not found:
+            raise ConfigError(
+                f"no host has one of these architectures; the hosts are {', '.join(sorted(wanted))}",
+                where=Location(self.config.file, key="builder.arch"),
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Built:
+    """Images that were built just now, by architecture; none where the build pushed them itself."""
+
+    shipping: Shipping
+    images: Mapping[str, tuple[LocalImage, Engine]]
+
+    @property
+    def arches(self) -> tuple[str, ...]:
+        """What it was built for."""
+        return tuple(self.images) or self.shipping.config.builder.arch
+
+    def deliver(self, fleet: Fleet) -> Deliver:
+        """What brings them to the hosts."""
+        ship = self.shipping
+        if ship.registry:
+
+            def pull(known: Mapping[str, HostFacts]) -> Delivery:
+                check_space(known, [image for image, _ in self.images.values()])
+                return ship.fetched(fleet)(known)
+
+            return pull
+
+        def send(known: Mapping[str, HostFacts]) -> Delivery:
+            retag: dict[str, Sequence[str]] = {}
+            for arch, (image, engine) in self.images.items():
+                # A host of another processor is told so by the plan, where there is one image only.
+                meant = known
+                if len(self.images) > 1:
+                    meant = {host: k for host, k in known.items() if parse_facts(k.images).arch == arch}
+                done = over_ssh(
+                    image, meant, fleet=fleet, engine=engine, runner=ship.runner, console=ship.console
+                )
+                retag.update(done.retag)
+            return Delivery(ship.image, retag)
+
+        return send
+
+
+def make_shipping(
+    config: DeployConfig,
+    version: str,
+    *,
+    root: Path,
+    runner: Runner,
+    console: Console,
+    environ: Mapping[str, str],
+    asked: bool | None = None,
+    lab: bool = False,
+    no_cache: bool = False,
+) -> Shipping:
+    """The way that the file and the command line ask for. ConfigError: a credential is missing."""
+    registry = uses_registry(config, asked=asked, lab=lab)
+    return Shipping(
+        config,
+        version,
+        root,
+        runner,
+        console,
+        environ,
+        registry=registry,
+        no_cache=no_cache,
+        login=access(config) if registry else None,
+    )

@@ -1,0 +1,118 @@
+"""The project's hooks around real deploys: order, variables, secrets, and what a failing one does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Control
+from tests.integration.app.project import Project, squeezed
+from tests.rig import Host, Rig
+
+ORDER = ("pre-connect", "pre-deploy", "pre-app-boot", "post-app-boot", "post-deploy")
+RECORD = """#!/bin/sh
+echo "$(basename "$0") command=$KAMAL_COMMAND/$KAMAL_SUBCOMMAND version=$KAMAL_VERSION hosts=$KAMAL_HOSTS \
+lock=$KAMAL_LOCK roles=$KAMAL_ROLES runtime=${KAMAL_RUNTIME:+seconds}" >>hooks.log
+"""
+
+
+@pytest.fixture
+def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
+    return Project(rig, hosts, control.directory)
+
+
+def hook(project: Project, name: str, text: str = RECORD) -> None:
+    path = project.directory / ".freehold" / "hooks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def recorded(project: Project) -> list[str]:
+    """What the hooks wrote since the last look."""
+    path = project.directory / "hooks.log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
+
+
+def test_hooks_around_a_deploy(project: Project) -> None:
+    for name in ORDER:
+        hook(project, name)
+    hook(project, "pre-deploy", RECORD + 'echo "token=$TOKEN" >>hooks.log\n')
+    # The story is kept in files too.
+    project.config["output"] = {"file": {"path": "log/deploys"}}
+    project.save()
+    project.deploy("v1")
+    both = "hosts=web-1,web-2"
+    assert recorded(project) == [
+        f"pre-connect command=deploy/ version=v1 {both} lock=false roles= runtime=",
+        f"pre-deploy command=deploy/ version=v1 {both} lock=true roles= runtime=",
+        "token=s3cret-of-the-test",
+        f"pre-app-boot command=deploy/ version=v1 {both} lock=true roles= runtime=",
+        f"post-app-boot command=deploy/ version=v1 {both} lock=true roles= runtime=",
+        f"post-deploy command=deploy/ version=v1 {both} lock=false roles= runtime=seconds",
+    ]
+    # A command that only looks connects too.
+    project.freehold("app", "version", "-r", "web")
+    (line,) = recorded(project)
+    assert line.startswith("pre-connect command=app/version") and "roles=web" in line
+    project.freehold("app", "version", "-H")
+    assert recorded(project) == []
+
+    before = project.state()
+    hook(project, "pre-deploy", '#!/bin/sh\necho "the tests are red: $TOKEN"\nexit 9\n')
+    done = squeezed(project.deploy("v2", expect=1))
+    assert "the hook pre-deploy failed with exit code 9; no container was touched" in done
+    assert "the tests are red: [redacted]" in done and project.secrets["TOKEN"] not in done
+    project.same_as(before)
+    project.freehold("lock", "status")
+    recorded(project)
+
+    # It switched, and the hook that follows says no: everybody goes back.
+    hook(project, "pre-deploy")
+    hook(project, "post-app-boot", RECORD + "exit 4\n")
+    with project.traffic(websocket=False) as traffic:
+        done = squeezed(project.deploy("v2", expect=1))
+        traffic.seen(10)
+    assert "the hook post-app-boot failed with exit code 4; every host goes back" in done
+    assert project.settled("v1")
+    assert [line.split()[0] for line in recorded(project)] == list(ORDER[:-1])
+
+    hook(project, "post-app-boot")
+    hook(project, "post-deploy", RECORD + "exit 5\n")
+    done = squeezed(project.deploy("v2", expect=1))
+    assert "the hook post-deploy failed with exit code 5; v2 is live all the same" in done
+    assert project.settled("v2")
+    recorded(project)
+    project.rollback("-H")
+    assert project.settled("v1") and recorded(project) == []
+    hook(project, "post-deploy")
+    project.rollback("v2")
+    names = [(line.split()[0], line.split()[2]) for line in recorded(project)]
+    assert names[1:] == [(name, "version=v2") for name in ORDER[1:]]
+
+    logs = {path.name: path.read_text() for path in (project.directory / "log" / "deploys").iterdir()}
+    assert len([name for name in logs if name.endswith("_deploy.log")]) == 4
+    assert len([name for name in logs if name.endswith("_rollback.log")]) == 2 and len(logs) == 6
+    first, second, *_ = (logs[name] for name in sorted(logs))
+    assert "deployed v1" in first and "[web-2]" in first
+    assert "the hook pre-deploy failed" in second
+    assert second.splitlines()[-1].startswith("# FAILED: HookError")
+    assert not any(project.secrets["TOKEN"] in text for text in logs.values())
+
+
+def test_hooks_of_kamal_lie_where_kamal_has_them(project: Project) -> None:
+    folder = project.directory / ".kamal" / "hooks"
+    folder.mkdir(parents=True)
+    for name in ("docker-setup", "pre-proxy-reboot", "post-proxy-reboot"):
+        (folder / name).write_text(RECORD)
+        (folder / name).chmod(0o755)
+    (folder / "pre-conect").write_text(RECORD)
+    done = project.freehold("server", "bootstrap", "-h", "web-1", timeout=300)
+    assert "did you mean 'pre-connect'" in squeezed(done)
+    (line,) = recorded(project)
+    assert line.startswith("docker-setup command=server/bootstrap") and "hosts=web-1 " in line
+    project.freehold("proxy", "reboot", "-y", "-h", "web-1", timeout=300)
+    before, after = recorded(project)
+    assert before.startswith("pre-proxy-reboot command=proxy/reboot") and "hosts=web-1 lock=true" in before
+    assert after.startswith("post-proxy-reboot command=proxy/reboot") and "hosts=web-1 lock=true" in after

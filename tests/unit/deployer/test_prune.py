@@ -1,0 +1,128 @@
+"""What may go from a host and what has to stay; the commands that run in containers."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deployer.commands import app, docker, execute, logs, phases, prune
+from deployer.config import DeployConfig
+from tests.unit.deployer import samples
+from tests.unit.deployer.samples import container, facts
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DeployConfig:
+    return samples.config(tmp_path, retain_containers=1)
+
+
+KNOWN = facts(
+    "web-1",
+    container("shop-web-v4"),
+    container("shop-web-v3", "exited"),
+    container("shop-web-v2", "exited"),
+    container("shop-web-v1"),
+    container("shop-web-sick", "created"),
+    container("shop-web-v4_replaced_7", "exited"),
+    container("shop-old-v2", "exited"),
+    history=("v1", "v2", "v3", "v4"),
+)
+
+
+def test_what_runs_or_is_needed_for_a_rollback_stays(config: DeployConfig) -> None:
+    found = prune.useless(config, KNOWN, 1)
+    assert {c.name for c in found.containers} == {"shop-web-v2", "shop-web-sick", "shop-web-v4_replaced_7"}
+    # The files of v2 belong to another role's container too, v1 runs, v4 serves.
+    assert found.versions == ("sick",)
+    assert {c.name for c in prune.useless(config, KNOWN, 3).containers} == {
+        "shop-web-sick",
+        "shop-web-v4_replaced_7",
+    }
+
+
+def test_where_nothing_served_yet_nothing_goes(config: DeployConfig) -> None:
+    kamals = facts("web-1", container("shop-web-abc"), container("shop-web-abd", "exited"))
+    assert prune.useless(config, kamals, 1) == prune.Useless()
+
+
+def test_stale_is_what_runs_beside_the_version_that_serves(config: DeployConfig) -> None:
+    assert [c.name for c in prune.stale(config, KNOWN)] == ["shop-web-v1"]
+    assert prune.stale(config, facts("web-1", container("shop-web-v4"), history=("v4",))) == ()
+
+
+def test_every_fragment_is_bash(config: DeployConfig) -> None:
+    web = config.role("web")
+    texts = [
+        phases.guarded(config, prune.steps(config, KNOWN, containers=True, images=True)).render(),
+        app.remove_container(config, config.roles, "v1").render(),
+        app.remove_containers(config, config.roles).render(),
+        app.remove(config, (), everything=True).render(),
+        logs.logs_command(config, web, follow=True, grep="it's", grep_options="-i"),
+        logs.container_logs_command(config, "abc", grep="x"),
+        execute.exec_new(config, web, "ls 'a b'", version=None, env=[("A", "it's")], detach=True),
+        execute.exec_reuse(config, web, "ls && id"),
+    ]
+    for text in texts:
+        done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), text
+
+
+@pytest.mark.parametrize(
+    ("line", "argv"),
+    [
+        ("bin/rails db:migrate", ["bin/rails", "db:migrate"]),
+        ("echo 'a && b'", ["echo", "a && b"]),
+        ('say "two words" x\\ y', ["say", "two words", "x y"]),
+        ("a && b", ["sh", "-c", "a && b"]),
+        ("echo $HOME", ["sh", "-c", "echo $HOME"]),
+        ('echo "$HOME"', ["sh", "-c", 'echo "$HOME"']),
+        ("echo '$HOME'", ["echo", "$HOME"]),
+        ("ls *.rb", ["sh", "-c", "ls *.rb"]),
+        ("RAILS_ENV=test bin/rake", ["sh", "-c", "RAILS_ENV=test bin/rake"]),
+        ("rake db:seed COUNT=3", ["rake", "db:seed", "COUNT=3"]),
+        ("echo 'open", ["sh", "-c", "echo 'open"]),
+    ],
+)
+def test_a_shell_only_where_one_is_needed(line: str, argv: list[str]) -> None:
+    assert execute.words(line) == argv
+
+
+@pytest.mark.parametrize(
+    ("logging", "options", "argv"),
+    [
+        ({}, {}, ["--log-opt", "max-size=10m"]),
+        ({"driver": "local"}, {}, ["--log-driver", "local"]),
+        ({"options": {"max-size": "1m"}}, {}, ["--log-opt", "max-size=1m"]),
+        ({"driver": "local", "options": {"a": "1", "b": "2"}}, {"log-opt": "a=3"}, None),
+        ({}, {"log-opt": ["a=3"]}, []),
+        ({"driver": "local", "options": {"a": "1"}}, {"log-driver": "syslog"}, []),
+    ],
+)
+def test_logging_and_what_options_say_about_it(
+    tmp_path: Path, logging: dict[str, object], options: dict[str, object], argv: list[str] | None
+) -> None:
+    made = samples.config(tmp_path, logging=logging)
+    expected = argv if argv is not None else ["--log-driver", "local", "--log-opt", "b=2"]
+    assert docker.logging_argv(made.logging, options) == expected
+
+
+def test_a_role_stops_as_it_says(tmp_path: Path) -> None:
+    made = samples.config(
+        tmp_path,
+        drain_timeout=40,
+        servers={
+            "web": ["h"],
+            "jobs": {"hosts": ["h"], "stop_timeout": 90, "options": {"stop-signal": "SIGINT"}},
+            "mail": {"hosts": ["h"]},
+        },
+    )
+    web, jobs, mail = made.roles
+    assert [phases.grace(made, role, drained=True) for role in (web, jobs, mail)] == [10, 90, 40]
+    assert phases.grace(made, web, drained=False) == 40
+    argv = docker.run_argv(made, jobs, "v1", "h")
+    assert (
+        argv[argv.index("--stop-timeout") + 1] == "90" and argv[argv.index("--stop-signal") + 1] == "SIGINT"
+    )
+    assert "--stop-timeout" not in docker.run_argv(made, web, "v1", "h")

@@ -1,0 +1,101 @@
+"""The pytest plugin in a run of its own: which lab, which scope, what a failure shows, what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.state import labs_dir, save_state
+from tests.unit.lab.samples import lab_state
+
+pytest_plugins = ["pytester"]
+
+# The real fixtures but for the machines: a lab that was brought up once and answers nothing now.
+STANDING = """
+import io
+import pytest
+from freehold.console import Console
+from freehold.process import LocalRunner
+from lab.lab import Lab
+
+@pytest.fixture(scope="session")
+def lab():
+    return Lab("shop", runner=LocalRunner(), console=Console(out=io.StringIO(), err=io.StringIO()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATE", "CACHE", "RUNTIME"):
+        monkeypatch.setenv(f"FREEHOLD_{name}", str(tmp_path / name.lower()))
+
+
+def run(pytester: pytest.Pytester, *words: str) -> str:
+    # The entry point loads the plugin, as it does for every project.
+    done = pytester.runpytest_inprocess(*words)
+    return f"{done.stdout.str()}\n{done.stderr.str()}"
+
+
+def test_a_failed_test_shows_the_consoles_and_says_why_there_is_no_journal(
+    pytester: pytest.Pytester,
+) -> None:
+    state = lab_state(labs_dir().parent)
+    save_state(state)
+    console = state.console(state.machine("web-2"))
+    console.parent.mkdir(parents=True)
+    console.write_text("Booting\nKernel panic - not syncing: no root\n")
+    pytester.makeconftest(STANDING)
+    pytester.makepyfile("def test_it(lab):\n    assert lab.name == 'other'\n")
+    said = run(pytester)
+    assert "web-2: console" in said
+    assert "Kernel panic - not syncing: no root" in said
+    assert "web-1: journal" in said
+    assert "no SSH server answers" in said
+
+
+def test_a_test_that_passes_or_uses_no_lab_shows_nothing(pytester: pytest.Pytester) -> None:
+    save_state(lab_state(labs_dir().parent))
+    pytester.makeconftest(STANDING)
+    pytester.makepyfile("def test_it(lab): pass\ndef test_other(): assert False\n")
+    said = run(pytester)
+    assert "1 failed, 1 passed" in said
+    assert "console" not in said
+
+
+def test_the_lab_is_the_one_in_the_projects_file(pytester: pytest.Pytester) -> None:
+    config = pytester.path / "config"
+    config.mkdir()
+    (config / "lab.yml").write_text("name: shop\nmachines:\n  web-1: {}\n  db-1: {roles: [db]}\n")
+    pytester.makepyfile(
+        """
+        def test_it(lab_spec):
+            assert lab_spec.name == "shop"
+            assert {item.name: item.roles for item in lab_spec.machines} == {"web-1": (), "db-1": ("db",)}
+        """
+    )
+    assert "1 passed" in run(pytester)
+
+
+def test_without_a_file_the_error_says_what_to_write(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(lab): pass\n")
+    said = run(pytester)
+    assert "lab.yml is missing" in said
+    assert "override the fixture `lab_spec`" in said
+
+
+def test_an_unknown_scope_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nlab_scope = week\n")
+    pytester.makepyfile("def test_it(lab_spec): pass\n")
+    assert "'week' is none of session, package, module" in run(pytester)
+
+
+def test_an_environment_that_uses_no_lab_does_not_pay_for_one() -> None:
+    """The entry point is imported by every run of pytest, so it must not pull in the lab."""
+    text = "import sys, lab.pytest_plugin; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "lab.pytest_plugin" in loaded
+    assert loaded & {"libvirt", "yaml", "click", "lab.lab", "freehold.errors"} == set()
