@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import boot
-from builder.assemble import check_programs, check_space, make_qcow2, make_raw
+from builder.assemble import check_foreign, check_programs, check_space, make_qcow2, make_raw
 from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.manifest import Manifest, manifest, sums
@@ -76,6 +76,7 @@ def configure(
     """The layers below the disk, from the cache or made now. Raises BuildError."""
     contribution = payload(spec.profile, spec.suite)
     check_programs()
+    check_foreign(spec.arch)
     names = image_packages(spec, contribution.packages)
     if refresh or not store.all("packages"):
         check_space(store.root, NEEDED)

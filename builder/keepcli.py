@@ -66,7 +66,7 @@ def verify(context: Context, image: Path | None, signers: Path | None) -> None:
 
 
 @click.command()
-@click.option("--days", default=30, show_default=True, type=click.IntRange(min=0), help="Unused for so long.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(min=1), help="Unused for so long.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @common_options
 @pass_context

@@ -126,7 +126,7 @@ def _checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
     return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), profile)))
 
 
-def settle(trial: Trial, *, deadline: float = 600) -> None:
+def settle(trial: Trial, *, deadline: float = 1200) -> None:
     """Wait until cloud-init and every unit are done; BuildError where cloud-init failed."""
     done = trial.ssh("cloud-init status --wait --long", timeout=deadline, check=False)
     # 2 means done with warnings: a newer cloud-init calls keys of an older one deprecated.
