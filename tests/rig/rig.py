@@ -23,8 +23,8 @@ from tests.rig import delay, identity, netns, request, slot, sweep, tree
 from tests.rig.control import Operator
 from tests.rig.errors import RigError
 from tests.rig.host import Host, HostSpec
-from tests.rig.needs import missing
 from tests.rig.limits import raise_limits
+from tests.rig.needs import missing
 from tests.rig.nspawn import Machine
 
 if TYPE_CHECKING:
