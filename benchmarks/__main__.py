@@ -1,4 +1,4 @@
-"""`python -m benchmarks deploy|demo|seed`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|seed|lab`: run one and print what it measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks import demo, deploy, seed
+from benchmarks import demo, deploy, lab, seed
 
 
 def main() -> int:
@@ -20,8 +20,9 @@ def main() -> int:
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
     seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
+    lab.add_arguments(commands.add_parser("lab", help="labs of 1, 2 and 4 machines, beside vagrant-libvirt"))
     options = parser.parse_args()
-    modules: dict[str, Any] = {"deploy": deploy, "demo": demo, "seed": seed}
+    modules: dict[str, Any] = {"deploy": deploy, "demo": demo, "seed": seed, "lab": lab}
     result = modules[options.command].run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
