@@ -30,7 +30,7 @@ test-integration: setup
 	$(SUDO) env FREEHOLD_REQUIRE=integration $(PYTEST) $(PARALLEL) tests/integration
 
 test-e2e: setup
-	env FREEHOLD_REQUIRE=e2e $(PYTEST) $(PARALLEL) tests/e2e
+	env FREEHOLD_REQUIRE=e2e $(PYTEST) -n 2 --dist loadgroup tests/e2e
 
 test-fast: test-unit test-integration
 

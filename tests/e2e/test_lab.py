@@ -1,71 +1,24 @@
-"""The lab for real: two machines under QEMU, from `up` to a `down` that leaves nothing.
-
-One lab serves all tests of this module, in the order in which they stand: booting emulated machines
-takes a minute or two.
-"""
+"""The lab for real: machines under QEMU that mirror a deploy file, their names, snapshots and faults."""
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from builder.image import build_image
-from builder.spec import ImageSpec
-from freehold.console import Console
 from freehold.errors import LabError, LockedError
-from freehold.paths import cache_dir
-from freehold.process import LocalRunner, which
-from lab import sweep
 from lab.faults import Faults
 from lab.lab import Lab
-from lab.model import LabSpec, MachineSpec
+from lab.model import LabSpec
 from lab.moments import Moments
-from lab.state import list_labs, locked
-from lab.wire import Wire
+from lab.state import locked
 
-PROGRAMS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "ssh", "unshare")
-SPEC = LabSpec(
-    "labtest",
-    (
-        MachineSpec("web-1", host="web-1.example.com", roles=("web",)),
-        MachineSpec("web-2", host="203.0.113.7", roles=("web",)),
-    ),
-    suite="bookworm",
-    deadline=900,
-)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The lab, up; its state and sockets in directories of its own, its image from the shared cache."""
-    lacking = [program for program in PROGRAMS if which(program) is None]
-    if lacking:
-        text = f"no machines here: {', '.join(lacking)} not installed"
-        if "e2e" in os.environ.get("FREEHOLD_REQUIRE", "").split(","):
-            pytest.fail(text)
-        pytest.skip(text)
-    place = tmp_path_factory.mktemp("lab")
-    # pytest's own directories are too deep for Unix sockets.
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="fh") as short:
-        runtime = Path(short)
-        patch.setenv("FREEHOLD_CACHE", str(cache_dir()))
-        patch.setenv("FREEHOLD_STATE", str(place))
-        patch.setenv("FREEHOLD_RUNTIME", str(runtime))
-        made = Lab(SPEC.name, runner=LocalRunner(), console=Console())
-        try:
-            made.up(SPEC)
-            yield made
-        finally:
-            made.down()
-            runtime.mkdir(exist_ok=True)
-        assert [path for root in (place, runtime) for path in root.rglob("*") if path.is_file()] == []
+NAMES = ("web-1", "web-2", "job-1")
 
 
 def ssh(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -75,18 +28,27 @@ def ssh(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_machine_is_ready_under_both_its_names(lab: Lab) -> None:
-    for name in ("web-1", "web-1.example.com", "web-2", "203.0.113.7"):
+    for name in (*NAMES, "web-1.example.com", "203.0.113.7", "203.0.113.8"):
         done = ssh(lab.state.ssh_config, name, "hostname")
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == lab.state.machine(name).name
 
 
-def test_a_second_up_changes_nothing(lab: Lab) -> None:
-    before = lab.state
-    boots = [lab.exec(name, ["cat", "/proc/sys/kernel/random/boot_id"]).stdout for name in ("web-1", "web-2")]
-    assert lab.up(SPEC) == before
-    after = [lab.exec(name, ["cat", "/proc/sys/kernel/random/boot_id"]).stdout for name in ("web-1", "web-2")]
-    assert after == boots
+def boots(lab: Lab) -> list[str]:
+    return [lab.exec(name, ["cat", "/proc/sys/kernel/random/boot_id"]).stdout for name in NAMES]
+
+
+def test_a_second_up_changes_nothing(lab: Lab, lab_spec: LabSpec) -> None:
+    before, ran = lab.state, boots(lab)
+    assert lab.up(lab_spec) == before
+    assert boots(lab) == ran
+
+
+def test_machines_have_the_roles_of_the_deploy_file(lab: Lab, lab_hosts: Mapping[str, Any]) -> None:
+    assert [machine.roles for machine in lab.state.machines] == [("web",), ("web",), ("job",)]
+    for name, host in lab_hosts.items():
+        assert host.check_output("hostname") == lab.state.machine(name).name
+        assert host.service("docker").is_running
 
 
 def test_a_host_key_that_is_not_the_seeds_is_refused(lab: Lab, tmp_path: Path) -> None:
@@ -129,19 +91,19 @@ def test_this_computer_reaches_a_machines_proxy(lab: Lab) -> None:
 
 def test_the_status_shows_both_running(lab: Lab) -> None:
     found = lab.status()
-    assert [(item.state, item.boot) for item in found] == [("running", "SSH answers")] * 2
+    assert [(item.state, item.boot) for item in found] == [("running", "SSH answers")] * 3
     assert all(item.memory > 100_000_000 and item.disk > 0 for item in found)
 
 
 def test_a_snapshot_brings_memory_and_disk_back(lab: Lab) -> None:
     moments = Moments(lab)
     lab.exec("web-1", ["bash", "-c", "echo before > ~/file; echo before > /dev/shm/memory"])
-    boot = lab.exec("web-1", ["cat", "/proc/sys/kernel/random/boot_id"]).stdout
+    ran = boots(lab)
     moments.take("test")
     lab.exec("web-1", ["bash", "-c", "echo after > ~/file; echo after > /dev/shm/memory"])
     assert moments.restore() == "test"
     assert lab.exec("web-1", ["bash", "-c", "cat ~/file /dev/shm/memory"]).stdout == "before\nbefore\n"
-    assert lab.exec("web-1", ["cat", "/proc/sys/kernel/random/boot_id"]).stdout == boot
+    assert boots(lab) == ran
     moments.forget("test")
     assert moments.names() == ()
     with pytest.raises(LabError, match="has no snapshot"):
@@ -152,74 +114,73 @@ def test_the_wire_between_machines_works_after_a_restore(lab: Lab) -> None:
     assert fetch(lab, "web-2", "http://web-1/").endswith(" 198.18.0.11")
 
 
-def test_a_cut_wire_keeps_machines_apart_until_it_is_healed(lab: Lab) -> None:
-    faults = Faults(lab)
-    faults.cut("web-2", management=False)
+def test_a_cut_wire_keeps_machines_apart_until_it_is_healed(lab: Lab, lab_faults: Faults) -> None:
+    lab_faults.cut("web-2", management=False)
     assert fetch(lab, "web-1", "http://web-2/").startswith("000")
     assert lab.exec("web-2", ["true"]).returncode == 0
-    faults.heal()
+    lab_faults.mend("web-2", management=False)
     assert fetch(lab, "web-1", "http://web-2/").endswith(" 198.18.0.12")
 
 
-def test_a_machine_that_is_cut_off_does_not_answer_this_computer(lab: Lab) -> None:
-    faults, machine = Faults(lab), lab.state.machine("web-2")
-    faults.cut("web-2", lan=False)
+def test_groups_that_are_apart_reach_only_their_own(lab: Lab, lab_faults: Faults) -> None:
+    lab_faults.partition(["web-1"], ["203.0.113.7", "job-1"])
+    assert fetch(lab, "web-1", "http://web-2/").startswith("000")
+    assert fetch(lab, "job-1", "http://web-2/").endswith(" 198.18.0.12")
+    lab_faults.heal()
+    assert fetch(lab, "web-1", "http://web-2/").endswith(" 198.18.0.12")
+
+
+def test_a_slow_link_is_slow_and_loses(lab: Lab, lab_faults: Faults) -> None:
+    connect = ["curl", "-s", "-m", "30", "-o", "/dev/null", "-w", "%{time_connect}", "http://web-2/"]
+    lab_faults.slow("web-2", delay=0.5)
+    # There and back again: no computer is so fast that it takes less.
+    assert float(lab.exec("web-1", connect).stdout) >= 1.0
+    lab_faults.slow("web-2", loss=1.0)
+    assert fetch(lab, "web-1", "http://web-2/").startswith("000")
+
+
+def test_a_machine_that_is_cut_off_or_frozen_does_not_answer_this_computer(
+    lab: Lab, lab_faults: Faults
+) -> None:
+    machine = lab.state.machine("web-2")
+    lab_faults.cut("web-2", lan=False)
     assert not lab.answers(machine, timeout=5)
-    faults.heal()
+    lab_faults.heal()
+    assert lab.exec("web-2", ["true"], timeout=60).returncode == 0
+    lab_faults.pause("web-2")
+    assert not lab.answers(machine, timeout=5)
+    lab_faults.heal()
     assert lab.exec("web-2", ["true"], timeout=60).returncode == 0
 
 
-def test_a_full_disk_and_a_stopped_docker_are_healed(lab: Lab) -> None:
-    faults = Faults(lab)
+def test_a_full_disk_a_stopped_docker_and_a_wrong_clock_are_healed(lab: Lab, lab_faults: Faults) -> None:
     write = ["dd", "if=/dev/zero", "of=big", "bs=1M", "count=8"]
-    faults.fill_disk("web-1")
+    lab_faults.fill_disk("web-1")
     assert lab.exec("web-1", write, check=False).returncode != 0
-    faults.stop_docker("web-1")
+    lab_faults.stop_docker("web-1")
     assert lab.exec("web-1", ["docker", "ps"], check=False).returncode != 0
-    faults.heal()
+    lab_faults.skew_clock("web-1", -86400)
+    assert abs(time.time() - 86400 - clock(lab, "web-1")) < 60
+    lab_faults.heal()
     lab.exec("web-1", write)
     lab.exec("web-1", ["docker", "ps"])
+    assert abs(time.time() - clock(lab, "web-1")) < 60
+
+
+def clock(lab: Lab, machine: str) -> float:
+    return float(lab.exec(machine, ["date", "+%s"]).stdout)
+
+
+def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, lab_faults: Faults) -> None:
+    before = boots(lab)
+    lab_faults.kill("job-1")
+    assert [item.state for item in lab.status()] == ["running", "running", "off"]
+    lab_faults.heal()
+    after = boots(lab)
+    assert after[:2] == before[:2]
+    assert after[2] != before[2]
 
 
 def test_another_command_cannot_change_the_lab_meanwhile(lab: Lab) -> None:
     with locked(lab.name), pytest.raises(LockedError):
         lab.stop()
-
-
-def test_down_leaves_nothing(lab: Lab) -> None:
-    state = lab.state
-    ports = [(machine.address, machine.ssh_port) for machine in state.machines]
-    switch = Wire(state.runtime).pid
-    assert switch is not None
-    lab.down()
-    assert list_labs() == ()
-    assert sweep.processes([state.directory, state.runtime]) == ()
-    assert not Path(f"/proc/{switch}/cmdline").exists() or not Path(f"/proc/{switch}/cmdline").read_bytes()
-    assert not state.directory.exists()
-    assert not state.runtime.exists()
-    for address in ports:
-        with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
-            probe.connect(address)
-    lab.down()
-
-
-def test_a_machine_that_never_boots_says_why_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
-    good = build_image(ImageSpec(suite="bookworm"), runner=LocalRunner(), console=Console())
-    bad = tmp_path / "image"
-    bad.mkdir()
-    for path in good.directory.iterdir():
-        (bad / path.name).symlink_to(path)
-    (bad / "manifest.json").unlink()
-    text = good.manifest.read_text().replace(
-        "root=UUID=", "panic=0 rdinit=/nonexistent init=/none root=UUID=ff"
-    )
-    (bad / "manifest.json").write_text(text)
-    spec = replace(SPEC, name="broken", machines=SPEC.machines[:1], image=bad, deadline=300)
-    broken = Lab("broken", runner=LocalRunner(), console=Console())
-    try:
-        with pytest.raises(LabError, match="web-1: the kernel panicked") as caught:
-            broken.up(spec)
-        assert caught.value.details
-    finally:
-        broken.down()
-    assert list_labs() == ()
