@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ HOSTS = pytest.StashKey[tuple[Host, ...]]()
 def required(kind: str) -> bool:
     """Whether tests of this kind must run: `FREEHOLD_REQUIRE=integration,e2e`."""
     return kind in os.environ.get("FREEHOLD_REQUIRE", "").split(",")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the programs that tests start, also where a script runs the tests with `&`."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
