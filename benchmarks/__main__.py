@@ -1,4 +1,4 @@
-"""`python -m benchmarks deploy|demo|seed|lab`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|images|kamal|lab|seed`: run one and print what it measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks import demo, deploy, lab, seed
+from benchmarks import demo, deploy, images, kamal, lab, seed
 
 
 def main() -> int:
@@ -19,10 +19,19 @@ def main() -> int:
         commands.add_parser("deploy", help="a one-line change to two hosts, against its floor")
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
+    images.add_arguments(commands.add_parser("images", help="images in full and after a change"))
+    kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
     seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
     lab.add_arguments(commands.add_parser("lab", help="labs of 1, 2 and 4 machines, beside vagrant-libvirt"))
     options = parser.parse_args()
-    modules: dict[str, Any] = {"deploy": deploy, "demo": demo, "seed": seed, "lab": lab}
+    modules: dict[str, Any] = {
+        "deploy": deploy,
+        "demo": demo,
+        "images": images,
+        "kamal": kamal,
+        "lab": lab,
+        "seed": seed,
+    }
     result = modules[options.command].run(options)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from builder.configured import Configured
 from builder.disk import SECTOR, Layout, mke2fs, mkfs_vfat, sfdisk_script
 from builder.ext4 import stamp, used_inodes
 from builder.sandbox import Sandbox
-from builder.spec import Arch
+from builder.spec import ARCHES, Arch
 from builder.store import disk_free
 from freehold.errors import BuildError, ProcessError
 from freehold.process import Completed, Runner, which
@@ -49,6 +50,22 @@ def check_programs(programs: Iterable[str] = DISK, find: Callable[[str], Path | 
         raise BuildError(
             f"building images needs {', '.join(missing)}", hint=f"apt-get install {' '.join(missing)}"
         )
+
+
+def check_foreign(
+    arch: str, machine: str = platform.machine(), registered: Path = Path("/proc/sys/fs/binfmt_misc")
+) -> None:
+    """BuildError where this machine cannot run programs of `arch`: packages run some while they install.
+
+    `registered` is where the kernel lists the interpreters of foreign programs.
+    """
+    qemu = ARCHES[arch].qemu
+    if qemu == machine or (registered / f"qemu-{qemu}").exists():
+        return
+    raise BuildError(
+        f"programs of {arch} do not run on this machine ({machine}), so its packages cannot be installed",
+        hint="apt-get install qemu-user-static binfmt-support, or build on such a machine",
+    )
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -84,7 +84,7 @@ def installed(
     *,
     runner: Runner,
     evidence: Path | None = None,
-    deadline: float = 1200,
+    deadline: float = 2400,
 ) -> Iterator[Trial]:
     """Install, and yield the host that the machine becomes by itself, with the medium still in it."""
     with (
@@ -96,7 +96,7 @@ def installed(
         yield trial
 
 
-def verdict(machine: Machine, process: Started, *, deadline: float = 600) -> str:
+def verdict(machine: Machine, process: Started, *, deadline: float = 1800) -> str:
     """The installer's last word on the serial console: the line with INSTALLED or NOT INSTALLED."""
     started = time.monotonic()
     while time.monotonic() - started < deadline:

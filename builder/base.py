@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.assemble import check_programs
+from builder.assemble import check_foreign, check_programs
 from builder.image import images_dir
 from builder.manifest import sums
 from builder.oci import write_archive
@@ -63,6 +63,7 @@ def build_base(
     host that has it is sent nothing.
     """
     check_programs(("mmdebstrap", "unshare"))
+    check_foreign(spec.arch)
     sandbox = Sandbox.here(runner)
     store = Store(images_dir(cache), sandbox.remove)
     packages = make_packages(

@@ -9,6 +9,7 @@ import click
 
 from builder.cliopts import read_seed, spec_of, spec_options, words
 from builder.formats import FORMATS, Format
+from builder.qemu import MEDIA, Medium
 from builder.spec import BaseSpec, parse_suite
 from freehold.command import Context, LazyGroup, common_options, pass_context
 from freehold.console import size as human
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
         "remaster": ("builder.barecli:remaster", "Make a vendor's ISO unattended."),
         "base": ("builder.cli:base", "Build a container base image of Debian packages."),
         "list": ("builder.cli:list_", "List the golden images in the cache."),
+        "size": ("builder.keepcli:size", "Show what takes space in an image."),
+        "sign": ("builder.keepcli:sign", "Sign an image's SHA256SUMS with an SSH key."),
+        "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
+        "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
         "test": ("builder.cli:test", "Boot a golden image and check it over SSH."),
         "tree": ("builder.cli:tree", "Lay out a golden image's root as a directory."),
         "seed": ("cloudinit.cli:seed", "Write the seed of a host."),
@@ -188,6 +193,7 @@ def list_(context: Context) -> None:
     type=click.Choice(("direct", "bios", "uefi", "secure")),
     help="How to boot; may be given several times.  [default: bios, secure]",
 )
+@click.option("--medium", type=click.Choice(MEDIA), help="Install from the ISO first, seen as this.")
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path),
@@ -198,13 +204,33 @@ def list_(context: Context) -> None:
 @common_options
 @pass_context
 def test(
-    context: Context, /, modes: tuple[str, ...], evidence: Path, mirror: str, refresh: bool, **options: Any
+    context: Context,
+    /,
+    modes: tuple[str, ...],
+    medium: Medium | None,
+    evidence: Path,
+    mirror: str,
+    refresh: bool,
+    **options: Any,
 ) -> None:
-    """Boot a golden image in QEMU and run the host checks over SSH."""
+    """Boot a golden image in QEMU and run the host checks over SSH.
+
+    With --medium an empty machine is installed from the ISO first, and the host that it becomes is checked.
+    """
     from builder.image import build_image
-    from builder.report import report, trials
+    from builder.report import install_trials, report, trials
 
     spec = spec_of(context, options)
+    runner, console = context.runner, context.console
+    if medium is not None:
+        from builder.installer import build_live
+
+        live = build_live(spec, runner=runner, console=console, mirror=mirror, refresh=refresh)
+        report(
+            install_trials(live, spec, modes, medium, runner=runner, console=console, evidence=evidence),
+            console,
+        )
+        return
     found = build_image(spec, runner=context.runner, console=context.console, mirror=mirror, refresh=refresh)
     results = trials(found, spec, modes, runner=context.runner, console=context.console, evidence=evidence)
     report(results, context.console)

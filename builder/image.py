@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import boot
-from builder.assemble import check_programs, check_space, make_qcow2, make_raw
+from builder.assemble import check_foreign, check_programs, check_space, make_qcow2, make_raw
 from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.manifest import Manifest, manifest, sums
@@ -18,6 +18,7 @@ from builder.payload import payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
+from builder.scratch import scratch
 from builder.spec import ARCHES, SUITES, GiB, ImageSpec
 from builder.store import Store, digest
 from freehold.console import Console
@@ -75,6 +76,7 @@ def configure(
     """The layers below the disk, from the cache or made now. Raises BuildError."""
     contribution = payload(spec.profile, spec.suite)
     check_programs()
+    check_foreign(spec.arch)
     names = image_packages(spec, contribution.packages)
     if refresh or not store.all("packages"):
         check_space(store.root, NEEDED)
@@ -132,10 +134,10 @@ def _write(
 ) -> None:
     arch = ARCHES[spec.arch]
     disk = layout(spec.size, arch, configured.identity)
-    raw, qcow2 = work / "disk.raw", work / "disk.qcow2"
-    make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
-    make_qcow2(raw, qcow2, runner)
-    raw.unlink()
+    with scratch(work) as place:
+        raw = place / "disk.raw"
+        make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
+        make_qcow2(raw, work / "disk.qcow2", runner)
     shutil.copyfile(configured.kernel, work / "vmlinuz")
     shutil.copyfile(configured.initrd, work / "initrd.img")
     described = Manifest(

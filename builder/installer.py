@@ -21,6 +21,7 @@ from builder.image import Image, build_image, configure, store_of
 from builder.live import BOOT_SCRIPT, COLLECT, TOOLS, collect, entries, script
 from builder.packed import PIECE, ZSTD, pack_image
 from builder.sandbox import Sandbox
+from builder.scratch import scratch
 from builder.spec import ARCHES, ImageSpec
 from builder.store import digest
 from freehold.console import Console
@@ -113,10 +114,10 @@ def _make_live(
     sandbox: Sandbox,
     runner: Runner,
 ) -> None:
-    raw = work / "disk.raw"
-    run_tool(runner, ("qemu-img", "convert", "-O", "raw", image.qcow2, raw))
-    pack_image(raw, disk, work, runner)
-    raw.unlink()
+    with scratch(work) as place:
+        raw = place / "disk.raw"
+        run_tool(runner, ("qemu-img", "convert", "-O", "raw", image.qcow2, raw))
+        pack_image(raw, disk, work, runner)
     shutil.copyfile(image.kernel, work / "vmlinuz")
     _write_initrd(work, image, configured, sandbox, runner)
     (work / "early.cfg").write_text(medium.early_cfg(key))
@@ -205,6 +206,7 @@ def write_installer(live: Live, installation: Installation, target: Path, *, run
     Readable by its owner only: a seed may hold keys.
     """
     epoch = _epoch(live)
+    check_space(target.parent.absolute(), sum(path.stat().st_size for path in live.directory.iterdir()))
     with replace_atomically(target, mode=0o600) as temporary:
         stage = temporary.with_name(f"{temporary.name}.stage")
         try:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from builder.bare import installed
 from builder.image import Image
-from builder.qemu import MODES, Mode
+from builder.installer import Live
+from builder.qemu import MODES, Medium, Mode
 from builder.spec import ARCHES, ImageSpec
 from builder.trial import Trial, booted
 from cloudinit.checks import CheckResult, run_checks
 from cloudinit.profile import HostProfile
 from freehold.console import Console, duration
-from freehold.errors import BuildError
+from freehold.errors import BuildError, UsageError
 from freehold.process import Completed, Runner
 
 
@@ -52,11 +54,12 @@ class TrialHost:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One boot. `seconds` from power-on to the first SSH answer."""
+    """One boot. `seconds` from power-on to the first SSH answer, the installation from `medium` included."""
 
     mode: Mode
     seconds: float
     checks: tuple[CheckResult, ...]
+    medium: Medium | None = None
 
     @property
     def ok(self) -> bool:
@@ -79,21 +82,51 @@ def trials(
     evidence: Path,
 ) -> tuple[TrialResult, ...]:
     """Boot `image` once for each mode (default: `default_modes`), one after the other."""
-    chosen = [mode for mode in MODES if mode in modes] or default_modes(image.arch)
-    profile = spec.profile if spec.profile is not None else HostProfile()
     results = []
-    for mode in chosen:
+    for mode in _chosen(image, modes):
         with (
             console.step(f"booting {image.suite} {image.arch} ({mode})"),
             booted(image, mode, runner=runner, evidence=evidence) as trial,
         ):
-            settle(trial)
-            checks = tuple(run_checks(TrialHost(trial), profile))
-            results.append(TrialResult(mode, trial.seconds, checks))
+            results.append(_checked(trial, spec, mode))
     return tuple(results)
 
 
-def settle(trial: Trial, *, deadline: float = 600) -> None:
+def install_trials(
+    live: Live,
+    spec: ImageSpec,
+    modes: Sequence[str],
+    medium: Medium,
+    *,
+    runner: Runner,
+    console: Console,
+    evidence: Path,
+) -> tuple[TrialResult, ...]:
+    """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
+    chosen = _chosen(live.image, modes)
+    if "direct" in chosen:
+        raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
+    results = []
+    for mode in chosen:
+        with (
+            console.step(f"installing {live.image.suite} from {medium} ({mode})"),
+            installed(live, mode, medium, runner=runner, evidence=evidence) as trial,
+        ):
+            results.append(replace(_checked(trial, spec, mode), medium=medium))
+    return tuple(results)
+
+
+def _chosen(image: Image, modes: Sequence[str]) -> Sequence[Mode]:
+    return [mode for mode in MODES if mode in modes] or default_modes(image.arch)
+
+
+def _checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
+    settle(trial)
+    profile = spec.profile if spec.profile is not None else HostProfile()
+    return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), profile)))
+
+
+def settle(trial: Trial, *, deadline: float = 1200) -> None:
     """Wait until cloud-init and every unit are done; BuildError where cloud-init failed."""
     done = trial.ssh("cloud-init status --wait --long", timeout=deadline, check=False)
     # 2 means done with warnings: a newer cloud-init calls keys of an older one deprecated.
@@ -109,6 +142,7 @@ def report(results: Sequence[TrialResult], console: Console) -> None:
             [
                 {
                     "mode": result.mode,
+                    "medium": result.medium,
                     "seconds": round(result.seconds, 1),
                     "ok": result.ok,
                     "checks": [
@@ -124,7 +158,7 @@ def report(results: Sequence[TrialResult], console: Console) -> None:
             ("boot", "ssh after", "checks", "failed"),
             [
                 (
-                    result.mode,
+                    f"{result.mode} from {result.medium}" if result.medium else result.mode,
                     duration(result.seconds),
                     len(result.checks),
                     ", ".join(check.id for check in result.checks if not check.ok) or "-",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,14 @@ class Store:
     remove: Callable[[Path], None]
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The finished layer, or None."""
+        """The finished layer, or None. Notes that it was used."""
         path = self.root / kind / key
-        return path if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        # A cache that this user may only read serves too.
+        with suppress(OSError):
+            used_mark(path).touch()
+        return path
 
     def all(self, kind: str) -> tuple[Path, ...]:
         """Every finished layer of a kind, the newest first."""
@@ -103,6 +108,11 @@ class Work:
 
     path: Path
     done: bool
+
+
+def used_mark(layer: Path) -> Path:
+    """The file whose date says when a layer was last asked for."""
+    return layer.with_name(f".{layer.name}.used")
 
 
 def disk_free(path: Path) -> int:

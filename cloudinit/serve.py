@@ -36,7 +36,13 @@ def read_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
         raise UsageError(f"{text!r} is no address to serve on", hint="for example 127.0.0.1:8000")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    host = host.strip("[]") or "127.0.0.1"
+    if host in ("0.0.0.0", "::", "*"):
+        raise UsageError(
+            f"{text} is every address of this computer",
+            hint="name the one that the machine reaches: a seed is nobody else's business",
+        )
+    return host, int(port)
 
 
 @dataclass

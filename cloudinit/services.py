@@ -237,8 +237,8 @@ class Proxy:
     )
     acme_ca: str | None = setting(
         None,
-        pattern=r"https://[^\s{}\"]+",
-        help="Directory of another ACME certificate authority.",
+        pattern=r"internal|https://[^\s{}\"]+",
+        help="Directory of another ACME certificate authority; `internal`: the host signs by itself.",
         example="https://acme-staging-v02.api.letsencrypt.org/directory",
     )
     grace_seconds: int = setting(

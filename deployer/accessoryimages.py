@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from builder.base import find_base
 from deployer.commands import accessory as commands
 from deployer.commands.facts import HostFacts
+from deployer.commands.registry import Access, access
 from deployer.config import Accessory, DeployConfig
 from deployer.delivery import over_ssh
 from deployer.engine import Engine, local_engine
@@ -72,15 +74,12 @@ class AccessoryImages:
                     refused.setdefault(host, {})[item.name] = lines[:-1]
         return refused
 
-    def _login(self, accessory: Accessory) -> str:
+    def _login(self, accessory: Accessory) -> Access | None:
+        """Who may pull it: by its own registry, or else the application's."""
         registry = accessory.registry or self.config.registry
-        if registry is None or registry.local or registry.username is None or registry.password is None:
-            return ""
-        return commands.login_fragment(
-            registry.server,
-            registry.username.value(self.config.secrets),
-            registry.password.value(self.config.secrets),
-        )
+        if registry is None or registry.local:
+            return None
+        return access(dataclasses.replace(self.config, registry=registry))
 
     def _engine(self, stack: ExitStack) -> Engine | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import shlex
 import zlib
@@ -19,9 +20,10 @@ from deployer.remote import Remote
 from deployer.report import text_error
 from deployer.script import ScriptResult
 from freehold.board import Progress
-from freehold.errors import ConfigError, HostError
+from freehold.errors import ConfigError, HostError, InputError
 
 QUESTION = f"""\
+echo "${{SSH_CONNECTION:-none}}"
 uname -m
 {{ {BINARY} version || echo none; }} 2>/dev/null | head -n 1
 . /etc/os-release && echo "$PRETTY_NAME"
@@ -48,8 +50,14 @@ missing "$@"
 
 @dataclass(frozen=True)
 class Look:
-    """A host before the recipe: its machine (`x86_64`), proxy, system, and how one becomes root on it."""
+    """A host before the recipe: its machine (`x86_64`), proxy, system, and how one becomes root on it.
 
+    `client` is the address that we come from, as the host sees it, and `port` the one that we came to;
+    empty and 0 where the host does not say.
+    """
+
+    client: str
+    port: int
     machine: str
     caddy: str
     system: str
@@ -69,7 +77,7 @@ def look(remote: Remote) -> Look:
     """Ask a host what it is; HostError where it does not answer as a Debian would."""
     answer = remote.exec(shlex.join(["sh", "-c", QUESTION]), timeout=120)
     lines = [line.strip() for line in answer.stdout.splitlines()]
-    if len(lines) != 4 or lines[3] not in ("root", "sudo", "password", "none"):
+    if len(lines) != 5 or lines[4] not in ("root", "sudo", "password", "none"):
         raise HostError(
             "the host does not answer as a Debian server would",
             host=remote.name,
@@ -77,7 +85,21 @@ def look(remote: Remote) -> Look:
             hint="Debian 12 and 13 and their derivatives are supported",
             details=[*lines[-5:], *answer.stderr.splitlines()[-5:]],
         )
-    return Look(lines[0], lines[1], lines[2], cast(Way, lines[3]))
+    client, _, _, port = lines[0].split() if lines[0].count(" ") == 3 else ("", "", "", "0")
+    return Look(client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]))
+
+
+def keep_the_door(found: Look, profile: HostProfile, host: str) -> None:
+    """InputError where `ssh.allow` would shut out the very computer that says it."""
+    allow = profile.ssh.allow
+    if not allow or not profile.firewall.enabled or not found.client:
+        return
+    client = ipaddress.ip_address(found.client.partition("%")[0])
+    if not any(client in network for network in allow):
+        raise InputError(
+            f"{host} sees this computer as {client}, which ssh.allow in config/host.yml shuts out",
+            hint=f"add {client}, or the network of the host that you come through; nothing was changed",
+        )
 
 
 def bootstrap(
@@ -102,6 +124,7 @@ def bootstrap(
             step="upgrade",
             hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
         )
+    keep_the_door(found, profile, remote.name)
     if profile.packages:
         progress.update(remote.name, "looking packages up")
         _check_packages(remote, profile, found, become)

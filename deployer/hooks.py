@@ -63,6 +63,8 @@ class Hooks:
     now: Callable[[], str]
     roles: Sequence[str] = ()
     skip: bool = False
+    lab: bool = False
+    """The hosts are the lab's: hooks that announce things can tell by FREEHOLD_LAB."""
     version: str = ""
     _connected: bool = field(default=False, init=False)
 
@@ -113,8 +115,11 @@ class Hooks:
             locked=locked,
             runtime=runtime,
         )
-        # A hook sees the environment of the command, as with Kamal; with -v the values are not printed.
+        if self.lab:
+            told["FREEHOLD_LAB"] = "true"
+        # A hook sees the environment of the command, as with Kamal; no value of it is ever printed.
         inherited = {key: Secret(value) for key, value in self.environ.items() if key not in told}
+        self.console.detail(f"$ {shown}" + "".join(f" ({name} given)" for name in secrets))
         with self.console.step(f"Hook {name}"):
             try:
                 self.runner.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
         )
         for host in config.all_hosts
     ]
-    return mirror(config.name, hosts, file=lab_file(root), profile=lab_profile(root))
+    return mirror(config.name, hosts, file=lab_file(root), profile=rehearsed(lab_profile(root), config))
 
 
 def project_spec(
@@ -52,6 +53,14 @@ def lab_profile(root: Path) -> HostProfile:
     """`config/host.yml` as a lab uses it: its machines accept the lab's own key, not the operator's."""
     path = root / "config" / "host.yml"
     return load_profile(path, name="config/host.yml") if path.exists() else HostProfile()
+
+
+def rehearsed(profile: HostProfile, config: DeployConfig) -> HostProfile:
+    """The profile of a lab's machines: no authority signs for them, so where HTTPS is automatic they do."""
+    proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
+    if not any(proxy is not None and proxy.ssl is True for proxy in proxies):
+        return profile
+    return dataclasses.replace(profile, proxy=dataclasses.replace(profile.proxy, acme_ca="internal"))
 
 
 def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:

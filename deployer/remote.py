@@ -24,6 +24,8 @@ from freehold.errors import ConnectError, DeadlineError, HostError
 KEEPALIVE = 5
 SILENCE = 20
 """Seconds without a word from a host after which its connection counts as lost."""
+STALL = 900.0
+"""Seconds after which a stream that a host does not take, or does not answer, is given up."""
 TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """Linux has it; elsewhere a host that vanishes is noticed later."""
 CHUNK = 65536
@@ -106,10 +108,25 @@ class Remote:
         ConnectError when the connection cannot be made or breaks.
         """
         output = bytearray()
+        moved = time.monotonic()
+
+        def counted() -> Iterator[bytes]:
+            nonlocal moved
+            for chunk in chunks:
+                moved = time.monotonic()
+                yield chunk
+            moved = time.monotonic()
+
         try:
             with self._channel(command) as channel:
-                sender = _send(channel, iter(chunks))
-                self._pump(channel, output.extend, output.extend, None)
+                sender = _send(channel, counted())
+                self._pump(
+                    channel,
+                    output.extend,
+                    output.extend,
+                    None,
+                    stalled=lambda: time.monotonic() - moved > STALL,
+                )
                 sender.join(5)
                 status = channel.recv_exit_status()
         except ConnectError:
@@ -216,6 +233,7 @@ class Remote:
         err: Callable[[bytes], Any],
         timeout: float | None,
         stop: threading.Event | None = None,
+        stalled: Callable[[], bool] = lambda: False,
     ) -> None:
         """Read both streams until the command has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -246,6 +264,11 @@ class Remote:
                 raise DeadlineError(
                     f"{self.name}: no end after {timeout:g} s",
                     hint="the host may be overloaded; raise `deploy_timeout` or look at the host",
+                )
+            if stalled():
+                raise DeadlineError(
+                    f"{self.name}: nothing was taken for {STALL:g} s",
+                    hint="the host may be overloaded or out of disk; look at it, then run again",
                 )
             if quiet and data is None and not _alive(channel):
                 raise EOFError("connection closed")

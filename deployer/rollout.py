@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deployer.commands import canary, phases
 from deployer.commands import facts as facts_commands
-from deployer.commands import phases
 from deployer.commands.facts import Container, HostFacts
 from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
@@ -80,6 +80,36 @@ class Rollout:
                     )
         self.revived = True
         self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
+
+    def canary(self, deliver: Deliver, facts: Mapping[str, HostFacts], percent: float) -> None:
+        """Start the version beside the one that serves, and give it a share of the visitors."""
+        delivery = deliver(facts)
+        try:
+            self.prepare(delivery)
+            self.split(percent)
+        except BaseException as exc:
+            why = str(exc).splitlines()[0] if str(exc) else "interrupted"
+            self.put_back(facts, f"canary {self.version} failed: {why}")
+            raise
+
+    def split(self, percent: float) -> None:
+        """Change the share of a version that has been started."""
+        audit = f"{self.who} gave {percent:g}% to {self.version}"
+        scripts = {
+            host: canary.split(self.config, self.config.roles_on(host), self.version, percent, audit=audit)
+            for host in self.config.hosts
+        }
+        self._must(scripts, f"{percent:g}% to {self.version}", COMMIT_TIMEOUT)
+
+    def abort(self, facts: Mapping[str, HostFacts]) -> None:
+        """Take the version that is being tried away again."""
+        without = {
+            host: dataclasses.replace(
+                known, containers=tuple(c for c in known.containers if c.version != self.version)
+            )
+            for host, known in facts.items()
+        }
+        self.put_back(without, f"aborted {self.version}")
 
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str

@@ -14,10 +14,11 @@ from deployer.delivery import check_space, over_ssh
 from deployer.engine import Engine, local_engine, own_arch, remote_engine
 from deployer.fleet import Fleet
 from deployer.images.build import build_app, source_directory
+from deployer.images.context import exposed_secrets
 from deployer.images.dockerfile import import_bases
 from deployer.images.push import logged_in, push_image
 from deployer.images.request import TO_ENGINE, TO_REGISTRY
-from deployer.images.wanted import builds_remotely, latest_name, make_request
+from deployer.images.wanted import attested, builds_remotely, latest_name, make_request
 from deployer.pulling import through_registry
 from deployer.rollout import Deliver, Delivery
 from deployer.transfer import LocalImage, parse_facts
@@ -80,6 +81,7 @@ class Shipping:
         with ExitStack() as stack:
             client = stack.enter_context(logged_in(self.login, self.environ))
             directory = self._source()
+            self._warn_of_secrets(directory)
             engine = stack.enter_context(self.engine())
             together = self.registry and len(arches) > 1
             groups: list[tuple[str, ...]] = [arches] if together else [(arch,) for arch in arches]
@@ -151,8 +153,24 @@ class Shipping:
             with remote_engine(remote, runner=self.runner, console=self.console) as engine:
                 yield engine
             return
-        with local_engine(runner=self.runner, console=self.console, environ=self.environ) as engine:
+        with local_engine(
+            runner=self.runner,
+            console=self.console,
+            environ=self.environ,
+            podman=self.config.builder.driver == "podman",
+        ) as engine:
             yield engine
+
+    def _warn_of_secrets(self, directory: Path) -> None:
+        context = self.config.builder.context or "."
+        if "://" in context:
+            return
+        found = exposed_secrets(directory / context, self.config.builder.dockerfile)
+        if found:
+            self.console.warn(
+                f"the build sees {', '.join(found)}, and `COPY . .` puts it into the image; "
+                f"write {found[0].partition('/')[0]} into .dockerignore"
+            )
 
     def _source(self) -> Path:
         if self.dirty:
@@ -163,8 +181,9 @@ class Shipping:
 
     def _straight(self, arches: Sequence[str]) -> bool:
         """Whether the build itself pushes: what the engine could not keep as one image."""
-        attested = self.config.builder.provenance or self.config.builder.sbom
-        return self.registry and self.config.builder.pack is None and bool(len(arches) > 1 or attested)
+        builder = self.config.builder
+        index = len(arches) > 1 or attested(builder.provenance) or attested(builder.sbom)
+        return self.registry and builder.pack is None and index
 
     def _of_hosts(self, arches: Sequence[str], facts: Mapping[str, HostFacts] | None) -> tuple[str, ...]:
         if facts is None:

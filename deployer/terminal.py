@@ -18,16 +18,17 @@ from deployer.remote import CHUNK, Remote
 
 def interactive(remote: Remote, command: str) -> int:
     """Run `command` with a terminal of its own, joined to this one; returns its exit code."""
-    size = shutil.get_terminal_size()
+    size = window()
     channel = remote.open_terminal(command, os.environ.get("TERM", "xterm"), size.columns, size.lines)
     stdin = sys.stdin.fileno()
     local = os.isatty(stdin)
     saved = termios.tcgetattr(stdin) if local else None
 
+    # The handler only wakes the loop: it may come while this thread is inside of the connection.
+    woken, wake = os.pipe()
+
     def resized(_signal: int, _frame: FrameType | None) -> None:
-        now = shutil.get_terminal_size()
-        with contextlib.suppress(OSError):
-            channel.resize_pty(now.columns, now.lines)
+        os.write(wake, b".")
 
     previous = signal.signal(signal.SIGWINCH, resized)
     try:
@@ -35,7 +36,7 @@ def interactive(remote: Remote, command: str) -> int:
             # Ctrl-C and Ctrl-Z are characters for the other side now.
             tty.setraw(stdin)
         channel.settimeout(0.0)
-        sources = [channel, stdin]
+        sources = [channel, stdin, woken]
         while True:
             ready, _, _ = select.select(sources, [], [], 1.0)
             if channel in ready or channel.recv_ready():
@@ -47,6 +48,11 @@ def interactive(remote: Remote, command: str) -> int:
                     break
                 if data:
                     os.write(sys.stdout.fileno(), data)
+            if woken in ready:
+                os.read(woken, 4096)
+                now = window()
+                with contextlib.suppress(OSError):
+                    channel.resize_pty(now.columns, now.lines)
             if stdin in ready:
                 typed = os.read(stdin, 4096)
                 if typed:
@@ -60,9 +66,19 @@ def interactive(remote: Remote, command: str) -> int:
         return channel.recv_exit_status()
     finally:
         signal.signal(signal.SIGWINCH, previous)
+        os.close(woken)
+        os.close(wake)
         if saved is not None:
             termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
         channel.close()
+
+
+def window() -> os.terminal_size:
+    """The size of the window as it is now, whatever COLUMNS and LINES said when the shell began."""
+    for stream in (sys.stdout, sys.stdin):
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(stream.fileno())
+    return shutil.get_terminal_size()
 
 
 def raw(remote: Remote, command: str) -> int:

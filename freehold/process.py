@@ -37,6 +37,7 @@ KEPT = (
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
     "DOCKER_CONFIG",
+    "CONTAINERS_STORAGE_CONF",
     "XDG_RUNTIME_DIR",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
@@ -180,17 +181,18 @@ class LocalRunner:
             foreground=foreground,
         )
         out, err = Collector(on_line), Collector(on_line)
-        threads = [
-            threading.Thread(target=collector.drain, args=(stream,), daemon=True)
-            for stream, collector in ((process.stdout, out), (process.stderr, err))
-            if stream is not None
-        ]
-        if data is not None:
-            threads.append(threading.Thread(target=feed, args=(process.stdin, data), daemon=True))
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
         expired = False
         try:
+            threads += [
+                threading.Thread(target=collector.drain, args=(stream,), daemon=True)
+                for stream, collector in ((process.stdout, out), (process.stderr, err))
+                if stream is not None
+            ]
+            if data is not None:
+                threads.append(threading.Thread(target=feed, args=(process.stdin, data), daemon=True))
+            for thread in threads:
+                thread.start()
             try:
                 process.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -280,8 +282,11 @@ class LocalRunner:
         if self._debug is not None:
             self._debug(paste(argv, env))
         environment = clean_environment(os.environ, env)
+        # Ctrl-C may come while Popen still waits for the child to begin: made in two steps, the child is
+        # known by then and can be ended.
+        process: subprocess.Popen[bytes] = subprocess.Popen.__new__(subprocess.Popen)
         try:
-            return subprocess.Popen(
+            process.__init__(  # type: ignore[misc]
                 words,
                 cwd=cwd,
                 env=environment,
@@ -292,6 +297,7 @@ class LocalRunner:
                 # A group of its own lets the whole tree be ended; Ctrl-C reaches us and we end it.
                 process_group=None if session or foreground else 0,
             )
+            return process
         except FileNotFoundError as exc:
             if cwd is not None and not cwd.is_dir():
                 raise ProcessError(f"{cwd} is not a directory", argv=words[:1]) from exc
@@ -302,6 +308,10 @@ class LocalRunner:
             ) from exc
         except PermissionError as exc:
             raise ProcessError(f"{words[0]} may not be run: {exc.strerror}", argv=words[:1]) from exc
+        except BaseException:
+            if getattr(process, "pid", None) is not None:
+                end(process, GRACE)
+            raise
 
 
 def _reveal(argv: Sequence[Argument]) -> list[str]:

@@ -60,6 +60,19 @@ facts() {
     done | sort
 }
 
+# settled: the facts, once they stay the same for a while. Controllers look for their disks at their own pace, and
+# a choice made before the last one is there could be the wrong one.
+settled() {
+    local tries before='' now=''
+    for (( tries = 0; tries < 20; tries++ )); do
+        now=$(facts)
+        [[ -n $now && $now == "$before" ]] && break
+        before=$now
+        sleep "${PAUSE:-3}"
+    done
+    printf '%s' "$now"
+}
+
 # choose RULE LEAST < facts: the name of the one disk that the rule means, or (status 1) why there is none.
 # RULE is a file of conditions, `key value`; all must hold. LEAST is what the image needs, in bytes.
 choose() {
@@ -235,7 +248,7 @@ stop() {
 }
 
 main() {
-    local id=$1 name disk reason
+    local id=$1 name disk disks reason
     read -r CONSOLES < /sys/class/tty/console/active
     STATE='Nothing was written to any disk.'
     say ''
@@ -245,12 +258,8 @@ main() {
     say "installing $HOST_NAME: $IMAGE_NAME"
     say "disk: $RULE_TEXT"
     udevadm settle --timeout=60
-    # Controllers that are still looking for their disks.
-    for (( tries = 0; tries < 10; tries++ )); do
-        [[ -n $(facts) ]] && break
-        sleep 1
-    done
-    name=$(facts | choose "$MEDIUM/rule" "$IMAGE_SIZE") || stop "$name"
+    disks=$(settled)
+    name=$(choose "$MEDIUM/rule" "$IMAGE_SIZE" < <(printf '%s' "${disks:+$disks$'\n'}")) || stop "$name"
     disk=/dev/$name
     say "chosen: $name"
     STATE="The disk $name is incomplete and does not boot. No other disk was touched."

@@ -9,6 +9,7 @@ from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
 from cloudinit.listeners import allowed, listeners, meant, reach
 from cloudinit.profile import HostProfile
+from cloudinit.services import APP_BRIDGE
 
 
 @check("firewall", "Firewall is loaded, and lets in what the profile opens and no more")
@@ -60,11 +61,15 @@ def opened(ruleset: Any) -> set[tuple[str, str, str]]:
 
 
 def _harmless(left: Any, right: Any) -> bool:
-    """Whether a match narrows a rule to loopback, to ping or to connections that were let in before."""
+    """Whether a match narrows a rule to what is no door for outsiders.
+
+    That is loopback, ping, connections that were let in before, and the host's own containers.
+    """
     if left.get("ct") == {"key": "state"}:
         return set(right) <= {"established", "related"}
     return (left.get("meta"), right) in (
         ({"key": "iifname"}, "lo"),
+        ({"key": "iifname"}, APP_BRIDGE),
         ({"key": "l4proto"}, {"set": ["icmp", "ipv6-icmp"]}),
     )
 

@@ -8,7 +8,7 @@ chain drops no later chain can accept. Nothing here flushes other tables: Docker
 from __future__ import annotations
 
 from cloudinit.profile import HostProfile
-from cloudinit.services import APP_BRIDGE, PortRule
+from cloudinit.services import APP_BRIDGE, PortRule, Proxy
 from cloudinit.steps import File, Step
 
 RULES = "/etc/freehold/firewall.nft"
@@ -80,6 +80,8 @@ def own_ports(profile: HostProfile) -> tuple[PortRule, ...]:
 def rules(profile: HostProfile) -> str:
     """The ruleset; loading it replaces the table in one transaction."""
     entry = _accepts(own_ports(profile), "{protocol} dport {ports}")
+    inside = f'iifname "{APP_BRIDGE}" {{protocol}} dport {{ports}}'
+    entry += _accepts(_for_containers(profile.proxy), inside)
     opened = _accepts(profile.firewall.open, "{protocol} dport {ports}")
     published = _accepts(
         profile.firewall.open, "ct status dnat meta l4proto {protocol} ct original proto-dst {ports}"
@@ -109,6 +111,14 @@ table inet freehold {{
 {bridges}{published}	}}
 }}
 """
+
+
+def _for_containers(proxy: Proxy) -> tuple[PortRule, ...]:
+    """What containers of the application network reach though nobody outside does."""
+    found = [PortRule(proxy.metrics_port, proxy.metrics_port)] if proxy.metrics_port else []
+    if not proxy.publish:
+        found += [PortRule(port, port) for port in (proxy.http_port, proxy.https_port)]
+    return tuple(found) if proxy.enabled else ()
 
 
 def _accepts(ports: tuple[PortRule, ...], match: str) -> str:

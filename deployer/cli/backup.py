@@ -134,11 +134,9 @@ def opened(context: Context, target: Target, name: str) -> Iterator[tuple[Sessio
     from deployer.cli.session import open_session
     from deployer.commands.backup import Source
     from deployer.config.backups import BackupSettings, kind_of
-    from deployer.endpoint import endpoint
-    from deployer.fleet import Fleet
     from freehold.errors import UsageError
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     accessory = session.whole.accessory(name)
     settings = session.whole.backups.get(name, BackupSettings())
     kind = kind_of(accessory.image, settings)
@@ -153,9 +151,7 @@ def opened(context: Context, target: Target, name: str) -> Iterator[tuple[Sessio
             f"the accessory {name!r} runs on {', '.join(accessory.hosts)}", hint="choose one with -h"
         )
     source = Source(name, accessory.service, kind, settings.path or "", settings.keep, settings.pause)
-    ends = session.endpoints()
-    end = ends.get(chosen[0]) or endpoint(chosen[0], session.whole.ssh)
-    with Fleet({chosen[0]: end}, context.console, session.whole.sshkit) as fleet:
+    with session.fleet_of(chosen) as fleet:
         yield session, source, fleet[chosen[0]]
 
 

@@ -124,7 +124,7 @@ def create(context: Context, target: Target) -> None:
     from deployer.images.wanted import builder_name
 
     session = open_session(context, target)
-    name = builder_name(session.config)
+    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
     with shipping_of(context, session, "", registry=False).engine() as engine:
         if name is None:
             where = engine.host if engine.remote else "this computer"
@@ -146,7 +146,7 @@ def remove(context: Context, target: Target) -> None:
     from deployer.images.wanted import builder_name
 
     session = open_session(context, target)
-    name = builder_name(session.config)
+    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
     if name is None:
         context.console.info("nothing to remove: the Docker Engine builds by itself")
         return
@@ -172,7 +172,7 @@ def details(context: Context, target: Target) -> None:
     with shipping_of(context, session, "", registry=False).engine() as engine:
         found = {
             "builder": "pack" if config.builder.pack else builder_name(config) or "the engine's own",
-            "tool": "pack" if config.builder.pack else find_tool(context.runner),
+            "tool": "pack" if config.builder.pack else find_tool(context.runner, engine),
             "engine": engine.version,
             "where": engine.host if engine.remote else "private" if engine.private else "this computer",
             "arch": engine.arch,

@@ -72,8 +72,12 @@ def run_deploy(
     lock_wait: int = 0,
     dry: bool = False,
     deploy_hooks: bool = True,
+    share: float | None = None,
 ) -> None:
-    """Deploy what the session says; without `deploy_hooks` as `app boot` does, of which no deploy is told."""
+    """Deploy what the session says; with `share`, to so many percent of the visitors only.
+
+    Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    """
     from deployer.cli.session import Session
     from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
@@ -89,7 +93,7 @@ def run_deploy(
     if dry:
         from deployer.cli.plan import show_deploy
 
-        show_deploy(context, session, version)
+        show_deploy(context, session, version, shipping)
         return
     with session.fleet() as fleet:
         with lock_held(context, session, fleet, f"deploy {version}", lock_wait):
@@ -117,6 +121,9 @@ def run_deploy(
                         hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
+                if share is not None:
+                    rollout.canary(brought, facts, share)
+                    return
                 rollout.deploy(brought, facts)
         if deploy_hooks:
             seconds = time.monotonic() - started

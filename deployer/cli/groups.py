@@ -20,6 +20,11 @@ from freehold.command import Context, LazyGroup, common_options, pass_context
         "remaster": ("builder.barecli:remaster", "Make a vendor's ISO unattended."),
         "base": ("builder.cli:base", "Build a base image for applications."),
         "list": ("builder.cli:list_", "List the images in the cache."),
+        "size": ("builder.keepcli:size", "Show what takes space in an image."),
+        "sign": ("builder.keepcli:sign", "Sign an image's SHA256SUMS with an SSH key."),
+        "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
+        "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
+        "tree": ("builder.cli:tree", "Lay out an image's root as a directory."),
         "test": ("builder.cli:test", "Boot an image and prove what it is."),
     },
 )

@@ -13,13 +13,18 @@ from freehold.command import Context, common_options, pass_context
 @common_options
 @pass_context
 def details(context: Context, target: Target) -> None:
-    """Show what runs on every host: version, containers, target of the proxy."""
+    """Show what runs on every host: version, containers, target of the proxy; and the accessories."""
+    from deployer.cli.accessory import accessories_of
     from deployer.cli.session import open_session
+    from deployer.commands.accessory import Found
     from deployer.rollout import Rollout
 
     session = open_session(context, target)
     with session.fleet() as fleet:
         facts = Rollout(session.config, fleet, context.console, "", session.who()).look()
+        work = accessories_of(context, session, fleet)
+        placed = work.placed([item.name for item in session.config.accessories])
+        beside = work.look(placed) if placed else {}
     fields = ("host", "role", "version", "state", "serves", "container", "status")
     rows = []
     for host, known in facts.items():
@@ -40,6 +45,11 @@ def details(context: Context, target: Target) -> None:
                     container.status,
                 )
             )
+    for host, items in placed.items():
+        for item in items:
+            there = beside[host].get(item.name, Found())
+            state = there.state or "missing"
+            rows.append((host, f"accessory {item.name}", "", state, "", item.service, there.status))
     if context.console.json:
         context.console.data([dict(zip(fields, row, strict=True)) for row in rows])
     else:

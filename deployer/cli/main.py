@@ -22,6 +22,7 @@ COMMANDS = {
     "top": ("deployer.cli.status:top", "Show hosts and containers live."),
     "diff": ("deployer.cli.status:diff", "Show what a deploy would change besides the code."),
     "app": ("deployer.cli.app:app", "Look into the application's containers and handle them."),
+    "canary": ("deployer.cli.canary:canary", "Try a version on a share of the visitors."),
     "proxy": ("deployer.cli.proxy:proxy", "The proxy of the hosts."),
     "accessory": (
         "deployer.cli.accessory:accessory",
@@ -29,6 +30,7 @@ COMMANDS = {
     ),
     "prune": ("deployer.cli.prune:prune", "Remove what neither runs nor is needed for a rollback."),
     "remove": ("deployer.cli.appremove:remove_all", "Remove the service and its accessories from the hosts."),
+    "upgrade": ("deployer.cli.upgrade:upgrade", "Take hosts over from Kamal."),
     "jobs": ("deployer.cli.jobs:jobs", "Scheduled jobs: list, run, logs."),
     "backup": ("deployer.cli.backup:backup", "Back up accessories and restore them."),
     "audit": ("deployer.cli.look:audit", "Show who did what."),

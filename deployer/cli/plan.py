@@ -8,14 +8,16 @@ from deployer.cli.session import Session
 from deployer.cli.status import differences
 from deployer.commands import phases
 from deployer.commands.jobs import install_step
+from deployer.commands.registry import access, pull_script
 from deployer.rollout import Rollout, leftovers
 from deployer.script import Script
+from deployer.shipping import Shipping
 from freehold.command import Context
 from freehold.secret import Secret, redact
 
 
-def show_deploy(context: Context, session: Session, version: str) -> None:
-    """Look at the hosts and print the plan."""
+def show_deploy(context: Context, session: Session, version: str, shipping: Shipping) -> None:
+    """Look at the hosts and print the plan; `shipping` is the way of the image."""
     config, console = session.config, context.console
     with session.fleet() as fleet:
         facts = Rollout(config, fleet, console, version, session.who()).look()
@@ -28,11 +30,16 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
         for host in role.hosts
         for secret in config.env_for(role, host)[1].values()
     }
+    pulled: dict[str, Script] = {}
+    if shipping.registry:
+        pulled["pull"] = pull_script(config, image, access(quiet))
+        secrets |= {shipping.login.password} if shipping.login else set()
     plan = []
     for host, known in facts.items():
         roles = config.roles_on(host)
         left = leftovers(config, known, version, revived=False)
         scripts = {
+            **pulled,
             "prepare": phases.prepare(quiet, host, roles, version, image),
             "commit": phases.commit(quiet, roles, version),
             "finish": phases.finish(
@@ -47,6 +54,8 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
                 "host": host,
                 "from": known.version,
                 "to": version,
+                "image": image,
+                "way": "registry" if shipping.registry else "ssh",
                 "start": [config.container_name(role, version) for role in roles],
                 "stop": [container.name for container in left.stop],
                 "remove": list(left.remove),
@@ -59,6 +68,7 @@ def show_deploy(context: Context, session: Session, version: str) -> None:
         return
     for entry in plan:
         console.print(f"{entry['host']}: {entry['from'] or 'nothing'} → {entry['to']}")
+        console.print(f"  {'pull' if shipping.registry else 'receive':<7} {entry['image']}")
         for verb in ("start", "stop", "remove", "change"):
             for name in entry[verb] or ():
                 console.print(f"  {verb:<7} {name}")

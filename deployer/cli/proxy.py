@@ -109,16 +109,23 @@ def _apply(
 ) -> None:
     """The recipe on the hosts, and a script after it."""
     from deployer.cli.deploy import lock_held
-    from deployer.cli.server import bootstrap_hosts
+    from deployer.cli.server import apply_recipe, profiles_of
     from deployer.cli.session import open_session
 
     session = open_session(context, target)
-    hosts = proxy_hosts(session)
+    hosts, profiles = proxy_hosts(session), profiles_of(session)
+    restarts = upgrade or then is not None
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
         for group in [[host] for host in hosts] if rolling else [hosts]:
-            bootstrap_hosts(context, session, fleet, group, upgrade=upgrade)
+            if restarts:
+                session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
+            wanted = {host: profiles[host] for host in group}
+            apply_recipe(context, fleet, wanted, "Preparing the proxy", upgrade=upgrade)
             if then is not None:
                 run_on(fleet, dict.fromkeys(group, then), name)
+            if restarts:
+                told = f"the proxy of {', '.join(group)} was restarted"
+                session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far=told)
 
 
 def _control(context: Context, target: Target, wait: int, verb: str) -> None:

@@ -117,13 +117,14 @@ def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: b
     name = found.server or "Docker Hub"
     if not skip_local:
         server = [found.server] if found.server else []
-        words = ("docker", "login", "--username", found.username.reveal(), "--password-stdin", *server)
+        words = ("login", "--username", found.username.reveal(), "--password-stdin", *server)
         try:
             # The client asks its engine which registries are reached without TLS.
             with local_engine(
                 runner=context.runner, console=context.console, environ=context.environ
             ) as engine:
-                context.runner.run(words, env=engine.env, stdin=found.password.reveal(), timeout=120)
+                argv = (engine.program, *words)
+                context.runner.run(argv, env=engine.env, stdin=found.password.reveal(), timeout=120)
         except ProcessError as exc:
             raise FreeholdError(
                 f"this computer could not log in to {name}",
@@ -138,10 +139,12 @@ def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: b
 
 def _log_out(context: Context, session: Session, skip_local: bool, skip_remote: bool) -> None:
     from deployer.commands.registry import logout_script
+    from freehold.process import which
 
     server = session.config.registry.server if session.config.registry else None
     if not skip_local:
-        context.runner.run(("docker", "logout", *([server] if server else [])), check=False, timeout=120)
+        program = "docker" if which("docker", context.environ) else "podman"
+        context.runner.run((program, "logout", *([server] if server else [])), check=False, timeout=120)
     if not skip_remote:
         _on_hosts(session, logout_script(server), f"Logging out of {server or 'Docker Hub'}")
     context.console.success(f"logged out of {server or 'Docker Hub'}")

@@ -32,11 +32,11 @@ def server() -> None:
 def host_profile(session: Session) -> HostProfile:
     """`config/host.yml`, or the default where there is none; with the operator's keys outside a lab."""
     from cloudinit.keysources import LocalKeySources, resolve_keys
-    from deployer.rehearsal import lab_profile
+    from deployer.rehearsal import lab_profile, rehearsed
 
     context, profile = session.context, lab_profile(session.root)
     if session.target.lab:
-        return profile
+        return rehearsed(profile, session.whole)
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
@@ -61,7 +61,6 @@ def bootstrap_hosts(
     for host in hosts:
         # Groups that the recipe gave the user count from the next login on.
         fleet[host].close()
-    session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     return done
 
 
@@ -94,7 +93,12 @@ def apply_recipe(
             board.done(host, f"changed: {', '.join(done.changed)}" if done.changed else "nothing to change")
             return done
 
-        return dict(fleet.each(hosts, work).all())
+        done = dict(fleet.each(hosts, work).all())
+    for host in hosts:
+        port = profiles[host].ssh.port
+        if looks[host].port not in (0, port):
+            context.console.warn(f"{host}: sshd listens on port {port} now; say so under ssh: in deploy.yml")
+    return done
 
 
 @server.command()
@@ -111,7 +115,9 @@ def bootstrap(context: Context, target: Target) -> None:
 
     session = open_session(context, target)
     with session.fleet() as fleet:
-        done = bootstrap_hosts(context, session, fleet, list(session.config.hosts))
+        hosts = list(session.config.hosts)
+        done = bootstrap_hosts(context, session, fleet, hosts)
+        session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     if context.console.json:
         context.console.data(
             {

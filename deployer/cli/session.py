@@ -17,6 +17,7 @@ from deployer.fleet import Fleet
 from deployer.hooks import Hooks, strangers
 from freehold.command import Context
 from freehold.errors import UsageError
+from freehold.process import LocalRunner
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
     return Hooks(
         config,
         context.root,
-        context.runner,
+        # A hook sees the whole environment, which is no line to read: hooks tell themselves what runs.
+        LocalRunner(),
         context.console,
         context.environ,
         command=words[0] if words else "",
@@ -134,6 +136,7 @@ def _hooks(context: Context, target: Target, config: DeployConfig) -> Hooks:
         now=utc_now,
         roles=[role.name for role in config.roles] if target.roles else (),
         skip=target.skip_hooks,
+        lab=target.lab,
     )
 
 

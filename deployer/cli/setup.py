@@ -42,6 +42,7 @@ def setup(
         wanting = [host for host, result in answers.values.items() if not result.ok]
         if wanting:
             bootstrap_hosts(context, session, fleet, wanting)
+            session.hooks.run("docker-setup", hosts=wanting, so_far="the hosts are prepared")
         if session.config.accessories:
             boot_all(context, session, fleet, lock_wait)
     run_deploy(

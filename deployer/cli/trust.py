@@ -35,9 +35,9 @@ def trust(context: Context, names: tuple[str, ...], expected: tuple[str, ...], t
     from deployer.hostkeys import trust as keep
     from freehold.errors import HostKeyError, UsageError
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     ends = session.endpoints()
-    chosen = list(matching(names, list(ends))) if names else list(session.config.hosts)
+    chosen = list(matching(names, list(ends))) if names else list(session.config.all_hosts)
     if not chosen:
         raise UsageError(f"no host matches {', '.join(names)}", hint=offer(names[0], list(ends)))
     result = []

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from deployer.commands import certificates, docker, layout, proxy
 from deployer.commands.execute import words
 from deployer.commands.logs import pipeline
+from deployer.commands.registry import Access, logged_in
 from deployer.config import Accessory, DeployConfig, Role
 from deployer.script import Step
-from freehold.secret import Secret
 
 VERSION = "accessory"
 """Accessories have no versions; their files lie where those of a version would."""
@@ -47,6 +47,7 @@ def as_service(config: DeployConfig, accessory: Accessory) -> DeployConfig:
         destination=None,
         roles=(role,),
         accessories=(),
+        error_pages={},
         primary_role_name="",
     )
 
@@ -114,36 +115,20 @@ def parse_look(lines: Sequence[str]) -> Mapping[str, Found]:
 PULLED, REFUSED = "pulled", "refused"
 
 
-def pull_step(accessory: Accessory, login: str = "") -> Step:
-    """Pull its image and say how it went; `login` is a fragment that logs in to its registry first.
+def pull_step(accessory: Accessory, login: Access | None = None) -> Step:
+    """Pull its image and say how it went.
 
     A pull that fails fails no step: the image may come from elsewhere.
     """
-    pull = shlex.join(["docker", "pull", "--quiet", accessory.image])
+    pull = logged_in(shlex.join(["docker", "pull", "--quiet", accessory.image]) + " 2>&1", login)
     shell = f"""set +e
 said=$(
-    set -e
-{login}
-    {pull} 2>&1
+{pull}
 )
 status=$?
 set -e
-if [ $status = 0 ]; then echo {PULLED}; else printf '%s\n{REFUSED}\n' "$said"; fi"""
+if [ $status = 0 ]; then echo {PULLED}; else printf '%s\\n{REFUSED}\\n' "$said"; fi"""
     return Step(f"pull-{accessory.name}", shell, f"pull {accessory.image}")
-
-
-def login_fragment(server: str | None, username: Secret, password: Secret) -> str:
-    """Log in for the rest of the step only: nothing of it is left on the host.
-
-    The password goes to the program's standard input; `docker` finds the login by DOCKER_CONFIG.
-    """
-    from deployer.script import heredoc
-
-    where = f" {shlex.quote(server)}" if server else ""
-    return f"""export DOCKER_CONFIG=$(mktemp -d)
-trap 'rm -rf "$DOCKER_CONFIG"' EXIT
-read -r user {heredoc(username.reveal())}
-docker login --username "$user" --password-stdin{where} {heredoc(password.reveal())}"""
 
 
 # -- running ----------------------------------------------------------------------------------

@@ -255,7 +255,7 @@ def restore(source: Source, archive: Archive) -> Script:
             f"docker run --rm --user 0 --network none --volumes-from {quoted} --entrypoint {entry} "
             f'"{image}" {shlex.join(words)}\n'
             f"gzip -dc {path} | docker cp --archive - {quoted}:{shlex.quote(source.folder)}\n"
-            f"echo 'restored: {source.folder}'"
+            f"echo {shlex.quote(f'restored: {source.folder}')}"
         )
     return Script(
         (

@@ -74,7 +74,7 @@ def attach_flags(*, terminal: bool, stdin: bool) -> list[str]:
 
 def manner(config: DeployConfig, role: Role, version: str, host: str) -> list[str]:
     """How a role's container is run, an option with its value a line, without version and environment."""
-    own = layout.version(config.name, version)
+    own, assets_of = layout.everything(config.name, version)
     lines: list[str] = []
     for word in run_argv(config, role, version, host)[2:]:
         if word.startswith("--") or not lines:
@@ -82,7 +82,9 @@ def manner(config: DeployConfig, role: Role, version: str, host: str) -> list[st
         else:
             lines[-1] += f" {word}"
     kept = [
-        line.replace(own, layout.version(config.name, "VERSION"))
+        line.replace(own, layout.version(config.name, "VERSION")).replace(
+            assets_of, layout.everything(config.name, "VERSION")[1]
+        )
         for line in lines
         if not line.startswith(("--env ", "--env-file ", "--name ", "--label version="))
     ]

@@ -21,6 +21,7 @@ from deployer.script import Script, Step, heredoc
 UNITS = "/etc/systemd/system"
 KEPT_RUNS = 30
 BUSY = 75
+OVERTIME = 124
 
 # Arguments: the job, and why it runs.
 _DISPATCHER = f"""\
@@ -168,13 +169,22 @@ if [ -e {env}.multi ]; then
     names=$(sed -n 's/^export \\([^=]*\\)=.*/--env \\1/p' {env}.multi)
 fi
 docker rm --force {name} >/dev/null 2>&1
-timeout --kill-after 10 {seconds} \\
-    docker run {shlex.join(flags)} $names --entrypoint /bin/sh "$image" -c {shlex.quote(job.cmd)}
+intime=$(mktemp)
+# Goes with this script, or ends the container first: a shell as PID 1 heeds no SIGTERM.
+(
+    timeout {seconds} tail --pid=$$ -f /dev/null
+    if [ $? = 124 ]; then
+        rm -f "$intime"
+        docker stop --time 10 {name}
+    fi
+) >/dev/null 2>&1 &
+docker run {shlex.join(flags)} $names --entrypoint /bin/sh "$image" -c {shlex.quote(job.cmd)}
 code=$?
-if [ $code = 124 ] || [ $code = 137 ]; then
+if [ ! -e "$intime" ]; then
     echo "ended after {seconds} s"
-    docker rm --force {name} >/dev/null 2>&1
+    exit {OVERTIME}
 fi
+rm -f "$intime"
 exit $code
 """
 
@@ -241,7 +251,8 @@ def parse_states(lines: tuple[str, ...]) -> dict[str, JobState]:
             state = JobState(cells[1], state.runs)
         elif kind == "run" and len(cells) == 7:
             run = Run(cells[1], cells[2], cells[3], cells[4], int(cells[5]), int(cells[6]))
-            state = JobState(state.next, (*(r for r in state.runs if r.code is not None), run))
+            ended = tuple(one for one in state.runs if one.code is not None)
+            state = JobState(state.next, (*ended, run, *(one for one in state.runs if one.code is None)))
         elif kind == "running" and len(cells) == 5:
             state = JobState(state.next, (*state.runs, Run(cells[1], cells[2], cells[3], cells[4])))
         found[cells[0]] = state

@@ -93,9 +93,19 @@ def current(prefix: str) -> str:
     return f"{PROXY}/current/{prefix}"
 
 
+def canary(prefix: str) -> str:
+    """Of a version that is tried: `version`, `target`, a file for each part of the visitors that gets it."""
+    return f"{PROXY}/canary/{prefix}"
+
+
 def assets(name: str, version_: str, role: str) -> str:
     """The assets of a version, joined with those of the versions before; mounted into its containers."""
     return f"{app(name)}/assets/{version_}/{role}"
+
+
+def everything(name: str, version_: str) -> tuple[str, str]:
+    """All directories of a version: what to remove once nobody needs it."""
+    return version(name, version_), f"{app(name)}/assets/{version_}"
 
 
 def guard(name: str) -> str:

@@ -203,8 +203,7 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
 
 
 def _forget(config: DeployConfig, version: str) -> str:
-    assets_root = layout.assets(config.name, version, "").rstrip("/")
-    return shlex.join(["rm", "-rf", layout.version(config.name, version), assets_root])
+    return shlex.join(["rm", "-rf", *layout.everything(config.name, version)])
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
@@ -230,6 +229,7 @@ def undo(
         if role.proxy is None:
             continue
         prefix = config.container_prefix(role)
+        targets.append(shlex.join(["unsplit", prefix]))
         if prefix in facts.targets:
             targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
             targets.append(proxy.link_fragment(config, role, facts.version))

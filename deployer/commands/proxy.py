@@ -42,7 +42,7 @@ def extras(config: DeployConfig, role: Role) -> Extras:
     """What a role's route does besides passing requests on."""
     url = assets.url(role)
     docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
-    return Extras(bool(config.error_pages), url, docroot, config.drain_timeout)
+    return Extras(bool(config.error_pages), url, docroot)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:
@@ -71,7 +71,8 @@ def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:
     port = shlex.quote(layout.port_file(config.name, version, role.name))
     own = f'"$(cat {port} 2>/dev/null || echo {role.proxy.app_port})"'
     link = link_fragment(config, role, version)
-    return f"{link}\n{shlex.join(['switch_to', name, prefix])} {own}"
+    switch = f"{shlex.join(['switch_to', name, prefix])} {own}"
+    return "\n".join([link, switch, shlex.join(["unsplit", prefix])])
 
 
 def link_fragment(config: DeployConfig, role: Role, version: str | None) -> str:
@@ -91,4 +92,4 @@ def forget_fragment(config: DeployConfig, role: Role) -> str:
         layout.current(prefix),
         layout.maintenance(prefix),
     )
-    return shlex.join(["rm", "-f", *paths])
+    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths])])

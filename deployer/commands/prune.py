@@ -68,7 +68,9 @@ def containers_steps(config: DeployConfig, found: Useless) -> list[Step]:
     ps = shlex.join(["docker", "ps", "--all", "--quiet", *words, *ended])
     steps.append(Step("exec", f"{ps} | xargs -r docker rm", "remove what `app exec` left"))
     if found.versions:
-        paths = shlex.join(layout.version(config.name, version) for version in found.versions)
+        paths = shlex.join(
+            path for version in found.versions for path in layout.everything(config.name, version)
+        )
         steps.append(Step("versions", f"rm -rf {paths}", "forget old versions"))
     return steps
 

@@ -78,13 +78,13 @@ def logout_fragment(server: str | None) -> str:
     return shlex.join(["docker", "logout", *([server] if server else [])])
 
 
-def pull_fragment(image: str, service: str, login: Access | None) -> str:
-    """Pull an image and prove whose it is. The login lives for the pull only and leaves no password."""
-    pull = shlex.join(["docker", "pull", "--quiet", image])
-    if login is not None:
-        pair = shlex.quote(f"{login.username.reveal()}:{login.password.reveal()}")
-        # printf is a word of the shell itself: what it is given stands in no process's argv.
-        pull = f"""(
+def logged_in(command: str, login: Access | None) -> str:
+    """A command that is logged in where there is a login, which lives for it only and leaves no password."""
+    if login is None:
+        return command
+    pair = shlex.quote(f"{login.username.reveal()}:{login.password.reveal()}")
+    # printf is a word of the shell itself: what it is given stands in no process's argv.
+    return f"""(
     umask 077
     DOCKER_CONFIG=$(mktemp -d) || exit 1
     export DOCKER_CONFIG
@@ -92,8 +92,13 @@ def pull_fragment(image: str, service: str, login: Access | None) -> str:
     auth=$(printf %s {pair} | base64 -w 0)
     printf '{{"auths":{{"%s":{{"auth":"%s"}}}}}}\\n' {shlex.quote(login.key)} "$auth" \\
         >"$DOCKER_CONFIG/config.json"
-    {pull}
+    {command}
 )"""
+
+
+def pull_fragment(image: str, service: str, login: Access | None) -> str:
+    """Pull an image and prove whose it is."""
+    pull = logged_in(shlex.join(["docker", "pull", "--quiet", image]), login)
     inspect = shlex.join(
         ["docker", "image", "inspect", "--format", '{{index .Config.Labels "service"}}', image]
     )

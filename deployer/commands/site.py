@@ -6,6 +6,7 @@ written here: what is logged, maintenance, assets, then the container.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from deployer.commands import layout
@@ -15,6 +16,9 @@ HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 BUFFER = 1024**2
 """Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
+LINGER = "24h"
+"""How long WebSockets live on when Caddy takes another configuration. A switch is not theirs to feel: the
+old container ends them, when its time to drain is over."""
 OF_A_PATH = "# of a path"
 """Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
 FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
@@ -31,8 +35,6 @@ class Extras:
     """URL below which fingerprinted files are served from the host's disk: `/assets`."""
     docroot: str = ""
     """The directory that holds them, at the path of their URL."""
-    linger: float = 30.0
-    """Seconds that WebSockets live on when Caddy takes another configuration."""
 
 
 def file_name(host: str) -> str:
@@ -119,18 +121,19 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
     lines += "encode zstd gzip\n"
     if extras.assets:
         lines += _assets(extras.docroot, extras.assets)
+    lines += _canary(proxy, prefix)
     if not proxy.buffering.responses:
-        return lines + upstream(proxy, prefix, extras.linger)
+        return lines + upstream(proxy, prefix)
     # An event stream is never complete: kept back, it would never arrive.
-    streamed = _block("handle @events", upstream(proxy, prefix, extras.linger))
-    kept = _block("handle", upstream(proxy, prefix, extras.linger, keep=True))
+    streamed = _block("handle @events", upstream(proxy, prefix))
+    kept = _block("handle", upstream(proxy, prefix, keep=True))
     return f"{lines}@events header Accept *text/event-stream*\n{streamed}{kept}"
 
 
 def _assets(root: str, url: str) -> str:
     return (
         "@asset {\n\tmethod GET HEAD\n"
-        f'\tpath_regexp "^{url}/.*{FINGERPRINT}"\n'
+        f'\tpath_regexp "^{re.escape(url)}/.*{FINGERPRINT}"\n'
         f"\tfile {{\n\t\troot {root}\n\t}}\n}}\n"
         "handle @asset {\n"
         '\theader Cache-Control "public, max-age=31536000, immutable"\n'
@@ -139,7 +142,32 @@ def _assets(root: str, url: str) -> str:
     )
 
 
-def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = False) -> str:
+def _canary(proxy: Proxy, prefix: str) -> str:
+    """A share of the visitors for another container, while there is one; a cookie keeps them there."""
+    place = layout.canary(prefix)
+    root, _, name = place.rpartition("/")
+    lines = (
+        'map {http.request.uuid} {freehold_drawn} {\n\t~^([0-9a-f]{2}) "${1}"\n}\n'
+        "map {cookie.freehold_split} {freehold_share} {\n"
+        '\t~^([0-9a-f]{2}|canary|stable)$ "${1}"\n\tdefault "{freehold_drawn}"\n}\n'
+        "@new not header_regexp Cookie freehold_split=\n"
+        'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
+        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
+    )
+    chosen = upstream(proxy, prefix, to=f"{place}/target", matcher="@chosen ")
+    return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(
+        "route @split", lines + chosen
+    )
+
+
+def upstream(
+    proxy: Proxy,
+    prefix: str,
+    *,
+    keep: bool = False,
+    to: str = "",
+    matcher: str = "",
+) -> str:
     """The directive that passes a request on to whatever the target file says now.
 
     `tcp/` in front keeps the Caddyfile from reading the placeholder's slashes as a network name.
@@ -149,7 +177,7 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
     # What has reached the application is not sent again, even if its answer does not come in time: only
     # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
     lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
-    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {linger:g}s"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {LINGER}"]
     if proxy.buffering.requests:
         lines.append(f"request_buffers {memory}")
     if keep:
@@ -158,7 +186,7 @@ def upstream(proxy: Proxy, prefix: str, linger: float = 30.0, *, keep: bool = Fa
         lines.append("trusted_proxies 0.0.0.0/0 ::/0")
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
-    return _block(f"reverse_proxy tcp/{{file.{layout.target(prefix)}}}", body)
+    return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)
 
 
 def _trusts(proxy: Proxy) -> bool:

@@ -19,7 +19,7 @@ ids=$(@ps@)
 # Docker looks twice, a second apart; so does the processor's own count.
 if [ -n "$ids" ]; then docker stats --no-stream --format '@stats@' $ids; else sleep 0.5; fi
 printf 'cpu\t%s\n' "$(cpu)"
-awk '/^(MemTotal|MemAvailable):/ { printf "memory\t%s\t%d\n", $1, $2 * 1024 }' /proc/meminfo
+awk '/^(MemTotal|MemAvailable):/ { printf "memory\t%s\t%.0f\n", $1, $2 * 1024 }' /proc/meminfo
 disk=/var/lib/docker
 [ -e $disk ] || disk=/
 printf 'disk\t%s\n' "$(df --block-size=1 --output=size,avail $disk | tail -n 1)"

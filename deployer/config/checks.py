@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deployer.config.accessory import Accessory
 from deployer.config.document import Document
-from deployer.config.model import Role
+from deployer.config.model import DeployConfig, Role
 from deployer.config.proxy import Proxy
 from deployer.config.tree import at
 from freehold.settings import fail
@@ -70,31 +70,29 @@ def check_tags(roles: Sequence[Role], document: Document, node: Node, warnings: 
             warnings.append(f"{place.key_where or place.where}: no host has the tag {tag!r}")
 
 
-def check_accessories(
-    accessories: Sequence[Accessory],
-    roles: Sequence[Role],
-    document: Document,
-    node: Node,
-    destination: str | None,
-) -> None:
+def check_accessories(config: DeployConfig, document: Document, node: Node, warnings: list[str]) -> None:
     """Names under which Docker and the proxy keep containers apart."""
-    taken: dict[str, str] = {document.service: "the application"}
-    for role in roles:
-        prefix = "-".join(part for part in (document.service, role.name, destination) if part)
-        taken[prefix] = f"the role {role.name!r}"
-    for item in accessories:
+    routed = {config.container_prefix(role): role.name for role in config.roles if role.proxy}
+    taken: dict[str, str] = {}
+    for item in config.accessories:
         place = at(node, "accessories", item.name)
+        where = place.get("service") or place.key_where or place
         if item.name == "all":
+            fail(where, "'all' means every accessory and is no name for one", hint="choose another name")
+        other = ""
+        if item.service == document.service:
+            other = "the application"
+        elif item.proxy is not None and item.service in routed:
+            other = f"the role {routed[item.service]!r}"
+        if other:
             fail(
-                place.key_where or place,
-                "'all' means every accessory and is no name for one",
-                hint="choose another name",
-            )
-        other = taken.setdefault(item.service, f"the accessory {item.name!r}")
-        if other != f"the accessory {item.name!r}":
-            service = place.get("service")
-            fail(
-                service or place.key_where or place,
+                where,
                 f"the accessory {item.name!r} would be called {item.service!r}, as {other} is",
                 hint="give it another name with 'service'",
+            )
+        first = taken.setdefault(item.service, item.name)
+        if first != item.name:
+            warnings.append(
+                f"{place.key_where or place.where}: the accessories {first!r} and {item.name!r} are one "
+                f"container, {item.service!r}"
             )

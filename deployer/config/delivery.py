@@ -129,8 +129,8 @@ class Builder:
     local: bool = setting(True, help="Build on this machine what it can build itself.")
     driver: str | None = setting(
         None,
-        help="Driver of buildx: docker, docker-container or `cloud org/builder`; what the build needs "
-        "where absent.",
+        help="Driver of buildx: docker, docker-container or `cloud org/builder`; or podman, which builds "
+        "without docker. What the build needs where absent.",
     )
     cache: Cache | None = setting(None, help="Cache of layers.")
     pack: Pack | None = setting(None, help="Build by buildpacks.")

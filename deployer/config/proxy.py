@@ -12,6 +12,7 @@ from freehold.yamlfile import Node
 
 HOST_PATTERN = r"[^\s/]+"
 PREFIX_PATTERN = r"/[^\s]*"
+HEADER_PATTERN = r"[A-Za-z0-9_-]+"
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,13 @@ class ProxyLogging:
     """Headers in the access log."""
 
     request_headers: tuple[str, ...] = setting(
-        ("Cache-Control", "Last-Modified", "User-Agent"), help="Request headers that are logged."
+        ("Cache-Control", "Last-Modified", "User-Agent"),
+        help="Request headers that are logged.",
+        pattern=HEADER_PATTERN,
     )
-    response_headers: tuple[str, ...] = setting((), help="Response headers that are logged.")
+    response_headers: tuple[str, ...] = setting(
+        (), help="Response headers that are logged.", pattern=HEADER_PATTERN
+    )
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,14 @@ def read_proxy(node: Node) -> Proxy:
             ssl.key_where or ssl,
             "'ssl' needs a 'host' to ask a certificate for",
             hint="write host: app.example.com beside it, or ssl: false",
+        )
+    wild = next((name for name in proxy.names if "*" in name), None)
+    if proxy.ssl is True and wild is not None:
+        ssl = node.get("ssl") or node
+        fail(
+            ssl.key_where or ssl,
+            f"no certificate can be had automatically for {wild}",
+            hint="name the hosts one by one, or bring a certificate of your own as `certificate_pem`",
         )
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployer.config.accessory import AccessorySettings
+from deployer.config.backups import BackupSettings
 from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Registry
 from deployer.config.document import Document
 from deployer.config.env import RootEnv
+from deployer.config.jobs import JobSettings
 from deployer.config.logs import Logging, Output
 from deployer.config.proxy import Proxy
 from deployer.config.servers import Boot, RoleSettings
@@ -31,8 +33,10 @@ SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
     "output": ("output.", Output),
     "ssh": ("ssh.", Ssh),
     "sshkit": ("sshkit.", Sshkit),
+    "jobs": ("jobs.NAME.", JobSettings),
+    "backups": ("backups.ACCESSORY.", BackupSettings),
 }
-"""Sections by the names that `kamal docs` gives them: the prefix of their keys, and the declaration."""
+"""Sections as `kamal docs` names them, and Freehold's own: the prefix of their keys, and the declaration."""
 
 
 def section(name: str) -> list[KeyDoc]:

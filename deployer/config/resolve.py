@@ -70,8 +70,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
             place = at(node, "backups", name)
             names = list(document.accessories)
             fail(place.key_where or place, f"there is no accessory {name!r}", hint=offer(name, names))
-    check_accessories(accessories, roles, document, node, around.destination)
-    return DeployConfig(
+    config = DeployConfig(
         service=document.service,
         image=document.image or document.service,
         roles=roles,
@@ -106,6 +105,8 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         warnings=tuple(warnings),
         secrets=around.secrets,
     )
+    check_accessories(config, document, node, warnings)
+    return replace(config, warnings=tuple(warnings))
 
 
 def _job(name: str, settings: JobSettings, document: Document, node: Node, roles: Sequence[Role]) -> Job:

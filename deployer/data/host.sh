@@ -85,7 +85,8 @@ wait_web() {
         tries=$((tries + 1))
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
-        if [ $SECONDS -ge $limit ] || [ $tries = "$attempts" ]; then
+        # One that crashes and starts again is watched until it has ended: its exit code says more.
+        if [ $SECONDS -ge $limit ] || { [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
             # One that runs again just now is no less broken.
             [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $tries probes"
@@ -161,6 +162,36 @@ pause() {
 # resume NAME: they go to the target again.
 resume() {
     [ ! -e "$PROXY/targets/.$1.paused" ] || mv -f "$PROXY/targets/.$1.paused" "$PROXY/targets/$1"
+}
+
+# split_to CONTAINER TARGET PORT VERSION COUNT: so many of 256 parts of the visitors get this container.
+split_to() {
+    local address name=$2 place part
+    address=$(address_of "$1")
+    if [ -z "$address" ] || [ "$(docker inspect --format '{{.State.Running}}' "$1")" != true ]; then
+        echo "failed: $1 does not run"
+        return 1
+    fi
+    mkdir -p "$PROXY/canary"
+    place=$(mktemp -d "$PROXY/canary/.$name.XXXXXX")
+    chmod 2775 "$place"
+    echo "$4" >"$place/version"
+    echo "$5" >"$place/count"
+    echo "$address:$3" >"$place/target"
+    for ((part = 0; part < $5; part++)); do : >"$place/$(printf %02x $part)"; done
+    # A visitor whose cookie says so, whatever the share.
+    : >"$place/canary"
+    ln -sfn "$place" "$PROXY/canary/.$name.new"
+    mv -fT "$PROXY/canary/.$name.new" "$PROXY/canary/$name"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$name.??????" ! -path "$place" -exec rm -rf {} +
+    echo "canary: $5 of 256 to $address:$3"
+}
+
+# unsplit NAME: nobody gets it any more.
+unsplit() {
+    if [ ! -e "$PROXY/canary/$1" ]; then return 0; fi
+    rm -f "$PROXY/canary/$1"
+    find "$PROXY/canary" -maxdepth 1 -type d -name ".$1.??????" -exec rm -rf {} +
 }
 
 # same_files OPTIONS... FROM TO: the same files in another place, as links where the file system lets.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.engine.engine import Engine, ask
+from deployer.engine.podman import ask_podman
 from deployer.engine.private import PrivateEngine
 from deployer.engine.rootless import obstacle
 from freehold.console import Console
@@ -20,11 +21,6 @@ _HINT = (
     "start Docker, or set DOCKER_HOST, or become a member of the group `docker`; "
     "with subordinate ids and the packages uidmap and passt Freehold starts an engine of its own"
 )
-
-
-def _other_builder(env: Mapping[str, str]) -> str:
-    found = next((name for name in ("podman", "buildah") if which(name, env) is not None), None)
-    return f"; {found} is here, but images are built and exported with docker" if found else ""
 
 
 @contextmanager
@@ -45,9 +41,11 @@ def remote_engine(address: str, *, runner: Runner, console: Console) -> Iterator
 
 @contextmanager
 def local_engine(
-    *, runner: Runner, console: Console, environ: Mapping[str, str] | None = None
+    *, runner: Runner, console: Console, environ: Mapping[str, str] | None = None, podman: bool = False
 ) -> Iterator[Engine]:
     """An engine for the length of the block.
+
+    `podman` asks for podman, which is also taken where docker is not installed.
 
     An engine that the environment names (DOCKER_HOST, a context) or that listens on the usual socket
     is used and left as it is. Where none answers, or none lets this user in, a private one is started,
@@ -56,11 +54,19 @@ def local_engine(
     """
     env = os.environ if environ is None else environ
     asked = "DOCKER_HOST" if env.get("DOCKER_HOST") else "DOCKER_CONTEXT" if env.get("DOCKER_CONTEXT") else ""
-    if which("docker", env) is None:
-        raise BuildError(
-            "the program 'docker' is not installed",
-            hint=f"`make setup` installs what Freehold needs{_other_builder(env)}",
-        )
+    if podman or which("docker", env) is None:
+        wanted = "podman" if podman else "docker"
+        if which("podman", env) is None:
+            raise BuildError(
+                f"the program {wanted!r} is not installed",
+                hint="install podman, or take `driver: podman` out"
+                if podman
+                else "`make setup` installs what Freehold needs; podman would do as well",
+            )
+        found = ask_podman(runner)
+        console.detail(f"podman {found.version} is used")
+        yield found
+        return
     try:
         yield_engine = ask(runner, host=env.get("DOCKER_HOST", ""))
     except BuildError as exc:

@@ -50,6 +50,7 @@ class Engine:
     store: Store
     data_root: Path
     private: bool = False
+    program: Literal["docker", "podman"] = "docker"
 
     @property
     def env(self) -> Mapping[str, str]:

@@ -47,7 +47,7 @@ def import_tar(path: Path, reference: str, *, engine: Engine, runner: Runner, co
         return False
     console.detail(f"loading {reference} from {path}")
     try:
-        runner.run(("docker", "load", "--quiet", "--input", path), env=engine.env, timeout=LOAD_TIMEOUT)
+        runner.run((engine.program, "load", "--quiet", "--input", path), env=engine.env, timeout=LOAD_TIMEOUT)
     except ProcessError as exc:
         raise BuildError(f"the local Docker Engine does not take {path}", details=exc.details) from exc
     # Loading into containerd can fail and still end with exit code 0.
@@ -58,7 +58,7 @@ def import_tar(path: Path, reference: str, *, engine: Engine, runner: Runner, co
 
 def _engine_layers(engine: Engine, reference: str, runner: Runner) -> tuple[str, ...] | None:
     done = runner.run(
-        ("docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference),
+        (engine.program, "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference),
         env=engine.env,
         check=False,
         timeout=60,

@@ -82,7 +82,7 @@ def make_builder(
     config: DeployConfig, name: str, *, engine: Engine, runner: Runner, console: Console
 ) -> bool:
     """Make the buildx builder where it is missing; whether it was."""
-    if find_tool(runner) != "buildx":
+    if find_tool(runner, engine) != "buildx":
         return False
     found = runner.run(("docker", "buildx", "inspect", name), env=engine.env, check=False, timeout=60)
     if found.returncode == 0:
@@ -101,8 +101,10 @@ def make_builder(
     return True
 
 
-def find_tool(runner: Runner) -> Tool:
-    """Which builder the docker client of this computer has."""
+def find_tool(runner: Runner, engine: Engine) -> Tool:
+    """Which builder the client of this computer has."""
+    if engine.program == "podman":
+        return "podman"
     plugin = runner.run(("docker", "buildx", "version"), check=False, timeout=20).returncode == 0
     version = runner.run(("docker", "--version"), check=False, timeout=20).stdout
     words = version.split()
@@ -132,7 +134,7 @@ def run_build(
             f"there is no {request.dockerfile} in {request.directory}",
             hint="commit it, or set `builder.dockerfile`",
         )
-    tool = find_tool(runner)
+    tool = find_tool(runner, engine)
     with ExitStack() as stack:
         files: dict[str, Path] = {}
         if request.secrets and tool != "classic":

@@ -32,7 +32,7 @@ def client_directory(environ: Mapping[str, str]) -> Path:
 
 @contextmanager
 def logged_in(login: Access | None, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The environment of a docker client that is logged in, for the length of the block.
+    """The environment of a docker client (or podman) that is logged in, for the length of the block.
 
     The client's own directory is as before: contexts, plugins and builders are reached by links.
     """
@@ -54,7 +54,7 @@ def logged_in(login: Access | None, environ: Mapping[str, str]) -> Iterator[dict
                 f"{file} is no JSON: {exc}", hint="correct it; docker cannot read it either"
             ) from exc
         write_atomic(folder / "config.json", text, mode=0o600)
-        yield {"DOCKER_CONFIG": str(folder)}
+        yield {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "config.json")}
 
 
 def push_image(
@@ -70,9 +70,9 @@ def push_image(
     for reference in references:
         try:
             if reference != first:
-                runner.run(("docker", "tag", first, reference), env=engine.env, timeout=60)
+                runner.run((engine.program, "tag", first, reference), env=engine.env, timeout=60)
             runner.run(
-                ("docker", "push", reference),
+                (engine.program, "push", reference),
                 env={**engine.env, **env},
                 timeout=PUSH_TIMEOUT,
                 on_line=on_line,

@@ -10,7 +10,7 @@ from typing import Literal
 from freehold.errors import BuildError
 from freehold.secret import Secret
 
-Tool = Literal["buildx", "buildkit", "classic"]
+Tool = Literal["buildx", "buildkit", "classic", "podman"]
 TO_ENGINE = "docker"
 TO_REGISTRY = "registry"
 
@@ -54,19 +54,24 @@ def build_tool(has_buildx: bool, client_version: str) -> Tool:
 
 def build_environment(tool: Tool) -> dict[str, str]:
     """What chooses the builder."""
-    return {} if tool == "buildx" else {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
+    if tool in ("buildx", "podman"):
+        return {}
+    return {"DOCKER_BUILDKIT": "1" if tool == "buildkit" else "0"}
 
 
 def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, Path]) -> tuple[str, ...]:
     """The command; `secret_files` are the secrets' files by id. BuildError: this builder cannot do it."""
     _refuse(request, tool)
     words: list[str] = ["docker", *(_buildx(request) if tool == "buildx" else ("build",))]
-    if tool != "classic":
+    if tool == "podman":
+        # Docker's form of an image: its configuration is what hosts know it by.
+        words = ["podman", "build", "--format", "docker"]
+    elif tool != "classic":
         words += ["--progress", "plain"]
     if tool == "buildx":
         # An attestation makes the image an index, which no graph driver keeps.
         words += [f"--provenance={request.provenance or 'false'}"]
-        words += [f"--sbom={request.sbom}"] if request.sbom else []
+        words += [f"--sbom={request.sbom}"] if request.sbom is not None else []
     for tag in request.tags:
         words += ["--tag", tag]
     words += ["--file", request.dockerfile]
@@ -101,8 +106,8 @@ def _refuse(request: BuildRequest, tool: Tool) -> None:
     )
     buildx: Sequence[tuple[object, str]] = (
         (request.cache_from or request.cache_to, "builder.cache"),
-        (request.provenance, "builder.provenance"),
-        (request.sbom, "builder.sbom"),
+        (_asked(request.provenance), "builder.provenance"),
+        (_asked(request.sbom), "builder.sbom"),
         (request.builder, "builder.driver"),
         (request.platform and "," in request.platform, "several architectures under builder.arch"),
         (request.output != TO_ENGINE, f"output to {request.output}"),
@@ -115,17 +120,22 @@ def _refuse(request: BuildRequest, tool: Tool) -> None:
         )
     for value, key in buildx if tool != "buildx" else ():
         if value:
+            lacks = "which podman is not" if tool == "podman" else "which this docker client lacks"
             raise BuildError(
-                f"{key} needs docker's plugin buildx, which this docker client lacks",
+                f"{key} needs docker's plugin buildx, {lacks}",
                 hint="install the package docker-buildx (or docker-buildx-plugin)",
             )
     if request.output == TO_ENGINE:
         for value, key in ((request.provenance, "builder.provenance"), (request.sbom, "builder.sbom")):
-            if value and value != "false":
+            if _asked(value):
                 raise BuildError(
                     f"{key} makes an attestation, which only a registry keeps; this image travels over SSH",
                     hint=f"deploy through a registry, or take {key} out",
                 )
+
+
+def _asked(attestation: str | None) -> bool:
+    return attestation not in (None, "false")
 
 
 def _option(name: str, value: str | None) -> list[str]:

@@ -20,14 +20,24 @@ def latest_name(config: DeployConfig) -> str:
     return f"{config.repository}:{'-'.join(filter(None, ('latest', config.destination)))}"
 
 
-def builder_name(config: DeployConfig) -> str | None:
-    """The buildx builder that is needed beside the engine's own; None where that one does."""
+def attested(value: bool | str | None) -> bool:
+    """Whether `provenance` or `sbom` asks for an attestation."""
+    return value not in (None, False, "false")
+
+
+def builder_name(config: DeployConfig, *, together: bool = False) -> str | None:
+    """The buildx builder that is needed beside the engine's own; None where that one does.
+
+    `together`: several architectures in one push.
+    """
     driver = config.builder.driver
     if driver and driver.startswith("cloud"):
         return driver.replace(" ", "-").replace("/", "-")
-    if driver == "docker":
+    if driver in ("docker", "podman"):
         return None
-    return f"{NAME}-docker-container" if driver or config.builder.cache else None
+    builder = config.builder
+    needed = driver or builder.cache or attested(builder.provenance) or attested(builder.sbom) or together
+    return f"{NAME}-docker-container" if needed else None
 
 
 def builds_remotely(config: DeployConfig, own_arch: str) -> bool:
@@ -63,7 +73,7 @@ def make_request(
             where=Location(config.file, key="builder.context"),
             hint="the path is relative to the project",
         )
-    _refuse_docker_driver(config)
+    _refuse_simple_driver(config)
     names = [config.image_name(version), *([latest_name(config)] if latest else [])]
     source, target = cache_words(config)
     platforms = [f"linux/{arch}" for arch in arches]
@@ -86,7 +96,7 @@ def make_request(
         # The private engine has no bridge: steps of a build see the network of this computer.
         network="host" if engine.private else None,
         no_cache=no_cache,
-        builder=builder_name(config),
+        builder=builder_name(config, together=len(arches) > 1),
         output=output,
         provenance=_word(builder.provenance),
         sbom=_word(builder.sbom),
@@ -114,9 +124,9 @@ def cache_words(config: DeployConfig) -> tuple[tuple[str, ...], tuple[str, ...]]
     return (",".join(base),), (",".join([*base, *options]),)
 
 
-def _refuse_docker_driver(config: DeployConfig) -> None:
+def _refuse_simple_driver(config: DeployConfig) -> None:
     builder = config.builder
-    if builder.driver != "docker":
+    if builder.driver not in ("docker", "podman"):
         return
     for value, what in (
         (builder.remote, "remote builders"),
@@ -125,7 +135,7 @@ def _refuse_docker_driver(config: DeployConfig) -> None:
     ):
         if value:
             raise ConfigError(
-                f"the driver docker knows no {what}",
+                f"the driver {builder.driver} knows no {what}",
                 where=Location(config.file, key="builder.driver"),
                 hint="take the line out; the right driver is chosen then",
             )

@@ -99,11 +99,12 @@ class Exporter:
         return True
 
     def _save(self, image: LocalImage, wanted: Sequence[str], codec: Codec | None) -> None:
+        archive_form = ("--format", "docker-archive") if self.engine.program == "podman" else ()
         # By id: the name may stand for the image of another architecture by now.
         self._console.detail(f"saving {image.reference} from the local engine")
         with tempfile.TemporaryFile(prefix="freehold-save-", dir=self._scratch()) as target:
             self._runner.run(
-                ("docker", "image", "save", image.id),
+                (self.engine.program, "image", "save", *archive_form, image.id.removeprefix("sha256:")),
                 env=self.engine.env,
                 stdout_to=target,
                 timeout=SAVE_TIMEOUT,

@@ -24,9 +24,11 @@ class LocalImage:
 def parse_inspect(text: str, reference: str) -> LocalImage:
     """`docker image inspect --format '{{json .}}'` as a LocalImage."""
     found = json.loads(text)
+    # podman prints a list, and ids without their algorithm.
+    found = found[0] if isinstance(found, list) else found
     return LocalImage(
         reference=reference,
-        id=str(found["Id"]),
+        id=f"sha256:{str(found['Id']).removeprefix('sha256:')}",
         layers=tuple(str(layer) for layer in found["RootFS"].get("Layers") or ()),
         arch=str(found["Architecture"]),
         size=int(found["Size"]),
@@ -36,14 +38,14 @@ def parse_inspect(text: str, reference: str) -> LocalImage:
 def inspect_image(engine: Engine, reference: str, runner: Runner) -> LocalImage:
     """The image `reference` of the engine. BuildError: there is none."""
     done = runner.run(
-        ("docker", "image", "inspect", "--format", "{{json .}}", reference),
+        (engine.program, "image", "inspect", "--format", "{{json .}}", reference),
         env=engine.env,
         timeout=60,
         check=False,
     )
     if done.returncode != 0:
         raise BuildError(
-            f"this computer's Docker Engine has no image {reference}",
+            f"this computer has no image {reference}",
             hint="build it first: `freehold build push` or a deploy without --skip-push",
             details=done.stderr.splitlines()[-3:],
         )

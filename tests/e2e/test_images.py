@@ -26,7 +26,8 @@ def image(suite: str, cache: Path | None = None) -> Image:
 
 @pytest.mark.parametrize(
     ("suite", "mode"),
-    [("trixie", "secure"), ("bookworm", "bios"), ("trixie", "direct"), ("bookworm", "uefi")],
+    # Secure Boot is proven in test_installer.py, on the disk that the installer wrote.
+    [("bookworm", "bios"), ("trixie", "direct"), ("bookworm", "uefi")],
 )
 def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path) -> None:
     with booted(image(suite), mode, runner=RUNNER, evidence=tmp_path) as trial:
@@ -35,13 +36,12 @@ def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path
         assert [result for result in results if not result.ok] == []
         facts = trial.ssh(
             "findmnt -bno SIZE /; cat /etc/machine-id; hostname; test -d /sys/firmware/efi && echo efi "
-            "|| echo no-efi; mokutil --sb-state 2>&1; sudo ls /boot/efi/EFI"
+            "|| echo no-efi; sudo ls /boot/efi/EFI"
         ).stdout.splitlines()
     assert int(facts[0]) > GROWN * 0.9  # the root took up the larger disk
     assert len(facts[1]) == 32
     assert facts[2] == "trial"
     assert facts[3] == ("efi" if mode in ("uefi", "secure") else "no-efi")
-    assert ("SecureBoot enabled" in facts[4]) == (mode == "secure")
     assert facts[-2:] == ["BOOT", "debian"]
 
 

@@ -12,7 +12,7 @@ from builder.diskrule import parse_rule
 from builder.installer import Live, build_live
 from builder.report import TrialHost, settle
 from builder.spec import ImageSpec
-from builder.trial import powered
+from builder.trial import GROWN, powered
 from cloudinit.checks import run_checks
 from cloudinit.profile import HostProfile
 from freehold.console import Console
@@ -34,12 +34,12 @@ def test_a_cd_makes_an_empty_machine_into_a_host(live: Live, tmp_path: Path) -> 
         results = run_checks(TrialHost(trial), HostProfile())
         assert [result for result in results if not result.ok] == []
         facts = trial.ssh(
-            "hostname; mokutil --sb-state; cloud-init query platform; sudo stat -c '%a %U' "
-            "/var/lib/cloud/seed/nocloud/user-data"
-        ).stdout.split("\n")
-        assert facts[0] == "trial"
-        assert "SecureBoot enabled" in facts[1]
-        assert "600 root" in facts
+            "findmnt -bno SIZE /; hostname; mokutil --sb-state; sudo ls /boot/efi/EFI; "
+            "sudo stat -c '%a %U' /var/lib/cloud/seed/nocloud/user-data"
+        ).stdout.splitlines()
+        assert int(facts[0]) > GROWN * 0.9  # the root took up the larger disk
+        assert facts[1:3] == ["trial", "SecureBoot enabled"]
+        assert facts[-3:] == ["BOOT", "debian", "600 root"]
         log = trial.machine.serial.read_text(errors="replace")
     assert log.count("INSTALLED:") == 1
 

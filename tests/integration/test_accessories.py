@@ -87,6 +87,10 @@ def story(project: Project, web: Host) -> None:
     probe = "exec 3<>/dev/tcp/127.0.0.1/6379; printf 'PING\\r\\n' >&3; head -c 5 <&3"
     assert web.exec(probe).stdout == "+PONG"
 
+    found = json.loads(project.freehold("details", "--json").stdout)
+    beside = {row["role"]: row["state"] for row in found if row["role"].startswith("accessory")}
+    assert beside == {"accessory db": "running", "accessory cache": "running"}
+
     # A deploy and a second boot leave them alone.
     before = [container(web, "shop-db"), container(web, "shop-cache")]
     project.deploy("v2")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +67,23 @@ class Operator:
     def run(self, *words: str, **rest: Any) -> Completed:
         return self.control.run(program("freehold"), *words, timeout=400, **rest)
 
+    def on_terminal(self, answer: str, *words: str) -> tuple[int, str]:
+        """Run on a terminal and answer the first question; exit code and all that it showed."""
+        argv = [str(self.control.rig.enter), str(program("freehold")), *words]
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.control.directory)
+            os.execv(argv[0], argv)
+        shown = b""
+        # The end of the other side is an error of the terminal's.
+        with os.fdopen(terminal, "r+b", buffering=0) as stream, contextlib.suppress(OSError):
+            while data := stream.read(4096):
+                shown += data
+                if answer and shown.rstrip().endswith(f"{self.host.name}:".encode()):
+                    stream.write(f"{answer}\n".encode())
+                    answer = ""
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
     def bootstrap(self, **rest: Any) -> list[str]:
         """The steps that changed something."""
         found: dict[str, Any] = json.loads(self.run("server", "bootstrap", "--json", **rest).stdout)
@@ -73,6 +93,7 @@ class Operator:
     def drift(self) -> dict[str, str]:
         """Check and what is wrong, as `server check` says it; its exit code agrees."""
         done = self.run("server", "check", "--json", check=False)
+        assert done.stdout, done.stderr
         checks = json.loads(done.stdout)[self.host.name]["checks"]
         assert len(checks) >= 20
         wrong = {check["id"]: check["detail"] for check in checks if not check["ok"]}
@@ -107,6 +128,10 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
         assert "sudo does not take the password" in refused.stderr
         assert "wrong" not in refused.stderr
         environment = {PASSWORD_VARIABLE: PASSWORD}
+        status, shown = operator.on_terminal(PASSWORD, "server", "bootstrap")
+        assert f"[sudo] password for admin on {plain.name}:" in shown
+        assert PASSWORD not in shown
+        assert (status, "no package 'no-such-package'" in shown) == (2, True)
 
     # A package that nobody has: said with its line, before anything is changed.
     operator.write("host.yml", profile)

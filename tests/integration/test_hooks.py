@@ -104,10 +104,15 @@ def test_hooks_around_a_deploy(project: Project) -> None:
 def test_hooks_of_kamal_lie_where_kamal_has_them(project: Project) -> None:
     folder = project.directory / ".kamal" / "hooks"
     folder.mkdir(parents=True)
-    (folder / "docker-setup").write_text(RECORD)
-    (folder / "docker-setup").chmod(0o755)
+    for name in ("docker-setup", "pre-proxy-reboot", "post-proxy-reboot"):
+        (folder / name).write_text(RECORD)
+        (folder / name).chmod(0o755)
     (folder / "pre-conect").write_text(RECORD)
     done = project.freehold("server", "bootstrap", "-h", "web-1", timeout=300)
     assert "did you mean 'pre-connect'" in squeezed(done)
     (line,) = recorded(project)
     assert line.startswith("docker-setup command=server/bootstrap") and "hosts=web-1 " in line
+    project.freehold("proxy", "reboot", "-y", "-h", "web-1", timeout=300)
+    before, after = recorded(project)
+    assert before.startswith("pre-proxy-reboot command=proxy/reboot") and "hosts=web-1 lock=true" in before
+    assert after.startswith("post-proxy-reboot command=proxy/reboot") and "hosts=web-1 lock=true" in after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 import time
@@ -31,8 +32,9 @@ ENV APP_VERSION=$NAME APP_MODE=ok
 WITH_MOUNTS = """FROM {server}/base/app:1 AS run
 ARG NAME
 ENV APP_VERSION=$NAME APP_MODE=ok
-RUN --mount=type=secret,id=NPM --mount=type=ssh python3 -c 'import os, stat; \\
-    assert open("/run/secrets/NPM").read() == "npm-of-the-$test"; \\
+RUN --mount=type=secret,id=NPM --mount=type=ssh python3 -c 'import hashlib, os, stat; \\
+    found = hashlib.sha256(open("/run/secrets/NPM", "rb").read()).hexdigest(); \\
+    assert found == "{digest}", found; \\
     assert stat.S_ISSOCK(os.stat(os.environ["SSH_AUTH_SOCK"]).st_mode)'
 FROM run AS never
 RUN python3 -c 'raise SystemExit(1)'
@@ -138,7 +140,7 @@ def nothing_in_argv(*words: str) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -182,7 +184,7 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     hook.parent.mkdir(parents=True)
     hook.write_text("#!/bin/sh\necho $KAMAL_COMMAND $KAMAL_SUBCOMMAND >>built\n")
     hook.chmod(0o755)
-    with nothing_in_argv(PASSWORD):
+    with nothing_in_argv(PASSWORD, project.secrets["TOKEN"]):
         done = project.freehold("build", "push", "--version", "r1", "--json", timeout=300)
         assert project.result(done)["result"] == "pushed"
         assert registry.tags("own/shop") == {"r1", "latest", "foreign"}
@@ -192,6 +194,10 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     assert PASSWORD not in shown(done)
     assert (project.directory / "built").read_text() == "build push\ndeploy\n"
     assert credentials(project) == []
+
+    done = project.freehold("deploy", "--version", "r2", "--dry-run")
+    assert f"pull    {registry.server}/own/shop:r2" in shown(done) and "docker pull --quiet" in shown(done)
+    assert "[secret REGISTRY_PASSWORD]" in shown(done) and PASSWORD not in shown(done)
 
     # Kamal's `deploy --skip-push` pulls; and what cannot be pulled changes nothing.
     before = project.state()
@@ -212,14 +218,28 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     assert project.serving() == ("r1", "r1")
     assert [line for line in before["web-2"].splitlines() if "targets" in line]
 
-    # Without credentials at hand the image travels over SSH.
-    project.config["builder"]["args"]["NAME"] = "r3"
+    # Without credentials at hand the image travels over SSH, for the processors that the hosts have.
+    project.config["builder"] |= {"args": {"NAME": "r3"}, "arch": ["amd64", "arm64"]}
     project.save()
     done = project.freehold("deploy", "--version", "r3", "--no-registry", timeout=300)
     assert f"Sending {registry.server}" in shown(done) and project.settled("r3")
     assert "r3" not in registry.tags("own/shop")
     project.secrets["REGISTRY_PASSWORD"] = PASSWORD
     project.save()
+    # An accessory comes by the login of its own registry, of which nothing stays on the host.
+    own = project.config["registry"] | {"password": ["OTHER"]}
+    side = {"image": "base/app:1", "registry": own, "host": "web-1", "cmd": "sleep 600"}
+    project.config["accessories"] = {"side": side}
+    project.secrets |= {"OTHER": PASSWORD, "REGISTRY_PASSWORD": "unused"}
+    project.save()
+    with nothing_in_argv(PASSWORD):
+        project.freehold("accessory", "boot", "side")
+    look = "docker inspect --format '{{.Config.Image}} {{.State.Status}}' shop-side"
+    assert project.hosts[0].exec(look).stdout == f"{registry.server}/base/app:1 running\n"
+    assert credentials(project) == []
+    project.secrets["REGISTRY_PASSWORD"] = PASSWORD
+    project.save()
+
     project.freehold("registry", "login")
     assert {entry.partition(":")[0] for entry in credentials(project)} == {"operator", "web-1", "web-2"}
     project.freehold("registry", "logout")
@@ -259,6 +279,7 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     del project.config["builder"]["pack"]
     project.config["registry"] = {"server": "localhost:5555"}
     project.save()
+    by_podman(project)
     assert "images travel over SSH" in squeezed(project.freehold("registry", "setup"))
     assert "needs no login" in squeezed(project.freehold("registry", "login", expect=2))
     assert "names none" in squeezed(project.freehold("deploy", "--version", "x", "--registry", expect=2))
@@ -268,14 +289,16 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
 def with_mounts(project: Project, registry: Registry) -> None:
     """Secrets, the SSH agent and a stage reach a build far away, where the client has BuildKit."""
     agent = project.rig.home / "agent"
-    (project.directory / "Dockerfile").write_text(WITH_MOUNTS.format(server=registry.server))
+    secret = "npm-of-the-$test"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    (project.directory / "Dockerfile").write_text(WITH_MOUNTS.format(server=registry.server, digest=digest))
     before = dict(project.config["builder"])
     more = {"target": "run", "secrets": ["NPM"], "ssh": "default=$AGENT", "args": {"NAME": "mounts"}}
     project.config["builder"] |= more
-    project.secrets["NPM"] = "npm-of-the-$test"
+    project.secrets["NPM"] = secret
     project.save()
     argv = (program("freehold"), "deploy", "--version", "mounts", "--no-registry")
-    with project.rig.control_start(("ssh-agent", "-D", "-a", agent)), nothing_in_argv(project.secrets["NPM"]):
+    with project.rig.control_start(("ssh-agent", "-D", "-a", agent)), nothing_in_argv(secret):
         project.until(agent.exists, "the agent")
         env = {**DEBIAN, "AGENT": str(agent)}
         done = project.rig.control_run(argv, cwd=project.directory, env=env, timeout=300, check=False)
@@ -285,10 +308,34 @@ def with_mounts(project: Project, registry: Registry) -> None:
         assert project.settled("mounts")
         image = f"{registry.server}/own/shop:mounts"
         look = f"docker history --no-trunc {image}; docker image inspect {image}"
-        assert "npm-of" not in project.hosts[1].exec(look).stdout
+        assert secret not in project.hosts[1].exec(look).stdout
         project.send("sent", "--no-registry")
     elif done.returncode:
         assert "builder.secrets needs BuildKit" in squeezed(done)
     project.config["builder"] = before
     (project.directory / "Dockerfile").write_text(DOCKERFILE.format(server=registry.server))
+    project.save()
+
+
+def by_podman(project: Project) -> None:
+    """What podman built is what the hosts' engines have, layer by layer; Kamal's local registry means SSH."""
+    storage = project.directory / "storage.conf"
+    places = {name: project.rig.home / f"podman-{name}" for name in ("graphroot", "runroot")}
+    lines = [f'{name} = "{path}"' for name, path in places.items()]
+    storage.write_text("\n".join(["[storage]", 'driver = "vfs"', *lines, ""]))
+    (project.directory / "Dockerfile").write_text(
+        'FROM scratch\nARG NAME\nLABEL name=$NAME\nCOPY Dockerfile /\nCMD ["/none"]\n'
+    )
+    before = dict(project.config["builder"])
+    project.config["builder"] |= {"driver": "podman", "args": {"NAME": "by-podman"}}
+    project.save()
+    env = {"CONTAINERS_STORAGE_CONF": str(storage)}
+    for words, seen in ((("deliver",), "delivered own/shop:pod"), (("details",), "podman")):
+        argv = (program("freehold"), "build", *words, "--version", "pod")
+        done = project.rig.control_run(argv, cwd=project.directory, env=env, timeout=300)
+        assert seen in shown(done)
+    look = "docker image inspect own/shop:pod --format '{{.Config.Labels.name}} {{.Config.Labels.service}}'"
+    for host in project.hosts:
+        assert host.exec(look).stdout.strip() == "by-podman shop"
+    project.config["builder"] = before
     project.save()

@@ -107,17 +107,17 @@ def test_the_real_cloud_init_takes_what_a_seed_holds(
         assert parts[1][1] == SCRIPT
 
     # NoCloud over HTTP, from the operator's computer.
+    url = f"http://{rig.control_run(('hostname', '-I')).stdout.split()[0]}:8000/"
     for host in (old, trixie):
-        words = ("image", "seed", "web-9", "--golden", "--allow-secrets", "--serve", "0.0.0.0:8000", "--once")
-        address = rig.control_run(("hostname", "-I")).stdout.split()[0]
-        said = project / "said"
-        with rig.control_start((program("freehold"), *words), cwd=project, stdout=said) as serving:
-            seen = python(host, SEEDED, f"http://{address}:8000/")
+        serve = ("image", "seed", "web-9", "--golden", "--allow-secrets", "--serve", url[7:-1], "--once")
+        printed = project / "said"
+        with rig.control_start((program("freehold"), *serve), cwd=project, stdout=printed) as serving:
+            seen = python(host, SEEDED, url)
             assert serving.wait(60) == 0
         for word in ("kernel:", "QEMU:"):
-            (line,) = [line for line in said.read_text().splitlines() if line.startswith(word)]
+            (line,) = [line for line in printed.read_text().splitlines() if line.startswith(word)]
             told = line.removeprefix(word).strip().strip("'").rpartition("serial=")[2]
-            assert python(host, TOLD, told) == {"seedfrom": "http://0.0.0.0:8000/"}
+            assert python(host, TOLD, told) == {"seedfrom": url}
         assert seen["meta"]["local-hostname"] == "web-9"
         assert seen["user"] == (seeds / "user-data").read_text()
         # Debian 12's release asks for no network-config.

@@ -23,6 +23,7 @@ from tests.rig import delay, identity, netns, request, slot, sweep, tree
 from tests.rig.control import Operator
 from tests.rig.errors import RigError
 from tests.rig.host import Host, HostSpec
+from tests.rig.limits import raise_limits
 from tests.rig.needs import missing
 from tests.rig.nspawn import Machine
 
@@ -77,6 +78,7 @@ class Rig:
             self._lock = None
 
     def _make(self) -> None:
+        raise_limits()
         directory = self._slot.directory
         if directory.exists():
             # Of a run before the machine's last boot; there is nothing else of it.

@@ -35,11 +35,20 @@ class Terminal:
         """Press keys; `\\x03` is Ctrl-C."""
         os.write(self._master, text.encode())
 
-    def expect(self, text: str) -> str:
+    def shows(self, text: str, seconds: float) -> bool:
+        """Whether it shows within this time."""
+        try:
+            self.expect(text, seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def expect(self, text: str, seconds: float = DEADLINE) -> str:
         """Wait until it shows; what was shown up to then."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + seconds
         while text not in self.seen:
-            assert time.monotonic() < end, f"waited in vain for {text!r}: {self.seen!r}"
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited in vain for {text!r}: {self.seen!r}")
             if select.select([self._master], [], [], 0.5)[0]:
                 try:
                     self.seen += os.read(self._master, 4096).decode(errors="replace")

@@ -103,3 +103,18 @@ def test_a_wrong_rule_is_refused(text: str, message: str) -> None:
 
 def test_sizes_reach_the_machine_in_bytes() -> None:
     assert parse_rule("size>=2G, serial=X1", wipe=True).lines() == "size>= 2147483648\nserial X1\nwipe\n"
+
+
+def test_it_waits_until_no_more_disks_appear(tmp_path: Path) -> None:
+    """A second disk that comes late must be seen before `only` is answered."""
+    script = resources.files("builder").joinpath("data/install.sh")
+    program = f"""
+. "{script}"
+cd "{tmp_path}"
+facts() {{ echo >> asked; echo first; (( $(wc -l < asked) > 1 )) && echo second; :; }}
+PAUSE=0
+settled
+"""
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("first\nsecond", "")
+    assert (tmp_path / "asked").read_text().count("\n") == 3

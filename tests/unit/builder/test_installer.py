@@ -102,7 +102,8 @@ check disk map || exit 4
 
 def read_cpio(data: bytes) -> list[tuple[str, str, bytes]]:
     """(path, mode in octal, content) of each entry, read as the kernel does."""
-    found, place = [], 0
+    found: list[tuple[str, str, bytes]] = []
+    place = 0
     while True:
         assert data[place : place + 6] == b"070701"
         mode, size, length = (int(data[place + at : place + at + 8], 16) for at in (14, 54, 94))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.assemble import check_programs, check_space
+from builder.assemble import check_foreign, check_programs, check_space
 from builder.sandbox import Sandbox, argv, explain, telling
 from freehold.errors import BuildError
 from freehold.process import LocalRunner
@@ -114,3 +114,11 @@ def test_too_little_space(tmp_path: Path) -> None:
     check_space(tmp_path, 1)
     with pytest.raises(BuildError, match="free, and the build needs"):
         check_space(tmp_path, 1 << 60)
+
+
+def test_a_foreign_architecture_needs_an_interpreter(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="programs of arm64 do not run on this machine"):
+        check_foreign("arm64", "x86_64", tmp_path)
+    (tmp_path / "qemu-aarch64").touch()
+    check_foreign("arm64", "x86_64", tmp_path)
+    check_foreign("amd64", "x86_64", tmp_path / "missing")

@@ -213,6 +213,19 @@ def test_without_a_firewall_what_nobody_opened_is_a_problem() -> None:
     assert problem("exposure", facts(**changed)) == ""
 
 
+def test_a_port_for_containers_alone_is_no_door() -> None:
+    lone = '{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "NAME"}}'
+    port = (
+        '{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 2019}}'
+    )
+    rule = f'{{"rule": {{"chain": "input", "expr": [{lone}, {port}, {{"accept": null}}]}}}}'
+    loaded = facts().text("firewall").removesuffix("]}")
+    inside = f"{loaded}, {rule.replace('NAME', 'freehold0')}]}}"
+    assert problem("firewall", facts(firewall=inside)) == ""
+    outside = f"{loaded}, {rule.replace('NAME', 'eth0')}]}}"
+    assert problem("firewall", facts(firewall=outside)) == "the rules in force open more: 2019/tcp"
+
+
 def test_the_name_and_fail2ban_are_checked_where_the_profile_has_them() -> None:
     profile = parse_profile("fail2ban: yes\nmachines: {web-1: {hostname: app-1}}").for_host("web-1")
     assert problem("name", facts(), profile) == "the host calls itself web-1"

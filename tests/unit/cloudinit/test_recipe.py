@@ -217,5 +217,9 @@ def test_the_proxy_listens_where_it_is_told(tmp_path: Path) -> None:
     listening = {address for server in servers for address in server.get("listen", ())}
     assert listening == {"fd/3", "fd/4", "fd/5", "fd/6", "fdgram/7", "fdgram/8", "fd/9", "fd/10"}
     assert "tcp dport 8080 accept" in rules(profile) and "tcp dport 80 accept" not in rules(profile)
-    assert "dport 443" not in rules(parse_profile("proxy: {publish: false}"))
+    assert 'iifname "freehold0" tcp dport 9100 accept' in rules(profile)
+    closed = rules(parse_profile("proxy: {publish: false}"))
+    assert [line.strip() for line in closed.splitlines() if "dport 443" in line] == [
+        'iifname "freehold0" tcp dport 443 accept'
+    ]
     assert "172.30.0.1:80" in socket_unit(parse_profile("proxy: {publish: false}").proxy)

@@ -49,6 +49,9 @@ def test_the_words_for_a_machine() -> None:
 def test_addresses_to_serve_on() -> None:
     assert read_address("8000") == ("127.0.0.1", 8000)
     assert read_address("[::1]:80") == ("::1", 80)
+    for text in ("0.0.0.0:80", "[::]:80"):
+        with pytest.raises(UsageError, match="every address"):
+            read_address(text)
     for text in ("", "here", "a:b", "h:70000"):
         with pytest.raises(UsageError, match="no address"):
             read_address(text)

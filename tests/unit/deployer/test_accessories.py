@@ -13,6 +13,7 @@ from deployer.accessoryfiles import read_files
 from deployer.commands import accessory as commands
 from deployer.commands import accessoryfiles, phases
 from deployer.commands.accessory import Found
+from deployer.commands.registry import Access
 from deployer.config import DeployConfig
 from freehold.errors import ConfigError
 from freehold.process import LocalRunner
@@ -82,7 +83,7 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
         admin={"image": "own/admin", "roles": ["web"], "proxy": proxy},
         odd={"image": "own/odd", "host": "web-1", "proxy": proxy | {"host": "odd.test"}, "network": "mine"},
     )
-    login = commands.login_fragment("ghcr.io", Secret("me"), Secret("registry secret"))
+    login = Access("ghcr.io", Secret("me"), Secret("registry secret"))
     for item in made.accessories:
         contents = dict.fromkeys((mount.local for mount in item.files), accessoryfiles.Content(b"x"))
         steps = [
@@ -106,9 +107,11 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
         for step in steps:
             if not step.name.startswith("env-"):
                 assert "top secret" not in step.shell
-    # Only the here document that a program reads on its standard input holds the password.
-    commands_only = [line for line in login.splitlines() if line.startswith(("docker", "export", "read"))]
-    assert not any("registry secret" in line for line in commands_only)
+    pulled = commands.pull_step(made.accessory("db"), login).shell
+    # Only a word of the shell itself is given the password.
+    assert [line.strip()[:18] for line in pulled.splitlines() if "registry secret" in line] == [
+        "auth=$(printf %s '"
+    ]
     odd = commands.start_step(made, made.accessory("odd"), "web-1").shell
     assert "--network mine" in odd and "docker network connect --ip $address freehold shop-odd" in odd
     names = [step.name for step in commands.ready_steps(made, made.accessory("admin"))]
@@ -184,11 +187,7 @@ def test_files_arrive_with_mode_and_owner(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"db": {**DB, "service": "shop"}}, "would be called 'shop', as the application is"),
-        (
-            {"db": DB, "other": {**DB, "service": "shop-db"}},
-            "would be called 'shop-db', as the accessory 'db' is",
-        ),
-        ({"web": DB}, "would be called 'shop-web', as the role 'web' is"),
+        ({"web": {**DB, "proxy": {"host": "db.test"}}}, "would be called 'shop-web', as the role 'web' is"),
         ({"all": DB}, "'all' means every accessory"),
     ],
 )
@@ -197,6 +196,13 @@ def test_names_are_kept_apart(tmp_path: Path, changes: dict[str, Any], message: 
         samples.config(tmp_path, secrets={}, accessories=changes)
     assert message in caught.value.message
     assert caught.value.where is not None and caught.value.where.line
+
+
+def test_what_does_not_collide_is_let_be(tmp_path: Path) -> None:
+    """A role's containers have a version in their names."""
+    assert samples.config(tmp_path, accessories={"jobs": DB, "web": DB}).warnings == ()
+    shared = samples.config(tmp_path, accessories={"db": DB, "again": {**DB, "service": "shop-db"}})
+    assert "'db' and 'again' are one container, 'shop-db'" in shared.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -222,3 +228,19 @@ def test_a_host_without_roles_still_has_a_lock(tmp_path: Path) -> None:
     made = config(tmp_path).select(hosts=["db-1"])
     assert made.roles == () and made.lock_host == "db-1"
     assert shlex.split(commands.home_path("/srv/my data")) == ["/srv/my data"]
+
+
+@pytest.mark.parametrize("login", [None, Access("ghcr.io", Secret("me"), Secret("pass 'word"))])
+@pytest.mark.parametrize(("code", "said"), [(0, ["pulled"]), (1, ["denied", "refused"])])
+def test_a_pull_says_how_it_went(tmp_path: Path, login: Access | None, code: int, said: list[str]) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho denied >&2\nexit {code}\n")
+    (tmp_path / "docker").chmod(0o755)
+    step = commands.pull_step(config(tmp_path).accessory("db"), login)
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step.shell],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (said, "")

@@ -95,9 +95,19 @@ def test_what_a_hook_sees(place: Place) -> None:
     ):
         assert line in seen, line
     assert any(line.startswith("KAMAL_PERFORMER=") for line in seen)
-    assert not any(line.startswith(("KEY=", "KAMAL_SUBCOMMAND=", "KAMAL_RUNTIME=")) for line in seen)
+    assert not any(
+        line.startswith(("FREEHOLD_LAB=", "KEY=", "KAMAL_SUBCOMMAND=", "KAMAL_RUNTIME=")) for line in seen
+    )
     assert not (place.root / "asked").exists(), "a secret that nobody asked for was evaluated"
     assert "pre-deploy: it is [redacted]" in place.said.getvalue()
+
+
+def test_a_hook_can_tell_a_rehearsal(place: Place) -> None:
+    place.hook("pre-build", "#!/bin/sh\necho $FREEHOLD_LAB >seen\n")
+    hooks = place.hooks()
+    hooks.lab = True
+    hooks.run("pre-build")
+    assert (place.root / "seen").read_text() == "true\n"
 
 
 def test_what_it_prints_is_shown_on_demand_only(place: Place) -> None:

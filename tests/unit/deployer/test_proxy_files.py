@@ -14,7 +14,8 @@ import pytest
 
 from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
-from deployer.commands import assets, certificates, layout, pages, proxy, site
+from deployer.commands import assets, canary, certificates, layout, pages, proxy, site
+from deployer.script import ScriptResult, StepOutcome
 from tests.unit.deployer import samples
 
 CADDY = Path(sys.executable).parent / "caddy"
@@ -51,12 +52,14 @@ def found(value: Any, key: str) -> list[Any]:
     return [x for item in value for x in found(item, key)] if isinstance(value, list) else []
 
 
-def proxies(made: dict[str, Any]) -> list[dict[str, Any]]:
+def proxies(made: dict[str, Any], *, tried: bool = False) -> list[dict[str, Any]]:
+    """What passes requests on; `tried`: to a version that is being tried."""
     return [
         handler
         for handle in found(made["apps"]["http"], "handle")
         for handler in handle
         if handler["handler"] == "reverse_proxy"
+        and handler["upstreams"][0]["dial"].endswith("/target}") is tried
     ]
 
 
@@ -149,7 +152,7 @@ def test_forwarded_headers_are_trusted_where_something_stands_in_front(
 
 def test_the_answer_may_take_as_long_as_the_file_says(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
-    assert found(made, "response_header_timeout") == [5 * 10**9]
+    assert [one["transport"]["response_header_timeout"] for one in proxies(made)] == [5 * 10**9]
 
 
 def handlers(made: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -197,6 +200,20 @@ def test_the_access_log_names_the_service_and_the_headers_it_wants(tmp_path: Pat
 
 
 PAIR = {"certificate_pem": "CERT", "private_key_pem": "KEY"}
+
+
+def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
+    (one,) = proxies(made, tried=True)
+    assert one["upstreams"] == [{"dial": f"tcp/{{file.{tmp_path}/proxy/canary/shop-web/target}}"}]
+    assert one["transport"]["response_header_timeout"] == 5 * 10**9
+    config = samples.config(tmp_path)
+    (tmp_path / "place").mkdir()
+    script = canary.split(config, config.roles_on("web-2"), "v2", 10, audit="me")
+    assert script.steps[0].shell == "split_to shop-web-v2 shop-web 3000 v2 26"
+    assert [canary.parts(percent) for percent in (0, 0.1, 50, 100)] == [0, 1, 128, 256]
+    result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, ("shop-web\tv2\t128",)),))
+    assert canary.parse_state(result) == {"shop-web": ("v2", 50.0)}
 
 
 def test_a_certificate_of_ones_own(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
 from deployer.commands import app, certificates, facts, hostproxy, layout, phases, traffic
 from deployer.config import DeployConfig
 from deployer.config.supported import NOT_YET
 from deployer.hostprofile import running_as
+from deployer.rehearsal import rehearsed
 from deployer.script import Script, ScriptResult, StepOutcome
 from freehold.errors import ConfigError, UsageError
 from tests.unit.deployer import samples
@@ -209,3 +211,12 @@ def test_details_of_the_proxy() -> None:
     assert found.sites == ("*.shop.test",)
     assert found.targets == (("shop-web", "172.30.0.9:3000", "maintenance"),)
     assert (found.state, found.version, found.listens) == ("active", "v2.11.7", "http=80 https=443 log=10m")
+
+
+def test_a_lab_signs_for_itself_where_https_is_automatic(tmp_path: Path) -> None:
+    plain = samples.config(tmp_path)
+    assert rehearsed(HostProfile(), plain) == HostProfile()
+    secure = samples.config(tmp_path, proxy={"host": "a.test", "ssl": True})
+    profile = rehearsed(HostProfile(), secure)
+    assert profile.proxy.acme_ca == "internal"
+    assert "\n\tlocal_certs\n" in caddyfile(profile)

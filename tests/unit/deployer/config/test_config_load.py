@@ -127,6 +127,13 @@ def test_no_file(project: Project) -> None:
         (MINIMAL + "proxy:\n  app_port: http\n", 4, "proxy.app_port", "expected a whole number", ""),
         (MINIMAL + "proxy:\n  port: 3000\n", 4, "proxy.port", "unknown key 'port'", "app_port"),
         (MINIMAL + "proxy:\n  ssl: true\n", 4, "proxy.ssl", "'ssl' needs a 'host'", "ssl: false"),
+        (
+            MINIMAL + "proxy:\n  host: '*.a.test'\n  ssl: true\n",
+            5,
+            "proxy.ssl",
+            "no certificate can be had automatically for *.a.test",
+            "certificate_pem",
+        ),
         (MINIMAL + "proxy: {host: a.b, hosts: [c.d]}\n", 3, "proxy.hosts", "not both", "hosts"),
         (MINIMAL + "retain_containers: 0\n", 3, "retain_containers", "too small", ""),
         (MINIMAL + "deploy_timeout: soon\n", 3, "deploy_timeout", "a duration", "for example"),

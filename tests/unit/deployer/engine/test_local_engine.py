@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deployer.engine import connect
 from deployer.engine.connect import local_engine
 from deployer.engine.engine import parse_info
+from deployer.engine.podman import parse_podman
 from deployer.engine.private import dockerd_argv
 from deployer.engine.rootless import obstacle
 from freehold.console import Console
@@ -73,3 +75,38 @@ def test_what_a_user_lacks_for_an_engine_of_their_own() -> None:
     assert obstacle(lambda name: None if name == "pasta" else all_there(name), "ada", "") == (
         "pasta not installed"
     )
+
+
+def test_what_podman_tells_of_itself() -> None:
+    text = json.dumps(
+        {
+            "host": {"arch": "arm64"},
+            "version": {"Version": "4.3.1"},
+            "store": {"graphDriverName": "overlay", "graphRoot": "/var/lib/containers/storage"},
+        }
+    )
+    found = parse_podman(text)
+    assert (found.program, found.version, found.arch, found.store) == ("podman", "4.3.1", "arm64", "graph")
+    assert found.driver == "podman overlay" and found.env == {}
+    for wrong in ("", "[]", "{}"):
+        with pytest.raises(BuildError, match="podman told nothing"):
+            parse_podman(wrong)
+
+
+@pytest.mark.parametrize(
+    ("podman", "message", "hint"),
+    [
+        (True, "'podman' is not installed", "driver: podman"),
+        (False, "'docker' is not installed", "podman would do"),
+    ],
+)
+def test_a_computer_without_either(
+    monkeypatch: pytest.MonkeyPatch, podman: bool, message: str, hint: str
+) -> None:
+    monkeypatch.setattr(connect, "which", lambda name, environ: None)
+    with (
+        pytest.raises(BuildError, match=message) as caught,
+        local_engine(runner=LocalRunner(), console=Console(quiet=True), environ={}, podman=podman),
+    ):
+        pass
+    assert hint in caught.value.hint

@@ -10,6 +10,7 @@ import pytest
 
 from deployer.config import DeployConfig
 from deployer.engine import Engine
+from deployer.images.context import exposed_secrets
 from deployer.images.pack import build_by_pack, pack_argv
 from deployer.images.request import BuildRequest, Tool, build_argv
 from deployer.images.wanted import builder_name, builds_remotely, cache_words, latest_name, make_request
@@ -60,10 +61,22 @@ def test_every_key_reaches_the_command(tmp_path: Path) -> None:
 def test_several_architectures_are_pushed_together(tmp_path: Path) -> None:
     builder = {"context": ".", "arch": ["amd64", "arm64"], "provenance": "mode=max", "sbom": True}
     text = argv(tmp_path, builder, arches=("amd64", "arm64"), output="registry", latest=True)
-    assert "--output type=registry" in text and "--load" not in text
+    assert "--builder freehold-docker-container --output type=registry" in text and "--load" not in text
     assert "--platform linux/amd64,linux/arm64" in text
     assert "--tag own/shop:v1 --tag own/shop:latest" in text
     assert "--provenance=mode=max --sbom=true" in text
+
+
+def test_podman_builds_with_secrets_too(tmp_path: Path) -> None:
+    text = argv(
+        tmp_path, {"context": ".", "secrets": ["NPM"], "ssh": "default", "driver": "podman"}, "podman"
+    )
+    assert text.startswith("podman build --format docker --tag own/shop:v1 --file Dockerfile")
+    assert "--secret id=NPM,src=/t/0 --ssh default ." in text
+    with pytest.raises(ConfigError, match="the driver podman knows no remote builders"):
+        request(tmp_path, {"context": ".", "driver": "podman", "remote": "ssh://far"})
+    with pytest.raises(BuildError, match=r"builder\.sbom needs docker's plugin buildx, which podman is not"):
+        build_argv(BuildRequest(tmp_path, ("a",), sbom="true"), "podman", secret_files={})
 
 
 @pytest.mark.parametrize(
@@ -73,6 +86,7 @@ def test_several_architectures_are_pushed_together(tmp_path: Path) -> None:
         ({"ssh": "default"}, "classic", "builder.ssh needs BuildKit"),
         ({"cache": {"type": "gha"}}, "buildkit", "builder.cache needs docker's plugin buildx"),
         ({"driver": "docker-container"}, "classic", "builder.driver needs docker's plugin buildx"),
+        ({"provenance": True}, "buildkit", "builder.provenance needs docker's plugin buildx"),
         ({"sbom": True}, "buildkit", "builder.sbom needs docker's plugin buildx"),
         ({"provenance": True}, "buildx", "builder.provenance makes an attestation"),
     ],
@@ -109,9 +123,13 @@ def test_the_docker_driver_knows_less(tmp_path: Path, builder: dict[str, Any], w
     [
         ({}, None),
         ({"driver": "docker"}, None),
+        ({"driver": "podman"}, None),
         ({"driver": "docker-container"}, "freehold-docker-container"),
         ({"cache": {"type": "gha"}}, "freehold-docker-container"),
         ({"driver": "cloud org/fast"}, "cloud-org-fast"),
+        ({"provenance": "mode=max"}, "freehold-docker-container"),
+        ({"provenance": False, "sbom": False}, None),
+        ({"arch": ["amd64", "arm64"]}, None),
     ],
 )
 def test_the_builder_beside_the_engines_own(
@@ -191,3 +209,35 @@ def test_a_program_pack_is_called_with_the_secret_in_its_environment(
     seen = (tmp_path / "seen").read_text()
     assert seen.startswith("npm-token unix:///e.sock build own/shop:v1 ")
     assert Secret("npm-token").reveal() not in seen.removeprefix("npm-token")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "seen"),
+    [
+        ("", True),
+        (".freehold\n", False),
+        ("# .freehold\n", True),
+        ("/.freehold/\n", False),
+        (".freehold/secrets*\n", False),
+        ("**/secrets\n", False),
+        (".*\n", False),
+        ("*\n!app\n", False),
+        ("*\n!.freehold\n", True),
+        ("secrets\n", True),
+        (".git\nnode_modules\n", True),
+    ],
+)
+def test_secrets_that_a_build_would_see(tmp_path: Path, patterns: str, seen: bool) -> None:
+    (tmp_path / ".freehold" / "hooks").mkdir(parents=True)
+    (tmp_path / ".freehold" / "secrets").write_text("A=1\n")
+    (tmp_path / ".dockerignore").write_text(patterns)
+    assert exposed_secrets(tmp_path) == ([".freehold/secrets"] if seen else [])
+
+
+def test_a_dockerfile_may_have_its_own_list(tmp_path: Path) -> None:
+    (tmp_path / ".kamal").mkdir()
+    (tmp_path / ".kamal" / "secrets-common").write_text("A=1\n")
+    (tmp_path / ".dockerignore").write_text(".kamal\n")
+    (tmp_path / "Dockerfile.dockerignore").write_text("tmp\n")
+    assert exposed_secrets(tmp_path) == [".kamal/secrets-common"]
+    assert exposed_secrets(tmp_path, "Other") == []
