@@ -109,6 +109,8 @@ def lab_spec(production: Production) -> LabSpec:
     return project_spec(production.root, runner=LocalRunner(), environ=os.environ)
 
 
+# First, as xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those who share the lab share a worker, too; what boots a machine of its own may run beside them."""
     for item in items:

@@ -51,6 +51,9 @@ def test_databases_live_beside_the_application(project: Project, rig: Rig) -> No
 def story(project: Project, web: Host) -> None:
     # `setup` starts them before the first deploy; the image comes from this computer, as no registry has it.
     project.image("v1")
+    for host in project.hosts:
+        # Images outlast tests, and another one may have sent it.
+        host.exec(f"docker image rm --force {databases.IMAGE} >/dev/null 2>&1", check=False)
     done = project.freehold("setup", "--skip-push", "--version", "v1", timeout=400)
     assert f"Sending {databases.IMAGE}" in squeezed(done)
     assert project.serving() == ("v1", "v1")

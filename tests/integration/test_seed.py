@@ -110,7 +110,7 @@ def test_the_real_cloud_init_takes_what_a_seed_holds(
     url = f"http://{rig.control_run(('hostname', '-I')).stdout.split()[0]}:8000/"
     for host in (old, trixie):
         serve = ("image", "seed", "web-9", "--golden", "--allow-secrets", "--serve", url[7:-1], "--once")
-        printed = project / "said"
+        printed = project / f"said-{host.name}"
         with rig.control_start((program("freehold"), *serve), cwd=project, stdout=printed) as serving:
             seen = python(host, SEEDED, url)
             assert serving.wait(60) == 0
