@@ -107,12 +107,3 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
 def lab_spec(production: Production) -> LabSpec:
     """The lab that mirrors production."""
     return project_spec(production.root, runner=LocalRunner(), environ=os.environ)
-
-
-# First, as xdist reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those who share the lab share a worker, too; what boots a machine of its own may run beside them."""
-    for item in items:
-        if "lab_home" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("lab"))
