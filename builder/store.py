@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Part of every key: raise it when the meaning of a layer changes though its inputs do not.
-FORMAT = 1
+FORMAT = 2
 KEY_LENGTH = 20
 
 
