@@ -25,9 +25,9 @@ def test_routes_follow_the_configuration_and_the_rollback(project: Project) -> N
         answer = project.ask(first, path, name)
         return answer.text.strip() if answer.status == 200 else str(answer.status)
 
-    # Other routes mean that Caddy reloads, which ends connections that are kept open but idle, as HTTP
-    # allows; a request on a fresh one is never lost.
-    with project.traffic(websocket=False, fresh_every=1):
+    # Other routes mean that Caddy reloads, there and back, which ends connections that are kept open but
+    # idle, as HTTP allows.
+    with project.traffic(reloads=2 * len(project.hosts), websocket=False, fresh_every=1):
         assert seen("/version", "other.test") == "404"
         project.config["proxy"] |= {"host": "shop.test,other.test"}
         project.save()
