@@ -69,7 +69,9 @@ check_running() {
     case $status in
         exited | dead) report "$1" "the container ended with exit code $code" ;;
     esac
-    [ "$restarts" -lt 3 ] || report "$1" "the container crashed $restarts times, last exit code $code"
+    # While it runs again, its state says 0.
+    [ "$restarts" -lt 3 ] ||
+        report "$1" "the container crashed $restarts times, last exit code $(last_exit "$1")"
 }
 
 # wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
