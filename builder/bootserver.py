@@ -87,11 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with found.open("rb") as stream:
             self._head(found.stat().st_size)
-            if body:
+            if not body:
+                return
+            # Before the last byte, as a machine may ask again as soon as it has that.
+            archive = name.removeprefix("hosts/").removesuffix(".cpio")
+            if name == f"hosts/{archive}.cpio":
+                server.sent.add(archive)
+            try:
                 shutil.copyfileobj(stream, cast(BinaryIO, self.wfile), 1 << 20)
-                server.told(f"{self.client_address[0]} {name}")
-                if name.endswith(".cpio") and name.startswith("hosts/"):
-                    server.sent.add(name.removeprefix("hosts/").removesuffix(".cpio"))
+            except OSError:
+                server.sent.discard(archive)
+                raise
+            server.told(f"{self.client_address[0]} {name}")
 
     def _head(self, length: int) -> None:
         self.send_response(HTTPStatus.OK)
