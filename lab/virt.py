@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ STATES = {
 }
 ABSENT = "absent"
 ALIVE = ("running", "paused", "crashed", "stopping", "suspended")
+
+# A daemon that is new reads its schema for the first domain; two at once, and libxml2 finds its own tables
+# half made ("Unable to parse RelaxNG schema").
+_DEFINING = threading.Lock()
 
 # libvirt prints every error on standard error by itself unless a handler takes it.
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -131,7 +136,7 @@ class Virt:
 
     def define(self, xml: str) -> None:
         """Make the domain known, or change its definition for the next start."""
-        with _translated("defining a machine"):
+        with _DEFINING, _translated("defining a machine"):
             self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def start(self, uuid: str) -> None:
