@@ -132,6 +132,7 @@ def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
         "auth_timeout": HANDSHAKE_TIMEOUT,
         "look_for_keys": not end.keys_only,
         "allow_agent": not end.keys_only,
+        "transport_factory": _without_delay,
     }
     if end.keys:
         arguments["key_filename"] = [str(Path(name).expanduser()) for name in end.keys]
@@ -155,6 +156,13 @@ def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
                 hop.client.load_system_host_keys(str(path))
         hop = hop.gateway
     return connection
+
+
+def _without_delay(sock: Any, **more: Any) -> paramiko.Transport:
+    """Small messages leave at once, as OpenSSH has it; else one waits for the answer to another (40 ms)."""
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return paramiko.Transport(sock, **more)
 
 
 def _jump(name: str, config: Config, arguments: dict[str, Any]) -> Connection:

@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 from deployer.config import Sshkit
 from deployer.endpoint import Endpoint
-from deployer.remote import Remote, Stopped
+from deployer.remote import Remote
 from deployer.script import Script, ScriptResult
+from deployer.stream import Stopped
 from freehold.console import Console
 from freehold.errors import FreeholdError
 
@@ -65,7 +66,12 @@ class Fleet:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         for remote in self.remotes.values():
-            remote.close()
+            remote.__exit__(kind, value, trace)
+
+    def connect_ahead(self) -> None:
+        """Begin to connect to every host, for work that is to come."""
+        for remote in self.remotes.values():
+            remote.connect_ahead()
 
     def __getitem__(self, host: str) -> Remote:
         return self.remotes[host]

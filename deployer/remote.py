@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import paramiko
 from fabric import Connection
@@ -19,20 +18,15 @@ from cloudinit.script import StepEvent
 from deployer.connect import HANDSHAKE_TIMEOUT, open_connection
 from deployer.endpoint import Endpoint
 from deployer.script import Script, ScriptResult, StreamParser
-from freehold.errors import ConnectError, DeadlineError, HostError
+from deployer.shell import LOOP, Shell
+from deployer.stream import STALL, Lines, Pump, Stopped, send
+from freehold.errors import ConnectError, HostError
 
 KEEPALIVE = 5
 SILENCE = 20
 """Seconds without a word from a host after which its connection counts as lost."""
-STALL = 900.0
-"""Seconds after which a stream that a host does not take, or does not answer, is given up."""
 TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """Linux has it; elsewhere a host that vanishes is noticed later."""
-CHUNK = 65536
-
-
-class Stopped(HostError):
-    """The work on this host was ended because it had become pointless, not because it failed."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,10 @@ class Remote:
         self._used = 0.0
         self._open = 0
         self._agents: list[AgentRequestHandler] = []
+        self._shells: list[Shell] = []
+        self._ahead: threading.Thread | None = None
+        self._refused: ConnectError | None = None
+        self._left = False
         self._cancelled = cancelled or threading.Event()
         self.name = endpoint.name
         self.execs = 0
@@ -76,11 +74,18 @@ class Remote:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left = True
+        if self._ahead is not None:
+            # Nobody waits for a host that has not been asked anything; what comes of it is closed then.
+            self._ahead.join(0.2)
+            if self._ahead.is_alive():
+                return
         self.close()
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
+            self._shells.clear()
             connection, self._connection = self._connection, None
             agents, self._agents = self._agents, []
         for agent in agents:
@@ -93,12 +98,25 @@ class Remote:
         """Connect now; raise ConnectError or HostKeyError. A refused or silent host is tried again."""
         self._transport()
 
+    def connect_ahead(self) -> None:
+        """Begin to connect, and make ready for a script; what fails is told to the next use."""
+
+        def work() -> None:
+            with contextlib.suppress(HostError):
+                self._transport(ahead=True)
+                self._shells.append(self._new_shell())
+            if self._left:
+                self.close()
+
+        self._ahead = threading.Thread(target=work, daemon=True)
+        self._ahead.start()
+
     def exec(self, command: str, *, stdin: bytes | None = None, timeout: float | None = None) -> Output:
         """Run one command; `stdin` is sent, then closed."""
         with self._channel(command) as channel:
-            sender = _send(channel, iter([stdin] if stdin else []))
+            sender = send(channel, iter([stdin] if stdin else []))
             out, err = bytearray(), bytearray()
-            self._pump(channel, out.extend, err.extend, timeout)
+            self._pump(channel).run(out.extend, err.extend, timeout=timeout)
             sender.join(5)
             return Output(channel.recv_exit_status(), _text(out), _text(err))
 
@@ -119,13 +137,9 @@ class Remote:
 
         try:
             with self._channel(command) as channel:
-                sender = _send(channel, counted())
-                self._pump(
-                    channel,
-                    output.extend,
-                    output.extend,
-                    None,
-                    stalled=lambda: time.monotonic() - moved > STALL,
+                sender = send(channel, counted())
+                self._pump(channel).run(
+                    output.extend, output.extend, stalled=lambda: time.monotonic() - moved > STALL
                 )
                 sender.join(5)
                 status = channel.recv_exit_status()
@@ -150,33 +164,43 @@ class Remote:
         """Run a script's steps in one exec. A failed step is in the result, not an exception."""
         if self._debug is not None:
             self._debug(f"{self.name}: {' → '.join(step.name for step in script.steps)}")
-        return self.run_text(script.render(), timeout=timeout, on_event=on_event, on_line=on_line)
+        parser = StreamParser(self.name, on_event, on_line)
+        shell = self._shell()
+        try:
+            with self._told():
+                status = shell.run(script.render(), parser, timeout)
+        except BaseException:
+            shell.close()
+            raise
+        if shell.ready:
+            self._shells.append(shell)
+        return parser.finish(status)
 
     def run_text(
         self,
         text: str,
         *,
         timeout: float,
-        command: str = "bash -s",
+        command: str,
         on_event: Callable[[StepEvent], None] | None = None,
         on_line: Callable[[str, str], None] | None = None,
     ) -> ScriptResult:
         """Feed a script that marks its steps to `command`."""
         parser = StreamParser(self.name, on_event, on_line)
-        lines = _Lines(parser.feed)
+        lines = Lines(parser.feed)
         with self._channel(command) as channel:
-            sender = _send(channel, iter([text.encode()]))
-            self._pump(channel, lines.feed, lines.feed, timeout)
+            sender = send(channel, iter([text.encode()]))
+            self._pump(channel).run(lines.feed, lines.feed, timeout=timeout)
             sender.join(5)
             lines.flush()
             return parser.finish(channel.recv_exit_status())
 
     def follow(self, command: str, on_line: Callable[[str], None], stop: threading.Event) -> int:
         """Hand on each line of a command that goes on for ever, until `stop` or its end."""
-        lines = _Lines(on_line)
+        lines = Lines(on_line)
         with self._channel(command) as channel:
             channel.shutdown_write()
-            self._pump(channel, lines.feed, lines.feed, None, stop)
+            self._pump(channel).run(lines.feed, lines.feed, enough=stop.is_set)
             lines.flush()
             return -1 if stop.is_set() else channel.recv_exit_status()
 
@@ -196,10 +220,42 @@ class Remote:
     @contextlib.contextmanager
     def _channel(self, command: str) -> Iterator[paramiko.Channel]:
         channel = self._session()
+        try:
+            with self._told():
+                channel.exec_command(command)
+                yield channel
+        finally:
+            channel.close()
+
+    def _shell(self) -> Shell:
+        """One that is ready, or a new one."""
+        if self._cancelled.is_set():
+            raise Stopped("stopped", host=self.name)
+        if self._ahead is not None:
+            self._ahead.join()
+        self._transport()
+        while self._shells:
+            with contextlib.suppress(IndexError):
+                shell = self._shells.pop()
+                if shell.ready:
+                    return shell
+        return self._new_shell()
+
+    def _new_shell(self) -> Shell:
+        channel = self._session()
+        with self._told():
+            channel.exec_command(LOOP)
+        return Shell(channel, self._pump(channel))
+
+    def _pump(self, channel: paramiko.Channel) -> Pump:
+        return Pump(channel, self.name, self._cancelled)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """While something is under way: a broken connection is a HostError."""
         self._open += 1
         try:
-            channel.exec_command(command)
-            yield channel
+            yield
         except (paramiko.SSHException, EOFError, OSError) as exc:
             raise HostError(
                 f"the connection was lost ({exc or type(exc).__name__})",
@@ -208,7 +264,6 @@ class Remote:
             ) from exc
         finally:
             self._open -= 1
-            channel.close()
 
     def _session(self) -> paramiko.Channel:
         if self._cancelled.is_set():
@@ -226,60 +281,11 @@ class Remote:
             self._agents.append(AgentRequestHandler(channel))
         return channel
 
-    def _pump(
-        self,
-        channel: paramiko.Channel,
-        out: Callable[[bytes], Any],
-        err: Callable[[bytes], Any],
-        timeout: float | None,
-        stop: threading.Event | None = None,
-        stalled: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Read both streams until the command has ended."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        channel.settimeout(0.2)
-        while True:
-            quiet = True
-            if channel.recv_stderr_ready():
-                err(channel.recv_stderr(CHUNK))
-                quiet = False
-            try:
-                data = channel.recv(CHUNK)
-            except TimeoutError:
-                data = None
-            if data:
-                out(data)
-                continue
-            if data == b"":
-                # The end of standard output may come before the rest of standard error.
-                while rest := channel.recv_stderr(CHUNK):
-                    err(rest)
-                self._check_exit(channel, deadline)
-                return
-            if stop is not None and stop.is_set():
-                return
-            if self._cancelled.is_set():
-                raise Stopped("stopped", host=self.name)
-            if deadline is not None and time.monotonic() > deadline:
-                raise DeadlineError(
-                    f"{self.name}: no end after {timeout:g} s",
-                    hint="the host may be overloaded; raise `deploy_timeout` or look at the host",
-                )
-            if stalled():
-                raise DeadlineError(
-                    f"{self.name}: nothing was taken for {STALL:g} s",
-                    hint="the host may be overloaded or out of disk; look at it, then run again",
-                )
-            if quiet and data is None and not _alive(channel):
-                raise EOFError("connection closed")
-
-    def _check_exit(self, channel: paramiko.Channel, deadline: float | None) -> None:
-        patience = 30.0 if deadline is None else max(1.0, deadline - time.monotonic())
-        if not channel.status_event.wait(patience):
-            raise EOFError("the command's streams ended without an exit status")
-
-    def _transport(self) -> paramiko.Transport:
+    def _transport(self, *, ahead: bool = False) -> paramiko.Transport:
         with self._lock:
+            if self._refused is not None:
+                refused, self._refused = self._refused, None
+                raise refused
             connection = self._connection
             now, before = time.monotonic(), self._used
             self._used = now
@@ -289,8 +295,12 @@ class Remote:
                     return kept
                 with contextlib.suppress(Exception):
                     connection.close()
-            with self._starts:
-                self._connection = open_connection(self.endpoint)
+            try:
+                with self._starts:
+                    self._connection = open_connection(self.endpoint)
+            except ConnectError as exc:
+                self._refused = exc if ahead else None
+                raise
             self._used = time.monotonic()
             transport: paramiko.Transport = self._connection.transport
             transport.set_keepalive(KEEPALIVE)
@@ -298,51 +308,6 @@ class Remote:
             if isinstance(transport.sock, socket.socket) and TCP_USER_TIMEOUT is not None:
                 transport.sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE * 1000)
             return transport
-
-
-class _Lines:
-    """Bytes in, whole lines out."""
-
-    def __init__(self, sink: Callable[[str], None]) -> None:
-        self._sink = sink
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._sink(line.decode(errors="replace").rstrip("\r"))
-
-    def flush(self) -> None:
-        if self._rest:
-            self._sink(self._rest.decode(errors="replace"))
-            self._rest = b""
-
-
-def _send(channel: paramiko.Channel, chunks: Iterator[bytes]) -> threading.Thread:
-    """Feed standard input from a thread of its own, so that a full window never stops the reading."""
-
-    def work() -> None:
-        # A command that ends without reading everything says why by its exit status.
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            for data in chunks:
-                rest = memoryview(data)
-                while rest:
-                    try:
-                        rest = rest[channel.send(bytes(rest)) :]
-                    except TimeoutError:
-                        # The reader's time-out counts for writing too: the window is full, no more.
-                        if channel.closed:
-                            return
-            channel.shutdown_write()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def _alive(channel: paramiko.Channel) -> bool:
-    transport = channel.get_transport()
-    return transport is not None and transport.is_active()
 
 
 def _text(data: bytearray) -> str:

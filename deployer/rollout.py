@@ -18,9 +18,9 @@ from deployer.commands.facts import Container, HostFacts
 from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
 from deployer.fleet import Answers, Fleet
-from deployer.remote import Stopped
 from deployer.report import check, summary
 from deployer.script import Script, ScriptResult
+from deployer.stream import Stopped
 from freehold.console import Console
 from freehold.errors import FreeholdError, HostError, InputError, LockedError
 

@@ -1,6 +1,6 @@
 """Many steps, one round trip: a bash text whose output names the step it belongs to.
 
-The text travels on the standard input of `bash -s`, so that nothing in it stands in a process's
+The text travels compressed on the standard input of `bash -s`, so that nothing in it stands in a process's
 argv. Each step runs in a subshell with `set -e` and announces itself with the marker lines of
 `cloudinit.script`; the first step that fails ends the script.
 """

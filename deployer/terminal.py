@@ -13,7 +13,8 @@ import tty
 from types import FrameType
 from typing import Any
 
-from deployer.remote import CHUNK, Remote
+from deployer.remote import Remote
+from deployer.stream import CHUNK
 
 
 def interactive(remote: Remote, command: str) -> int:

@@ -103,7 +103,8 @@ def run_deploy(
                 console,
                 version,
                 session.who(),
-                images_question=FACTS,
+                # Which layers it has matters to no image that is there, or that the host pulls.
+                images_question="" if skip_push else FACTS,
                 hook=lambda name: run_boot_hook(session, name),
             )
             facts = rollout.look()
@@ -259,6 +260,8 @@ def lock_held(context: Context, session: object, fleet: object, why: str, wait: 
 
     assert isinstance(session, Session) and isinstance(fleet, Fleet)
     owner = owner_line(session.who(), why, session.now())
+    # The others connect while the lock is asked for.
+    fleet.connect_ahead()
     primary = fleet[session.whole.lock_host]
     with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
         fleet.lock_lost, fleet.lock_host = lost, primary.name

@@ -76,7 +76,7 @@ check_running() {
 
 # wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
 wait_web() {
-    local name=$1 interval=$4 deadline=$6 attempts=$7 tries=0 pause=0.1 answer url limit
+    local name=$1 interval=$4 deadline=$6 attempts=$7 probes=0 tries=0 pause=0.05 answer url limit
     limit=$((SECONDS + deadline))
     url="http://$(address_of "$name"):$2$3"
     while :; do
@@ -84,14 +84,16 @@ wait_web() {
         answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \
             --header 'User-Agent: freehold-health' "$url") || true
         case $answer in 2??) break ;; esac
-        tries=$((tries + 1))
+        probes=$((probes + 1))
+        # ATTEMPTS are so many intervals; the first probes come faster, and are a gift.
+        [ "$pause" != "$interval" ] || tries=$((tries + 1))
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
         # One that crashes and starts again is watched until it has ended: its exit code says more.
-        if [ $SECONDS -ge $limit ] || { [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
+        if [ $SECONDS -ge $limit ] || { [ $tries -gt 0 ] && [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
             # One that runs again just now is no less broken.
             [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
-            report "$name" "$url answered $answer after $tries probes"
+            report "$name" "$url answered $answer after $probes probes"
         fi
         sleep $pause
         pause=$(awk -v p=$pause -v most="$interval" 'BEGIN { p *= 1.5; print (p > most ? most : p) }')

@@ -10,8 +10,8 @@ import pytest
 
 from deployer.endpoint import Endpoint
 from deployer.fleet import Fleet
-from deployer.remote import Stopped
 from deployer.script import Script, ScriptResult, Step, StepOutcome
+from deployer.stream import Stopped
 from freehold.console import Console
 from freehold.errors import HostError
 
