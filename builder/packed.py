@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.assemble import run_tool
+from builder.assemble import root_dump, run_tool
 from builder.disk import Layout
 from builder.ext4 import used_ranges
 from builder.spec import MiB
@@ -94,7 +94,7 @@ def pack_image(
     raw: Path, disk: Layout, directory: Path, runner: Runner
 ) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """`image.zst`, `image.map`, `table.zst` and `table.map` of `raw` in `directory`; their pieces."""
-    dump = run_tool(runner, ("dumpe2fs", f"{raw}?offset={disk.root.start}")).stdout
+    dump = root_dump(raw, disk, runner)
     image = pack(raw, image_ranges(disk, dump), directory / "image.zst", runner)
     table = pack(raw, table_ranges(disk), directory / "table.zst", runner)
     (directory / "image.map").write_text(text(image))

@@ -29,7 +29,7 @@ class Healthcheck:
     port: int | None = setting(None, help="Port to probe; `app_port` where absent.", minimum=1, maximum=65535)
     max_attempts: int | None = setting(
         None,
-        help="Probes, `interval` apart, before giving up; quicker ones come first. `deploy_timeout` bounds all.",
+        help="Probes, `interval` apart, after some quicker ones; `deploy_timeout` bounds them too.",
         minimum=1,
     )
 
