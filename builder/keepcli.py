@@ -73,7 +73,8 @@ def verify(context: Context, image: Path | None, signers: Path | None) -> None:
 def prune(context: Context, days: int, dry_run: bool) -> None:
     """Remove layers that were not used for some time, and the packages that only they were made of.
 
-    What a lab stands on, and what a running build or a mounted tree uses, stays.
+    What a lab stands on, and what a running build or a mounted tree uses, stays. Only your own labs are
+    known: where users share a cache (FREEHOLD_CACHE), choose --days longer than a lab of theirs lives.
     """
     from builder.image import store_of
     from builder.prune import layers, mentions, outdated, stale_archives

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.drill import drill
 from deployer.cli.options import Target, target_options
 from freehold.command import Context, common_options, pass_context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
     from deployer.commands.backup import Archive, Source
+    from deployer.config import Accessory, DeployConfig
     from deployer.remote import Remote
     from deployer.script import Script, ScriptResult
 
@@ -28,6 +30,9 @@ CHUNK = 1 << 20
 @click.group()
 def backup() -> None:
     """Back up accessories and restore them: Postgres, MySQL, SQLite, directories."""
+
+
+backup.add_command(drill)
 
 
 @backup.command()
@@ -132,27 +137,42 @@ def restore(
 def opened(context: Context, target: Target, name: str) -> Iterator[tuple[Session, Source, Remote]]:
     """The session, what is to be backed up, and its host."""
     from deployer.cli.session import open_session
+
+    session = open_session(context, target, accessories=True)
+    accessory = session.whole.accessory(name)
+    source, host = source_of(session.whole, accessory), place_of(accessory, target)
+    with session.fleet_of([host]) as fleet:
+        yield session, source, fleet[host]
+
+
+def source_of(config: DeployConfig, accessory: Accessory) -> Source:
+    """What is backed up of an accessory; UsageError where nobody knows."""
     from deployer.commands.backup import Source
     from deployer.config.backups import BackupSettings, kind_of
     from freehold.errors import UsageError
 
-    session = open_session(context, target, accessories=True)
-    accessory = session.whole.accessory(name)
-    settings = session.whole.backups.get(name, BackupSettings())
+    name = accessory.name
+    settings = config.backups.get(name, BackupSettings())
     kind = kind_of(accessory.image, settings)
     if kind is None:
         raise UsageError(
             f"nobody knows what the accessory {name!r} holds (its image is {accessory.image})",
             hint=f"write backups: {{{name}: {{kind: postgres}}}} (or mysql, sqlite, volume) in the file",
         )
+    return Source(name, accessory.service, kind, settings.path or "", settings.keep, settings.pause)
+
+
+def place_of(accessory: Accessory, target: Target) -> str:
+    """The one host that is meant; UsageError where it is more or none."""
+    from freehold.errors import UsageError
+
     chosen = [host for host in accessory.hosts if not target.hosts or host in target.hosts]
     if len(chosen) != 1:
         raise UsageError(
-            f"the accessory {name!r} runs on {', '.join(accessory.hosts)}", hint="choose one with -h"
+            f"the accessory {accessory.name!r} runs on {', '.join(accessory.hosts)}",
+            hint="choose one with -h",
         )
-    source = Source(name, accessory.service, kind, settings.path or "", settings.keep, settings.pause)
-    with session.fleet_of(chosen) as fleet:
-        yield session, source, fleet[chosen[0]]
+    return chosen[0]
 
 
 def carry_out(session: Session, remote: Remote, script: Script, title: str) -> ScriptResult:

@@ -40,13 +40,14 @@ class Found:
 
 def as_service(config: DeployConfig, accessory: Accessory) -> DeployConfig:
     """The accessory as a service with one role without a name, so that its prefix is its own name."""
-    role = Role(name="", hosts=accessory.hosts, proxy=accessory.proxy)
+    role = Role(name="", hosts=accessory.hosts, proxy=accessory.proxy, options=accessory.options)
     return dataclasses.replace(
         config,
         service=accessory.service,
         destination=None,
         roles=(role,),
         accessories=(),
+        volumes=accessory.volumes,
         error_pages={},
         primary_role_name="",
     )

@@ -244,9 +244,9 @@ def restore(source: Source, archive: Archive) -> Script:
         back = f"gzip -dc {path} | {_inside(source, text)} 2>&1 | tail -n 50"
     else:
         # By a container of the same image with the same volumes, so that no process is in between.
-        clear = shlex.join(
-            ["sh", "-c", f"rm -rf {shlex.quote(source.folder)}/* {shlex.quote(source.folder)}/.[!.]*"]
-        )
+        # On a new volume the directory is not there yet.
+        folder = shlex.quote(source.folder)
+        clear = shlex.join(["sh", "-c", f"mkdir -p {folder} && rm -rf {folder}/* {folder}/.[!.]*"])
         image = f"$(docker inspect --format '{{{{.Image}}}}' {quoted})"
         entry, *words = shlex.split(clear)
         back = (

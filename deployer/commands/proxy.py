@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from deployer.commands import assets, certificates, layout
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
+from deployer.config.sendfile import sendfiles, volumes_of
 from deployer.script import heredoc
 
 
@@ -42,7 +43,9 @@ def extras(config: DeployConfig, role: Role) -> Extras:
     """What a role's route does besides passing requests on."""
     url = assets.url(role)
     docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
-    return Extras(bool(config.error_pages), url, docroot)
+    volumes = volumes_of(config.volumes, role.options)
+    files = sendfiles(role.proxy, volumes) if role.proxy is not None else ()
+    return Extras(bool(config.error_pages), url, docroot, files)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from deployer.commands import layout
+from deployer.commands import answers, layout
 from deployer.config import Proxy
 
 HOLD = 30
@@ -35,6 +35,8 @@ class Extras:
     """URL below which fingerprinted files are served from the host's disk: `/assets`."""
     docroot: str = ""
     """The directory that holds them, at the path of their URL."""
+    files: answers.Files = ()
+    """Directories whose files are sent where an answer names one."""
 
 
 def file_name(host: str) -> str:
@@ -121,12 +123,12 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
     lines += "encode zstd gzip\n"
     if extras.assets:
         lines += _assets(extras.docroot, extras.assets)
-    lines += _canary(proxy, prefix)
+    lines += _canary(proxy, prefix, extras.files)
     if not proxy.buffering.responses:
-        return lines + upstream(proxy, prefix)
+        return lines + upstream(proxy, prefix, extras.files)
     # An event stream is never complete: kept back, it would never arrive.
-    streamed = _block("handle @events", upstream(proxy, prefix))
-    kept = _block("handle", upstream(proxy, prefix, keep=True))
+    streamed = _block("handle @events", upstream(proxy, prefix, extras.files))
+    kept = _block("handle", upstream(proxy, prefix, extras.files, keep=True))
     return f"{lines}@events header Accept *text/event-stream*\n{streamed}{kept}"
 
 
@@ -142,7 +144,7 @@ def _assets(root: str, url: str) -> str:
     )
 
 
-def _canary(proxy: Proxy, prefix: str) -> str:
+def _canary(proxy: Proxy, prefix: str, files: answers.Files) -> str:
     """A share of the visitors for another container, while there is one; a cookie keeps them there."""
     place = layout.canary(prefix)
     root, _, name = place.rpartition("/")
@@ -154,7 +156,7 @@ def _canary(proxy: Proxy, prefix: str) -> str:
         'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
         f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
     )
-    chosen = upstream(proxy, prefix, to=f"{place}/target", matcher="@chosen ")
+    chosen = upstream(proxy, prefix, files, to=f"{place}/target", matcher="@chosen ")
     return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(
         "route @split", lines + chosen
     )
@@ -163,6 +165,7 @@ def _canary(proxy: Proxy, prefix: str) -> str:
 def upstream(
     proxy: Proxy,
     prefix: str,
+    files: answers.Files = (),
     *,
     keep: bool = False,
     to: str = "",
@@ -184,6 +187,7 @@ def upstream(
         lines.append(f"response_buffers {memory}")
     if _trusts(proxy):
         lines.append("trusted_proxies 0.0.0.0/0 ::/0")
+    lines += answers.directives(files, proxy.buffering.max_response_body)
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
     return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)

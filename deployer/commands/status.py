@@ -30,7 +30,10 @@ printf 'proxy\t%s\n' "$(systemctl is-active freehold-proxy.service || true)"
 
 @dataclass(frozen=True)
 class ContainerStatus:
-    """One container. `health` is what the probe answers now; empty where nothing is known."""
+    """One container. `health` is what the probe answers now; empty where nothing is known.
+
+    `mode` is `paused` or `maintenance` where the requests of one that serves are kept from it.
+    """
 
     host: str
     role: str
@@ -41,6 +44,7 @@ class ContainerStatus:
     cpu: str
     memory: str
     container: str
+    mode: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,19 @@ def status_script(config: DeployConfig, host: str) -> Script:
     for role in config.roles_on(host):
         if role.proxy is None:
             continue
-        target = shlex.quote(layout.target(config.container_prefix(role)))
+        prefix = config.container_prefix(role)
+        target, paused = shlex.quote(layout.target(prefix)), shlex.quote(layout.paused(prefix))
+        page = shlex.quote(layout.maintenance(prefix))
         check = role.proxy.healthcheck
         port = check.port or "${target##*:}"
         path = shlex.quote(check.path)
         probes.append(
-            f"if [ -e {target} ]; then target=$(cat {target})\n"
-            f"printf 'probe\\t%s\\t%s\\n' {role.name} \"$(curl --silent --output /dev/null "
+            # While requests wait, the target leads nowhere, and another file says where it led.
+            f"if [ -e {target} ]; then target=$(cat {paused} 2>/dev/null || cat {target}) mode=\n"
+            f"if [ -e {paused} ]; then mode=paused; elif [ -e {page} ]; then mode=maintenance; fi\n"
+            f"printf 'probe\\t%s\\t%s\\t%s\\n' {role.name} \"$(curl --silent --output /dev/null "
             f"--write-out '%{{http_code}}' --max-time 3 --header 'User-Agent: freehold-health' "
-            f'"http://${{target%%:*}}:{port}"{path})"\nfi'
+            f'"http://${{target%%:*}}:{port}"{path})" "$mode"\nfi'
         )
     facts = [step for step in facts_script(config, host).steps if step.name in ("docker", "state")]
     steps = [*facts, Step("machine", machine, "load"), Step("probes", "\n".join([*probes, "true"]), "health")]
@@ -93,7 +101,7 @@ def parse_status(config: DeployConfig, result: ScriptResult) -> HostStatus:
     stats = {
         row[1]: (row[2], row[3].partition(" /")[0]) for row in cells if row[0] == "stats" and len(row) == 4
     }
-    probes = {row[1]: row[2] for row in cells if row[0] == "probe" and len(row) == 3}
+    probes = {row[1]: (row[2], row[3]) for row in cells if row[0] == "probe" and len(row) == 4}
     size, free = (int(word) for word in single.get("disk", "0 0").split())
     total = memory.get("MemTotal:")
     failed = result.failed
@@ -120,7 +128,10 @@ def share(busy: list[tuple[float, ...]]) -> float | None:
 
 
 def containers(
-    config: DeployConfig, facts: HostFacts, stats: dict[str, tuple[str, str]], probes: dict[str, str]
+    config: DeployConfig,
+    facts: HostFacts,
+    stats: dict[str, tuple[str, str]],
+    probes: dict[str, tuple[str, str]],
 ) -> tuple[ContainerStatus, ...]:
     """The containers of a host, those that run first."""
     found = []
@@ -130,11 +141,11 @@ def containers(
         if role is not None and role.proxy is not None:
             dialled = facts.targets.get(config.container_prefix(role), "")
             serves = bool(container.address) and dialled.partition(":")[0] == container.address
-        health = ""
+        health, mode = "", ""
         if "(" in container.status and container.running:
             health = container.status.rpartition("(")[2].rstrip(")").removeprefix("health: ")
         if serves and container.role in probes:
-            answer = probes[container.role]
+            answer, mode = probes[container.role]
             health = "healthy" if answer.startswith("2") else f"answers {answer.replace('000', 'nothing')}"
         cpu, memory = stats.get(container.name, ("", ""))
         found.append(
@@ -148,6 +159,7 @@ def containers(
                 cpu,
                 memory,
                 container.name,
+                mode,
             )
         )
     return tuple(found)

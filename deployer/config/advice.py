@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deployer.config.supported import Refusal
 from deployer.config.tree import Path, walk
 from freehold.errors import ConfigError
 from freehold.yamlfile import Node
@@ -205,15 +206,15 @@ def _matches(pattern: str, path: Path) -> bool:
     return len(parts) == len(path) and all(one in ("*", name) for one, name in zip(parts, path, strict=True))
 
 
-def refuse_unsupported(node: Node, unsupported: Mapping[str, str]) -> None:
-    """Raise a ConfigError for the first key in the file that the table (dotted pattern: reason) names."""
+def refuse_unsupported(node: Node, unsupported: Mapping[str, Refusal]) -> None:
+    """Raise a ConfigError for the first key in the file that the table (by dotted pattern) names."""
     if not unsupported:
         return
     for path, entry in walk(node):
-        for pattern, reason in unsupported.items():
+        for pattern, refusal in unsupported.items():
             if _matches(pattern, path):
                 raise ConfigError(
-                    f"{'.'.join(path)!r} is not supported yet" + (f": {reason}" if reason else ""),
+                    f"{'.'.join(path)!r} has no meaning here: {refusal.reason}",
                     where=entry.key_where or entry.where,
-                    hint="take the key out to deploy without it",
+                    hint=refusal.hint,
                 )

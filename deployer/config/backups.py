@@ -42,6 +42,12 @@ class BackupSettings:
     pause: bool = setting(
         True, help="Hold the container's processes while plain files are copied, so that they fit together."
     )
+    drill: str | None = setting(
+        None,
+        help="Check of one's own after `backup drill` has restored it: a command in its container, which "
+        "fails where something is missing.",
+        example="psql -U postgres shop -c 'SELECT 1 / count(*) FROM orders'",
+    )
 
     def __post_init__(self) -> None:
         if self.kind in ("sqlite", "volume") and self.path is None:

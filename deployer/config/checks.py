@@ -8,6 +8,7 @@ from deployer.config.accessory import Accessory
 from deployer.config.document import Document
 from deployer.config.model import DeployConfig, Role
 from deployer.config.proxy import Proxy
+from deployer.config.sendfile import check_sendfile, volumes_of
 from deployer.config.tree import at
 from freehold.settings import fail
 from freehold.yamlfile import Node
@@ -40,6 +41,19 @@ def check_proxies(
                     hint="write 'run' once, under the root's 'proxy'",
                 )
     _check_shared_names(roles, node)
+
+
+def check_files(
+    roles: Sequence[Role], accessories: Sequence[Accessory], volumes: Sequence[str], node: Node
+) -> None:
+    """What the proxy is to send lies where it can read."""
+    for role in roles:
+        own = at(node, "servers", role.name, "proxy")
+        place = own.get("sendfile") or at(node, "proxy", "sendfile")
+        check_sendfile(place, role.proxy, volumes_of(volumes, role.options))
+    for item in accessories:
+        place = at(node, "accessories", item.name, "proxy", "sendfile")
+        check_sendfile(place, item.proxy, volumes_of(item.volumes, item.options))
 
 
 def _check_shared_names(roles: Sequence[Role], node: Node) -> None:

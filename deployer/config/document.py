@@ -183,7 +183,10 @@ class Document:
     stop_timeout: float | None = setting(
         None, parse=shorthand.seconds, schema=shorthand.SECONDS, help="Seconds to stop after SIGTERM."
     )
-    run_directory: str = setting(".kamal", help="Directory of runtime files on the hosts.")
+    run_directory: str | None = setting(
+        None,
+        help="Without effect, as in Kamal 2: a service's files are in /var/lib/freehold/apps/<service>.",
+    )
 
 
 def _proxy(node: Node) -> Proxy | None:

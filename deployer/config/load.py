@@ -11,7 +11,7 @@ from deployer.config.document import Document
 from deployer.config.errorpages import read_error_pages
 from deployer.config.model import DeployConfig
 from deployer.config.resolve import Surroundings, resolve, with_warnings
-from deployer.config.supported import NOT_YET
+from deployer.config.supported import REFUSED, Refusal
 from deployer.config.template.output import Rendered
 from deployer.config.template.render import Source, render
 from deployer.config.template.world import World, local_world
@@ -52,7 +52,7 @@ def load_config(
     runner: Runner,
     version: str | None = None,
     secrets: Callable[[str], Secret] | None = None,
-    unsupported: Mapping[str, str] = NOT_YET,
+    unsupported: Mapping[str, Refusal] = REFUSED,
 ) -> DeployConfig:
     """Read the configuration of a project.
 

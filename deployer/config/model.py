@@ -86,7 +86,6 @@ class DeployConfig:
     readiness_delay: float = 7.0
     stop_timeout: float | None = None
     retain_containers: int = 5
-    run_directory: str = ".kamal"
     hooks_path: str = ".freehold/hooks"
     hooks_output: Mapping[str, str] = field(default_factory=dict)
     version: str | None = None

@@ -13,6 +13,7 @@ from freehold.yamlfile import Node
 HOST_PATTERN = r"[^\s/]+"
 PREFIX_PATTERN = r"/[^\s]*"
 HEADER_PATTERN = r"[A-Za-z0-9_-]+"
+DIRECTORY_PATTERN = r"(/(?!\.\.?(/|$))[\w.@+-]+)+"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Buffering:
         help="Largest request, answered by 413 beyond; any where absent or 0.",
     )
     max_response_body: int | None = setting(
-        None, parse=shorthand.size, schema=shorthand.SIZE, help="Largest answer; any where absent or 0."
+        None,
+        parse=shorthand.size,
+        schema=shorthand.SIZE,
+        help="Largest answer by its Content-Length, replaced by 500 beyond; any where absent or 0.",
     )
     memory: int | None = setting(
         None,
@@ -153,6 +157,13 @@ class Proxy:
     strip_path_prefix: bool = setting(True, help="Take the prefix off before the application sees the path.")
     healthcheck: Healthcheck = setting(factory=Healthcheck, help="Probe before traffic.")
     buffering: Buffering = setting(factory=Buffering, help="Buffering of requests and answers.")
+    sendfile: tuple[str, ...] = setting(
+        (),
+        help="Directories in the container, on volumes of the host, whose files the proxy sends where the "
+        "application answers with X-Sendfile or X-Accel-Redirect.",
+        pattern=DIRECTORY_PATTERN,
+        example="/rails/storage",
+    )
     logging: ProxyLogging = setting(factory=ProxyLogging, help="Access log.")
     run: ProxyRun | None = setting(None, help="How the proxy itself runs on the host.")
 

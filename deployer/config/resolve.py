@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_accessories, check_proxies, check_tags
+from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
@@ -64,7 +64,9 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
             hint=around.destination_hint("write the hosts under 'servers'"),
         )
     check_proxies(roles, accessories, node, warnings)
+    check_files(roles, accessories, document.volumes, node)
     check_tags(roles, document, node, warnings)
+    _check_run_directory(document, node, around, warnings)
     for name in document.backups:
         if name not in document.accessories:
             place = at(node, "backups", name)
@@ -98,7 +100,6 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         readiness_delay=document.readiness_delay,
         stop_timeout=document.stop_timeout,
         retain_containers=document.retain_containers,
-        run_directory=document.run_directory,
         hooks_path=around.hooks_path,
         hooks_output=document.hooks_output,
         version=around.version,
@@ -148,6 +149,16 @@ def _check_version(document: Document, node: Node) -> None:
             f"the file needs Kamal {document.minimum_version}; Freehold reads what Kamal {known} reads",
             hint="lower minimum_version if the file uses no newer keys",
         )
+
+
+def _check_run_directory(document: Document, node: Node, around: Surroundings, warnings: list[str]) -> None:
+    if document.run_directory is None:
+        return
+    place, destination = at(node, "run_directory"), f"-{around.destination}" if around.destination else ""
+    warnings.append(
+        f"{place.key_where or place.where}: 'run_directory' has no effect, as in Kamal 2; what Freehold "
+        f"keeps for this service is in /var/lib/freehold/apps/{document.service}{destination} on the hosts"
+    )
 
 
 def _root_proxy(node: Node, warnings: list[str]) -> Node:

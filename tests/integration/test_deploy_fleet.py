@@ -177,6 +177,11 @@ def test_what_runs_and_what_would_change(pair: Project) -> None:
         (container,) = row["containers"]
         assert (container["container"], container["health"]) == ("shop-web-v1", "healthy")
         assert container["serves"] and container["cpu"].endswith("%") and container["memory"].endswith("B")
+    for word, mode in (("pause", "paused"), ("maintenance", "maintenance")):
+        pair.freehold("app", word)
+        held = [row["containers"][0] for row in json.loads(pair.freehold("status", "--json").stdout)]
+        pair.freehold("app", "live")
+        assert [(one["mode"], one["health"], one["serves"]) for one in held] == [(mode, "healthy", True)] * 2
     second.exec("docker pause shop-web-v1")
     try:
         said = squeezed(pair.freehold("status", expect=1))

@@ -6,6 +6,7 @@ import datetime
 import json
 import ssl
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +148,49 @@ def test_everything_that_a_proxy_section_may_say(project: Project, rig: Rig) -> 
         "/var/lib/freehold/apps:",
         "/var/lib/freehold/proxy/current:",
     ]
+
+
+def test_what_an_answer_makes_the_proxy_do(project: Project) -> None:
+    project.hosts = (project.hosts[0],)
+    (first,) = project.hosts
+    name = "plan b?100%.txt"
+    first.exec("mkdir -p /srv/shop/storage/a && echo outside >/srv/shop/secret && chmod -R a+rX /srv/shop")
+    first.write(f"/srv/shop/storage/a/{name}", "0123456789")
+    project.config["servers"]["web"]["hosts"] = [first.name]
+    project.config["volumes"] = ["/srv/shop/storage:/srv/storage:ro"]
+    project.config["proxy"] |= {"sendfile": ["/srv/storage"], "buffering": {"max_response_body": "100k"}}
+    project.save()
+    project.deploy("v1")
+
+    def named(path: str, header: str = "X-Sendfile", **more: Any) -> Response:
+        query = urllib.parse.urlencode({"header": header, "path": path})
+        return project.ask(first, f"/named?{query}", **more)
+
+    encoded = "/srv/storage/a/" + urllib.parse.quote(name)
+    for answer in (named(f"/srv/storage/a/{name}"), named(encoded, "X-Accel-Redirect")):
+        assert (answer.status, answer.text) == (200, "0123456789")
+        # The application's headers, but not where the file is.
+        assert answer.headers["content-disposition"] == "attachment"
+        assert answer.headers["content-type"] == "text/x-own"
+        assert not {"x-sendfile", "x-accel-redirect"} & set(answer.headers)
+    part = named(f"/srv/storage/a/{name}", headers={"Range": "bytes=2-4"})
+    assert (part.status, part.text) == (206, "234")
+    assert named(f"/srv/storage/a/{name}", method="POST", body=b"x").text == "0123456789"
+    for header in ("X-Sendfile", "X-Accel-Redirect"):
+        assert named("/etc/hostname", header).status == 403
+        for path in ("none", "../secret", "%2e%2e/secret", "a/../../secret", "a"):
+            answer = named(f"/srv/storage/{path}", header)
+            assert answer.status in (403, 404) and "outside" not in answer.text, path
+    # Nobody but the proxy says which header it understands.
+    asked = {"X-Sendfile-Type": "X-Accel-Redirect", "X-Accel-Mapping": "/=/srv/storage/"}
+    seen = project.ask(first, "/request", headers=asked).json()["headers"]
+    assert seen["x-sendfile-type"] == "X-Sendfile" and "x-accel-mapping" not in seen
+
+    assert len(project.ask(first, "/large?bytes=102400").body) == 102400
+    assert project.ask(first, "/large?bytes=102401").status == 500
+    assert project.ask(first, "/large?bytes=102401", method="HEAD").status == 200
+    # What comes in pieces passes.
+    assert project.ask(first, "/stream?chunks=2").text == "v1 0\nv1 1\n"
 
 
 def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Project) -> None:

@@ -44,6 +44,13 @@ class Shop(Site):
             case "/request":
                 seen = {"path": request.path, "headers": request.headers}
                 return Response(200, json.dumps(seen).encode(), "application/json")
+            case "/named":
+                # The proxy is to send a file in place of this.
+                header, path = request.query["header"][0], request.query["path"][0]
+                said = {"Content-Disposition": "attachment", header: path}
+                return Response(200, b"ignored", "text/x-own", headers=said)
+            case "/large":
+                return Response(200, b"x" * int(request.query["bytes"][0]))
         return await super().answer(request)
 
 

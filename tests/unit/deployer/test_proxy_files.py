@@ -16,6 +16,7 @@ from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
 from deployer.commands import assets, canary, certificates, layout, pages, proxy, site
 from deployer.script import ScriptResult, StepOutcome
+from freehold.errors import ConfigError
 from tests.unit.deployer import samples
 
 CADDY = Path(sys.executable).parent / "caddy"
@@ -431,3 +432,42 @@ def test_files_that_were_changed_but_never_loaded_are_loaded_later(place: Place)
     assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
     assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
     assert place.reloads == 2
+
+
+def test_files_that_an_answer_names_are_of_the_hosts_volumes(tmp_path: Path) -> None:
+    more = {"volumes": ["/srv/shop/storage:/rails/storage", "/srv/big:/rails/storage/big", "data:/data"]}
+    wanted = {"host": "shop.test", "sendfile": ["/rails/storage", "/rails/storage/big/x"]}
+    made = adapted(tmp_path, more=more, shop=wanted)
+    (first,) = proxies(made)
+    roots = [root for handler in first["handle_response"] for root in found(handler, "root")]
+    # The longer path is tried first, and of a path only what stands below the directory counts.
+    assert list(dict.fromkeys(roots)) == ["/srv/big/x", "/srv/shop/storage"]
+    assert first["headers"]["request"]["set"]["X-Sendfile-Type"] == ["X-Sendfile"]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "inside", "said"),
+    [
+        ([], "/rails/storage", "no volume holds /rails/storage"),
+        (["/srv/a:/rails/storage-old"], "/rails/storage", "no volume holds"),
+        (["data:/rails/storage"], "/rails/storage", "is on the volume data, which only root reads"),
+        (["/home/me/a:/rails/storage"], "/rails/storage/b", "is /home/me/a/b on the host, which is hidden"),
+        (["/srv/{env.X}:/rails/storage"], "/rails/storage", "a path that the proxy's file cannot hold"),
+        (["/srv/a:/rails/storage"], "/rails/../etc", "does not have the right form"),
+        (["/srv/a:/rails/storage"], "rails/storage", "does not have the right form"),
+    ],
+)
+def test_a_directory_that_the_proxy_could_not_read_is_refused(
+    tmp_path: Path, volumes: list[str], inside: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        samples.config(tmp_path, volumes=volumes, proxy={"host": "a.test", "sendfile": [inside]})
+    assert caught.value.where is not None and "proxy.sendfile" in caught.value.where.key
+
+
+def test_a_limit_on_answers_asks_for_their_length(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test", "buffering": {"max_response_body": "1k"}})
+    (first,) = proxies(made)
+    (handler,) = first["handle_response"]
+    assert handler["match"] == {"headers": {"Content-Length": ["*"]}}
+    assert "> 1024" in json.dumps(handler, ensure_ascii=False).replace("\\u003e", ">")

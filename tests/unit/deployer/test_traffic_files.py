@@ -17,7 +17,7 @@ from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
 from deployer.commands import app, certificates, facts, hostproxy, layout, phases, traffic
 from deployer.config import DeployConfig
-from deployer.config.supported import NOT_YET
+from deployer.config.supported import REFUSED
 from deployer.hostprofile import running_as
 from deployer.rehearsal import rehearsed
 from deployer.script import Script, ScriptResult, StepOutcome
@@ -172,8 +172,11 @@ def test_what_run_says_about_a_hosts_proxy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["registry", "repository", "version", "options"])
-def test_what_only_a_container_could_do_is_refused_by_name(key: str) -> None:
-    assert f"proxy.run.{key}" in NOT_YET and f"servers.*.proxy.run.{key}" in NOT_YET
+def test_what_only_a_container_could_do_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'proxy.run.{key}' has no meaning here") as caught:
+        samples.config(tmp_path, proxy={"run": {key: {"memory": "1g"} if key == "options" else "v1"}})
+    assert "take the key out; " in caught.value.hint
+    assert f"accessories.*.proxy.run.{key}" in REFUSED and f"servers.*.proxy.run.{key}" in REFUSED
 
 
 def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.config.supported import NOT_YET
+from deployer.config.supported import REFUSED, Refusal
 from freehold.errors import ConfigError
 from freehold.secret import Secret
 from tests.unit.deployer.config.project import Project, place
@@ -44,7 +44,7 @@ MINIMAL = "service: app\nservers: [a]\n"
 
 def test_the_founding_example(project: Project) -> None:
     project.write(".kamal/secrets", "RAILS_MASTER_KEY=abc\nDATABASE_URL=postgres://db\n")
-    config = project.load(FOUNDING, unsupported=NOT_YET)
+    config = project.load(FOUNDING, unsupported=REFUSED)
     web, job = config.roles
     assert config.hosts == ("192.168.1.1", "192.168.1.2", "192.168.1.3")
     assert (config.primary_role, config.primary_host) == (web, "192.168.1.1")
@@ -259,14 +259,16 @@ def test_mistakes(project: Project, text: str, line: int, key: str, message: str
 def test_a_key_that_is_not_honoured_is_refused_by_name(project: Project) -> None:
     with pytest.raises(ConfigError) as caught:
         project.load(
-            MINIMAL + "proxy:\n  buffering: {requests: true}\n", unsupported={"proxy.buffering": "why"}
+            MINIMAL + "proxy:\n  buffering: {requests: true}\n",
+            unsupported={"proxy.buffering": Refusal("why", "do so")},
         )
-    assert caught.value.message == "'proxy.buffering' is not supported yet: why"
+    assert caught.value.message == "'proxy.buffering' has no meaning here: why"
+    assert caught.value.hint == "do so"
     assert place(caught.value) == ("config/deploy.yml", 4, "proxy.buffering")
-    with pytest.raises(ConfigError, match=r"'servers.job.logging' is not supported yet"):
+    with pytest.raises(ConfigError, match=r"'servers.job.logging' has no meaning here"):
         project.load(
             "service: a\nservers: {web: [a], job: {hosts: [a], logging: {driver: local}}}\n",
-            unsupported={"servers.*.logging": ""},
+            unsupported={"servers.*.logging": Refusal("why", "do so")},
         )
 
 
@@ -365,3 +367,11 @@ def test_secrets_path_hooks_and_version(project: Project) -> None:
     assert (config.hooks_path, config.version) == (".kamal/hooks", "v7")
     project.environ["VERSION"] = "v8"
     assert project.load().version == "v8"
+
+
+def test_the_run_directory_is_no_place_here_and_that_is_said(project: Project) -> None:
+    config = project.load(MINIMAL + "run_directory: /etc/kamal\n")
+    (warning,) = config.warnings
+    assert warning.startswith("config/deploy.yml:3")
+    assert "no effect" in warning and "/var/lib/freehold/apps/" in warning
+    assert project.load(MINIMAL).warnings == ()

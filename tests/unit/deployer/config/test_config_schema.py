@@ -11,7 +11,7 @@ import yaml
 
 from deployer.config.document import Document
 from deployer.config.reference import SECTIONS, schema, section
-from deployer.config.supported import NOT_YET
+from deployer.config.supported import REFUSED
 from freehold.errors import UsageError
 from freehold.settings import keys_of
 from tests.unit.deployer.config.test_config_load import FOUNDING
@@ -101,7 +101,7 @@ def test_what_is_refused_is_declared() -> None:
         f"{owner}.*.{p}" for owner in ("servers", "accessories") for p in known if p.startswith("proxy.")
     }
     shapes = {path.replace("ROLE", "*").replace("NAME", "*") for path in known} | set(keys_of(Document))
-    assert set(NOT_YET) <= shapes
+    assert set(REFUSED) <= shapes
 
 
 def test_loading_the_package_loads_no_template_engine() -> None:
