@@ -8,6 +8,7 @@ itself for an ordinary user's and leaves the system's own libvirt, its sockets a
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -28,8 +29,6 @@ PROGRAMS = {"virtqemud": "virtqemud-sock", "libvirtd": "libvirt-sock"}
 IDLE = 300
 STARTING = 20.0
 STOPPING = 10.0
-# A number that is nobody's; it only has to differ from root's inside the namespace.
-MAPPED = "1000"
 
 # The longest path of a Unix socket, and what libvirt puts behind its configuration directory for a
 # machine's monitor: `/libvirt/qemu/lib/domain-<id>-<20 letters of the name>/monitor.sock`.
@@ -159,7 +158,9 @@ def ensure(runtime: Path, runner: Runner) -> None:
     }
     log = home / "daemon.log"
     prefix = (
-        ("unshare", "--user", f"--map-user={MAPPED}", f"--map-group={MAPPED}") if os.geteuid() == 0 else ()
+        ("unshare", "--user", f"--map-user={user}", f"--map-group={user}")
+        if os.geteuid() == 0 and (user := _somebody()) is not None
+        else ()
     )
     started = runner.start(
         [*prefix, program, "--timeout", str(IDLE), "--pid-file", _pid_file(runtime)],
@@ -177,6 +178,14 @@ def ensure(runtime: Path, runner: Runner) -> None:
                 f"{program.name} {what}", details=log.read_text(errors="replace").splitlines()[-10:]
             )
         time.sleep(0.05)
+
+
+def _somebody() -> int | None:
+    """Whom root becomes in the daemon's namespace, so that it serves a session and not the system.
+
+    Any user but root will do, if there is one of this number: libvirt crashes where it finds no name for it.
+    """
+    return next((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0), None)
 
 
 def end(runtime: Path) -> None:
