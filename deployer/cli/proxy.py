@@ -194,6 +194,9 @@ def details(context: Context, target: Target) -> None:
                     "listens": one.listens,
                     "sites": list(one.sites),
                     "targets": [dict(zip(("name", "address", "mode"), t, strict=True)) for t in one.targets],
+                    "certificates": [
+                        dict(zip(("name", "until", "by"), shown, strict=True)) for shown in one.certificates
+                    ],
                 }
                 for one in found.values()
             ]
@@ -206,6 +209,13 @@ def details(context: Context, target: Target) -> None:
     rows = [(one.host, *row) for one in found.values() for row in one.targets]
     if rows:
         context.console.table(("host", "serves", "at", "mode"), rows)
+    rows = [
+        (one.host, name, until or "none", by)
+        for one in found.values()
+        for name, until, by in one.certificates
+    ]
+    if rows:
+        context.console.table(("host", "certificate for", "until", "by"), rows)
 
 
 @proxy.command()

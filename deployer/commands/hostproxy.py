@@ -35,6 +35,8 @@ class ProxyFacts:
     sites: tuple[str, ...] = ()
     targets: tuple[tuple[str, str, str], ...] = field(default=())
     """Service and role, address, and `maintenance` or `paused`."""
+    certificates: tuple[tuple[str, str, str], ...] = field(default=())
+    """Host name, until when (empty: there is none), and who signed it or why there is none."""
 
 
 def details() -> Script:
@@ -47,6 +49,18 @@ printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/de
 for path in {layout.PROXY}/sites/*.caddy; do
     [ ! -e "$path" ] || printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
 done
+for path in $(grep -l '^https://[^ ]' {layout.PROXY}/sites/*.caddy 2>/dev/null); do
+    name=$(basename "$path" .caddy)
+    case $name in *_wildcard* | _default) continue ;; esac
+    if found=$(shows_certificate "$name"); then
+        end=$(date -u -d "$(openssl x509 -noout -enddate <<<"$found" | cut -d= -f2)" +%FT%TZ)
+        signed=$(openssl x509 -noout -issuer -nameopt multiline,utf8,-esc_msb <<<"$found" |
+            sed -n 's/^ *commonName *= //p')
+        printf 'certificate\\t%s\\t%s\\t%s\\n' "$name" "$end" "$signed"
+    else
+        printf 'certificate\\t%s\\t\\t%s\\n' "$name" "$(last_refusal "$name")"
+    fi
+done
 for path in {layout.PROXY}/targets/*; do
     [ -e "$path" ] || continue
     name=$(basename "$path") address=$(cat "$path") mode=
@@ -57,19 +71,21 @@ for path in {layout.PROXY}/targets/*; do
     printf 'target\\t%s\\t%s\\t%s\\n' "$name" "$address" "$mode"
 done
 true"""
-    return Script((Step("details", shell, "the proxy"),))
+    return Script((Step("details", shell, "the proxy"),), library=layout.library())
 
 
 def parse_details(result: ScriptResult) -> ProxyFacts:
     """The answer of `details`."""
     values: dict[str, str] = {}
-    sites, targets = [], []
+    sites, targets, shown = [], [], []
     for line in result.lines("details"):
         kind, *cells = line.split("\t")
         if kind == "site":
             sites.append(cells[0].replace("_wildcard", "*"))
         elif kind == "target" and len(cells) == 3:
             targets.append((cells[0], cells[1], cells[2]))
+        elif kind == "certificate" and len(cells) == 3:
+            shown.append((cells[0], cells[1], cells[2]))
         elif cells:
             values[kind] = cells[0]
     return ProxyFacts(
@@ -80,6 +96,7 @@ def parse_details(result: ScriptResult) -> ProxyFacts:
         values.get("listens", ""),
         tuple(sites),
         tuple(targets),
+        tuple(shown),
     )
 
 

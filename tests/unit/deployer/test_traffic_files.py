@@ -220,3 +220,44 @@ def test_a_lab_signs_for_itself_where_https_is_automatic(tmp_path: Path) -> None
     profile = rehearsed(HostProfile(), secure)
     assert profile.proxy.acme_ca == "internal"
     assert "\n\tlocal_certs\n" in caddyfile(profile)
+
+
+def test_a_deploy_looks_for_the_certificates_that_come_by_themselves(tmp_path: Path) -> None:
+    names = {"hosts": ["shop.test", "www.shop.test"], "app_port": 3000}
+    config = samples.config(tmp_path, proxy={**names, "ssl": True})
+    step = certificates.await_step(config.roles)
+    assert step is not None and step.shell == "await_certificates 10 shop.test www.shop.test"
+    without = samples.config(tmp_path, proxy=names)
+    assert certificates.await_step(without.roles) is None
+    lines = ("no certificate: shop.test: connection refused", "anything")
+    result = ScriptResult("web-1", 0, (StepOutcome("https", "ok", 0.1, lines),))
+    assert certificates.missing(result) == ["shop.test: connection refused"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("# listens: http=80 https=443 log=10m", "127.0.0.1:443"),
+        ("# listens: http=80 https=8443 bind=::1,192.0.2.7 log=10m", "[::1]:8443"),
+        ("# listens: http=80 https=443 publish=no log=10m", "172.30.0.1:443"),
+        ("something else", "127.0.0.1:443"),
+    ],
+)
+def test_certificates_are_asked_for_where_the_proxy_listens(tmp_path: Path, text: str, where: str) -> None:
+    (tmp_path / "Caddyfile").write_text(f"{text}\n")
+    shell = f"{layout.library()}\nCADDYFILE={tmp_path}/Caddyfile\nproxy_secure"
+    assert subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout == f"{where}\n"
+
+
+def test_what_the_authority_said_is_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "proxy.log"
+    errors = [
+        {"level": "error", "ts": 1.5, "identifier": "shop.test", "error": "old"},
+        {"level": "error", "ts": 2.5, "identifier": "shop.test", "error": 'dial "ca"\nrefused'},
+        {"level": "info", "ts": 3.5, "identifier": "shop.test", "msg": "obtaining"},
+    ]
+    log.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in errors))
+    ask = "last_refusal shop.test; refused_lately shop.test || echo long ago"
+    shell = f"{layout.library()}\nPROXY_LOG={log}\n{ask}"
+    said = subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout
+    assert said == 'dial "ca" refused\nlong ago\n'
