@@ -49,6 +49,7 @@ def _service(proxy: Proxy) -> str:
     # Before a challenge Caddy makes sure that a port is listened on: it connects to 127.0.0.1, or finds that
     # it cannot listen itself since the port is in use. Without the right to try it gives up instead.
     right = "CAP_NET_BIND_SERVICE" if proxy.bind_ips else ""
+    ambient = f"AmbientCapabilities={right}\n" if right else ""
     return f"""[Unit]
 Description=Freehold proxy (Caddy)
 Documentation=https://caddyserver.com/docs/
@@ -76,8 +77,7 @@ LogsDirectoryMode=0750
 LimitNOFILE=1048576
 OOMScoreAdjust=-500
 CapabilityBoundingSet={right}
-AmbientCapabilities={right}
-NoNewPrivileges=yes
+{ambient}NoNewPrivileges=yes
 LockPersonality=yes
 PrivateDevices=yes
 PrivateTmp=yes

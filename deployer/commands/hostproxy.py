@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cloudinit.parts.proxy import LOG, SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
+from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig, ProxyRun
 from deployer.script import Script, ScriptResult, Step
 from freehold.errors import UsageError
@@ -119,27 +120,27 @@ names=$(ls {layout.PROXY}/targets 2>/dev/null | tr '\\n' ' ')
     return Script((Step("idle", shell, "nothing is served"),))
 
 
-def logs_command(
-    *, follow: bool, lines: int | None, since: str | None, grep: str | None, grep_options: str | None = None
-) -> str:
+def logs_command(wishes: LogWishes) -> str:
     """Shell text that prints the log: a line of JSON for each request and each event."""
     folder = LOG.rpartition("/")[0]
     history = f"ls -tr {folder}/*.log 2>/dev/null | xargs -r -d '\\n' cat"
     limit, narrowed = "", ""
-    if since:
-        limit = f"limit=$(date -d {shlex.quote(_date(since))} +%s) || exit 2\n"
+    if wishes.since:
+        limit = f"limit=$(date -d {shlex.quote(_date(wishes.since))} +%s) || exit 2\n"
         history += (
             """ | awk -v limit="$limit" """
             """'match($0, /"ts":[0-9.]+/) && substr($0, RSTART + 5, RLENGTH - 5) + 0 >= limit + 0'"""
         )
-    if grep:
-        options = shlex.split(grep_options or "")
-        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", grep])
-    tail = f" | tail --lines {lines}" if lines is not None else ""
-    if not follow:
+    if wishes.grep:
+        options = shlex.split(wishes.grep_options or "")
+        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", wishes.grep])
+    if not wishes.timestamps:
+        narrowed += """ | sed -u 's/"ts":[0-9.]*,//'"""
+    tail = f" | tail --lines {wishes.lines}" if wishes.lines is not None else ""
+    if not wishes.follow:
         return f"{limit}{history}{narrowed}{tail} || true"
     # What has been written, then what comes; the file is replaced when it is rotated.
-    before = f"{history}{narrowed}{tail} || true\n" if since or lines else ""
+    before = f"{history}{narrowed}{tail} || true\n" if wishes.since or wishes.lines else ""
     return f"{limit}{before}tail --follow=name --retry --lines 0 {LOG} 2>/dev/null{narrowed}"
 
 

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
 from deployer.commands import app, certificates, facts, hostproxy, layout, phases, traffic
+from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig
 from deployer.config.supported import NOT_YET
 from deployer.hostprofile import running_as
@@ -181,8 +182,7 @@ def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:
     (tmp_path / "proxy.log").write_text("\n".join(log) + "\n")
 
     def read(**how: object) -> list[str]:
-        settings = {"follow": False, "lines": None, "since": None, "grep": None, **how}
-        text = hostproxy.logs_command(**settings)  # type: ignore[arg-type]
+        text = hostproxy.logs_command(LogWishes(**how))  # type: ignore[arg-type]
         text = text.replace("/var/log/freehold-proxy", str(tmp_path))
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -193,8 +193,16 @@ def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:
     assert read(since="10m") == read(since="2026-01-31T12:00:00Z") == ["m4000000000.0", "m4100000000.0"]
     assert read(grep="m100|m41", grep_options="-E") == ["m100.5", "m4100000000.0"]
     assert read(grep="nothing") == []
+    assert read(timestamps=False, lines=1) == ["m4100000000.0"]
+    assert '"ts"' not in without_stamps(tmp_path)
     with pytest.raises(UsageError, match="is no time"):
         read(since="yesterday; rm -rf /")
+
+
+def without_stamps(directory: Path) -> str:
+    text = hostproxy.logs_command(LogWishes(timestamps=False))
+    text = text.replace("/var/log/freehold-proxy", str(directory))
+    return subprocess.run(["bash", "-c", text], capture_output=True, text=True).stdout
 
 
 def test_details_of_the_proxy() -> None:
