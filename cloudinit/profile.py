@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cloudinit.authority import with_root
 from cloudinit.extrafiles import ExtraFile, fill, read_files
 from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
@@ -173,7 +174,8 @@ def _read(node: Node, root: Path | None) -> HostProfile:
         if not re.fullmatch(HOSTNAME, name):
             fail(entry.key_where or entry, f"{name!r} is no host name")
     files, sources = fill(profile.files, node.get("files"), root)
-    return replace(profile, files=files, places={**dict(_places(node)), **sources})
+    proxy = with_root(profile.proxy, node.get("proxy"), root)
+    return replace(profile, files=files, proxy=proxy, places={**dict(_places(node)), **sources})
 
 
 def _places(node: Node) -> Iterator[tuple[str, Location]]:

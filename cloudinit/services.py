@@ -6,7 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freehold.settings import convert, fail, setting
@@ -241,6 +241,11 @@ class Proxy:
         help="Directory of another ACME certificate authority; `internal`: the host signs by itself.",
         example="https://acme-staging-v02.api.letsencrypt.org/directory",
     )
+    acme_root: str | None = setting(
+        None,
+        help="File of the project with the root certificate (PEM) of that authority's own server.",
+        example="config/ca.pem",
+    )
     grace_seconds: int = setting(
         30, minimum=1, maximum=3600, help="How long running requests may take while the proxy restarts."
     )
@@ -262,6 +267,9 @@ class Proxy:
     log_max_size: str = setting(
         "10m", pattern=r"\d+[kmg]?", help="Size at which the log file is rotated.", example="10m"
     )
+
+    # Not of the file: the text of `acme_root`.
+    acme_root_pem: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

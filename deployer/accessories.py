@@ -15,6 +15,7 @@ from deployer.accessoryimages import AccessoryImages
 from deployer.commands import accessory as commands
 from deployer.commands import accessoryfiles, phases
 from deployer.commands.accessory import Found
+from deployer.commands.accessoryfiles import Content
 from deployer.commands.facts import docker_step, proxy_step
 from deployer.config import Accessory, DeployConfig
 from deployer.fleet import Fleet
@@ -102,8 +103,32 @@ class Accessories:
     def _images(self) -> AccessoryImages:
         return AccessoryImages(self.config, self.fleet, self.console, self.runner, self.environ)
 
-    def _run(self, placed: Placed, title: str, verb: str) -> None:
-        contents = {
+    def directories(self, placed: Placed) -> None:
+        """Make the directories that are mounted."""
+        self.change(
+            placed,
+            lambda item: [accessoryfiles.directories_step(item)],
+            "Making directories",
+            "Made directories of",
+        )
+
+    def upload(self, placed: Placed) -> None:
+        """Write the files that are mounted; whoever has one open goes on reading the old one."""
+        contents = self._contents(placed)
+        self.change(
+            placed,
+            lambda item: [
+                accessoryfiles.directories_step(item),
+                *([accessoryfiles.files_step(item, contents[item.name])] if item.files else []),
+            ],
+            "Writing files",
+            "Wrote files of",
+        )
+
+    def _contents(self, placed: Placed) -> dict[str, dict[str, Content]]:
+        """What the files of each accessory hold, by its name."""
+        names = {item.name for items in placed.values() for item in items}
+        return {
             item.name: read_files(
                 self.config,
                 item,
@@ -113,8 +138,11 @@ class Accessories:
                 warn=self.console.warn,
             )
             for item in self.config.accessories
-            if any(item.name == one.name for items in placed.values() for one in items)
+            if item.name in names
         }
+
+    def _run(self, placed: Placed, title: str, verb: str) -> None:
+        contents = self._contents(placed)
         scripts = {}
         for host, items in placed.items():
             steps: list[Step] = []

@@ -32,6 +32,7 @@ HINTS = (
     ("manifest unknown", "the registry has no such version; `freehold build push` brings it there"),
     ("HTTP response to HTTPS", "a registry without TLS stands under insecure-registries in daemon.json"),
     ("has no label service", "build it with Freehold, or write LABEL service=… into its Dockerfile"),
+    ("are left on this host", "`freehold app remove` removes the application with all that belongs to it"),
     ("No such image", "the image is not on the host; deploy without --skip-push"),
     ("no space left", "free some disk space on the host (`freehold prune all`)"),
     ("answered nothing", "does the application listen on 0.0.0.0 and on `proxy.app_port`?"),

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployer.commands import canary, phases
+from deployer.commands import canary, certificates, phases
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import Container, HostFacts
 from deployer.commands.jobs import install_step
@@ -205,13 +205,18 @@ class Rollout:
         scripts = {}
         for host, known in facts.items():
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
-            jobs = install_step(self.config, self.version)
-            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=[jobs])
+            more = [install_step(self.config, self.version)]
+            if secure := certificates.await_step(self.config.roles_on(host)):
+                more.append(secure)
+            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=more)
         stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
         timeout = 90 + 2 * self.config.drain_timeout + stops
         answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")
+        for host, result in answers.values.items():
+            for name in certificates.missing(result):
+                self.console.warn(f"{host}: {self.version} is live, but without a certificate for {name}")
 
     def put_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
         """Every host as it was. Hosts that cannot be reached are named; the next deploy converges."""

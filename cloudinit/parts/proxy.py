@@ -20,9 +20,11 @@ from cloudinit.parts.listeners import (
 )
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY, HASHES, MINIMUM, PACKAGE, UPLOAD_PATH, VERSION
+from cloudinit.services import Proxy
 from cloudinit.steps import Directory, File, Step
 
 CADDYFILE = "/etc/freehold/proxy/Caddyfile"
+ACME_ROOT = "/etc/freehold/proxy/acme-root.pem"
 ADMIN = "/run/freehold-proxy/admin.sock"
 SITES = "/var/lib/freehold/proxy/sites"
 # Routes of services that answer for every host name.
@@ -43,7 +45,11 @@ LOG = "/var/log/freehold-proxy/proxy.log"
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
-def _service(grace: int) -> str:
+def _service(proxy: Proxy) -> str:
+    # Before a challenge Caddy makes sure that a port is listened on: it connects to 127.0.0.1, or finds that
+    # it cannot listen itself since the port is in use. Without the right to try it gives up instead.
+    right = "CAP_NET_BIND_SERVICE" if proxy.bind_ips else ""
+    ambient = f"AmbientCapabilities={right}\n" if right else ""
     return f"""[Unit]
 Description=Freehold proxy (Caddy)
 Documentation=https://caddyserver.com/docs/
@@ -61,7 +67,7 @@ ExecStart={BINARY} run --config {CADDYFILE}
 ExecReload={BINARY} reload --force --config {CADDYFILE} --address unix/{ADMIN}
 Restart=always
 RestartSec=1
-TimeoutStopSec={grace + 15}
+TimeoutStopSec={proxy.grace_seconds + 15}
 RuntimeDirectory=freehold-proxy
 RuntimeDirectoryMode=0750
 StateDirectory=freehold-proxy
@@ -70,8 +76,8 @@ LogsDirectory=freehold-proxy
 LogsDirectoryMode=0750
 LimitNOFILE=1048576
 OOMScoreAdjust=-500
-CapabilityBoundingSet=
-NoNewPrivileges=yes
+CapabilityBoundingSet={right}
+{ambient}NoNewPrivileges=yes
 LockPersonality=yes
 PrivateDevices=yes
 PrivateTmp=yes
@@ -108,6 +114,11 @@ def caddyfile(profile: HostProfile) -> str:
         options.append("local_certs")
     elif proxy.acme_ca:
         options.append(f"acme_ca {proxy.acme_ca}")
+    if proxy.acme_root_pem:
+        options.append(f"acme_ca_root {ACME_ROOT}")
+    # On these it answers challenges of an authority; a router in front leads 80 and 443 to them.
+    options += [f"http_port {proxy.http_port}"] if proxy.http_port != 80 else []
+    options += [f"https_port {proxy.https_port}"] if proxy.https_port != 443 else []
     if proxy.debug:
         options.append("debug")
     if proxy.metrics_port:
@@ -258,10 +269,15 @@ fi
                     # The proxy needs its sockets and so is restarted along with them.
                     notify=(("restart", SOCKET_UNIT),),
                 ),
+                *(
+                    [File(ACME_ROOT, profile.proxy.acme_root_pem, notify=(("reload", SERVICE_UNIT),))]
+                    if profile.proxy.acme_root_pem
+                    else []
+                ),
                 File(CADDYFILE, caddyfile(profile), notify=(("reload", SERVICE_UNIT),)),
                 File(
                     f"/etc/systemd/system/{SERVICE_UNIT}",
-                    _service(profile.proxy.grace_seconds),
+                    _service(profile.proxy),
                     notify=restart,
                 ),
             ),

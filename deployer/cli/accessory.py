@@ -5,47 +5,36 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, lock_wait, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import (
+    Target,
+    changing,
+    confirmed_option,
+    log_options,
+    reading,
+    rolling_option,
+)
+from deployer.commands.wishes import LogWishes
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.accessories import Accessories, Placed
     from deployer.cli.session import Session
     from deployer.fleet import Fleet
 
-F = TypeVar("F", bound=Callable[..., Any])
 ALL = "all"
 
 name_argument = click.argument("name")
 any_name = click.argument("name", default=ALL)
-confirmed_option = click.option("-y", "--confirmed", is_flag=True, help="Do not ask.")
-rolling_option = click.option("--rolling", is_flag=True, help="One host after the other.")
 
 
 @click.group()
 def accessory() -> None:
     """Run databases and other services beside the application."""
-
-
-def changing(function: F) -> F:
-    """The options of a command that changes something."""
-    decorated: Any = function
-    for option in (pass_context, common_options, lock_wait, target_options):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
-
-
-def reading(function: F) -> F:
-    """The options of a command that only looks."""
-    decorated: Any = function
-    for option in (pass_context, common_options, target_options):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
@@ -244,42 +233,38 @@ def exec_(
 
 
 @accessory.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Lines per host (default: 100, with a grep all).")
-@click.option("-s", "--since", help="Only since then: 10m, 2h, 2026-01-31T12:00:00Z.")
-@click.option("-g", "--grep", help="Only lines that match this pattern.")
-@click.option("-o", "--grep-options", help="Options for grep.")
-@click.option("-T", "--skip-timestamps", is_flag=True, help="No timestamps.")
+@log_options()
 @name_argument
 @reading
-def logs(
-    context: Context,
-    name: str,
-    target: Target,
-    follow: bool,
-    lines: int | None,
-    since: str | None,
-    grep: str | None,
-    grep_options: str | None,
-    skip_timestamps: bool,
-) -> int:
+def logs(context: Context, name: str, target: Target, wishes: LogWishes) -> int:
     """Show what the accessory NAME writes."""
     from deployer.cli.work import follow_all
     from deployer.commands import accessory as commands
 
-    if lines is None and not since and not grep:
-        lines = 10 if follow else 100
     with opened(context, target, name) as (session, work, placed):
-        text = commands.logs_command(
-            session.config.accessory(name),
-            follow=follow,
-            lines=lines,
-            since=since,
-            grep=grep,
-            grep_options=grep_options,
-            timestamps=not skip_timestamps,
-        )
+        text = commands.logs_command(session.config.accessory(name), wishes)
         return follow_all(context, work.fleet, [(host, text) for host in placed])
+
+
+@accessory.command("upload", hidden=True)
+@any_name
+@changing
+def upload(context: Context, name: str, target: Target, lock_wait: int) -> None:
+    """Write the files of NAME, or of all, to its hosts; containers stay as they are."""
+    with opened(context, target, name, lock=f"accessory upload {name}", wait=lock_wait) as (_, work, placed):
+        work.upload(placed)
+    context.console.success(f"uploaded the files of {name}")
+
+
+@accessory.command("directories", hidden=True)
+@any_name
+@changing
+def directories(context: Context, name: str, target: Target, lock_wait: int) -> None:
+    """Make the directories of NAME, or of all, on its hosts."""
+    why = f"accessory directories {name}"
+    with opened(context, target, name, lock=why, wait=lock_wait) as (_, work, placed):
+        work.directories(placed)
+    context.console.success(f"made the directories of {name}")
 
 
 @accessory.command()

@@ -30,6 +30,10 @@ __all__ = ["app", "ask", "bash"]
         "remove": ("deployer.cli.appremove:remove", "Remove the application from the hosts."),
         "remove_container": ("deployer.cli.appremove:remove_container", "Remove a version's container."),
         "remove_containers": ("deployer.cli.appremove:remove_containers", "Remove its stopped containers."),
+        "remove_app_directories": (
+            "deployer.cli.appremove:remove_app_directories",
+            "Remove its files where no container is left.",
+        ),
         "remove_images": ("deployer.cli.appremove:remove_images", "Remove its images that nothing uses."),
     },
 )

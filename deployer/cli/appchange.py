@@ -6,8 +6,7 @@ import dataclasses
 
 import click
 
-from deployer.cli.accessory import changing
-from deployer.cli.options import Target
+from deployer.cli.options import Target, changing
 from freehold.command import Context
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deployer.cli.accessory import reading
-from deployer.cli.options import Target, lock_wait
+from deployer.cli.options import Target, lock_wait, reading
 from freehold.command import Context
 
 

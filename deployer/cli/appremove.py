@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.accessory import changing, confirmed_option
-from deployer.cli.options import Target
+from deployer.cli.options import Target, changing, confirmed_option
 from freehold.command import Context
 
 if TYPE_CHECKING:
@@ -85,6 +84,23 @@ def remove_images(context: Context, target: Target, lock_wait: int) -> None:
         "app remove_images",
         lock_wait,
         lambda session, host: commands.remove_images(session.config),
+        "Removing",
+    )
+
+
+@click.command("remove_app_directories")
+@changing
+def remove_app_directories(context: Context, target: Target, lock_wait: int) -> None:
+    """Remove what the hosts keep of the application besides containers: environments, assets, history."""
+    from deployer.cli.work import change
+    from deployer.commands import app as commands
+
+    change(
+        context,
+        target,
+        "app remove_app_directories",
+        lock_wait,
+        lambda session, host: commands.remove_files(session.config),
         "Removing",
     )
 

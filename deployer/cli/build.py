@@ -9,6 +9,10 @@ import click
 from deployer.cli.options import Target, no_cache, registry, target_options
 from freehold.command import Context, common_options, pass_context
 
+output_option = click.option(
+    "--output", default=None, help="Other place for the result: a type of `buildx --output`."
+)
+
 
 @click.group()
 def build() -> None:
@@ -16,7 +20,7 @@ def build() -> None:
 
 
 @build.command()
-@click.option("--output", default=None, help="Other place for the result: a type of `buildx --output`.")
+@output_option
 @no_cache
 @registry
 @target_options
@@ -90,11 +94,12 @@ def deliver(context: Context, target: Target, no_cache: bool, registry: bool | N
 
 
 @build.command()
+@output_option
 @no_cache
 @target_options
 @common_options
 @pass_context
-def dev(context: Context, target: Target, no_cache: bool) -> None:
+def dev(context: Context, target: Target, output: str | None, no_cache: bool) -> None:
     """Build the working tree as it is, with `-dirty` behind the tag; the image stays on this computer."""
     from deployer.cli.deploy import code_version_of, shipping_of
     from deployer.cli.session import open_session
@@ -107,7 +112,7 @@ def dev(context: Context, target: Target, no_cache: bool) -> None:
     if changed:
         context.console.warn(f"not committed, but in the image: {', '.join(changed)}")
     shipping = shipping_of(context, session, version, registry=False, no_cache=no_cache)
-    shipping = dataclasses.replace(shipping, suffix="-dirty", dirty=True)
+    shipping = dataclasses.replace(shipping, suffix="-dirty", dirty=True, output=output)
     with shipping.built() as built:
         _tell(context, f"{shipping.image}-dirty", "built", built.arches)
 

@@ -59,11 +59,15 @@ def service_name(directory: Path) -> str:
 
 
 @click.command()
+@click.option("--bundle", is_flag=True, hidden=True, help="Kamal's; Freehold is no gem.")
 @common_options
 @pass_context
-def init(context: Context) -> None:
+def init(context: Context, bundle: bool) -> None:
     """Write config/deploy.yml, config/host.yml and .freehold/secrets; what exists is left alone."""
     from freehold.files import write_atomic
+
+    if bundle:
+        context.console.warn("--bundle: Freehold is no gem; the Gemfile and bin/ are left alone")
 
     name = service_name(context.root)
     made = []

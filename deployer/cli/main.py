@@ -47,7 +47,11 @@ COMMANDS = {
 }
 
 
-@click.group(cls=AliasGroup, lazy=COMMANDS, context_settings={"help_option_names": ["--help"]})
+# As in Kamal, --skip_push is --skip-push.
+SETTINGS = {"help_option_names": ["--help"], "token_normalize_func": lambda text: text.replace("_", "-")}
+
+
+@click.group(cls=AliasGroup, lazy=COMMANDS, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="freehold", message="%(prog)s %(version)s")
 @common_options
 def cli() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from deployer.commands.wishes import LogWishes
+from freehold.command import common_options, pass_context
+
+LOCK_WAIT = 900
+"""Seconds to wait for the lock where `--lock-wait` stands alone; Kamal's."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -33,17 +38,31 @@ def _words(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     return tuple(word.strip() for word in value.split(",") if word.strip()) if value else ()
 
 
-def target_options(function: F) -> F:
-    """Add `-c -d -r -h -p -H --version --lab`; the command gets them as one `target`."""
+def _wrapped(
+    function: F, options: Sequence[Callable[[Any], Any]], gather: Callable[[dict[str, Any]], None]
+) -> F:
+    """The command with more options, whose values `gather` makes into what the command takes."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        names = ("config_file", "destination", "roles", "hosts", "primary", "version", "lab", "skip_hooks")
-        target = Target(**{name: kwargs.pop(f"target_{name}") for name in names})
-        return function(*args, target=target, **kwargs)
+        gather(kwargs)
+        return function(*args, **kwargs)
 
     wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     if hasattr(function, "__click_params__"):
         wrapped.__click_params__ = function.__click_params__  # type: ignore[attr-defined]
+    decorated: Any = wrapped
+    for option in options:
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def target_options(function: F) -> F:
+    """Add `-c -d -r -h -p -H --version --lab`; the command gets them as one `target`."""
+    names = ("config_file", "destination", "roles", "hosts", "primary", "version", "lab", "skip_hooks")
+
+    def gather(kwargs: dict[str, Any]) -> None:
+        kwargs["target"] = Target(**{name: kwargs.pop(f"target_{name}") for name in names})
+
     options = (
         click.option("-H", "--skip-hooks", "target_skip_hooks", is_flag=True, help="Run no hooks."),
         click.option(
@@ -74,12 +93,84 @@ def target_options(function: F) -> F:
             help="Configuration file (default: config/deploy.yml).",
         ),
     )
-    decorated: Any = wrapped
-    for option in options:
+    return _wrapped(function, options, gather)
+
+
+def lock_wait(function: F) -> F:
+    """Add `--lock-wait [SECONDS]`, and Kamal's words for the same; the command gets `lock_wait`, seconds."""
+
+    def gather(kwargs: dict[str, Any]) -> None:
+        limit = kwargs.pop("lock_wait_timeout")
+        if kwargs["lock_wait"] and limit is not None:
+            kwargs["lock_wait"] = limit
+
+    options = (
+        click.option(
+            "--lock-wait-interval",
+            type=click.IntRange(1),
+            expose_value=False,
+            hidden=True,
+            help="Kamal's; here the lock is passed on at once.",
+        ),
+        click.option(
+            "--lock-wait-timeout",
+            type=click.IntRange(0),
+            hidden=True,
+            help="Kamal's: the SECONDS of --lock-wait.",
+        ),
+        click.option(
+            "--lock-wait",
+            type=click.IntRange(0),
+            is_flag=False,
+            flag_value=LOCK_WAIT,
+            default=0,
+            metavar="[SECONDS]",
+            help=f"Wait for the lock, {LOCK_WAIT} seconds where no number follows.",
+        ),
+    )
+    return _wrapped(function, options, gather)
+
+
+def changing(function: F) -> F:
+    """The options of a command that changes something."""
+    decorated: Any = function
+    for option in (pass_context, common_options, lock_wait, target_options):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 
 
+def reading(function: F) -> F:
+    """The options of a command that only looks."""
+    decorated: Any = function
+    for option in (pass_context, common_options, target_options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def log_options(follow_help: str = "Go on with new lines.") -> Callable[[F], F]:
+    """Add `-f -n -s -g -o -T`; the command gets them as one `wishes`."""
+
+    def gather(kwargs: dict[str, Any]) -> None:
+        found = {name: kwargs.pop(name) for name in ("follow", "lines", "since", "grep", "grep_options")}
+        if found["lines"] is None and not found["since"] and not found["grep"]:
+            found["lines"] = 10 if found["follow"] else 100
+        kwargs["wishes"] = LogWishes(**found, timestamps=not kwargs.pop("skip_timestamps"))
+
+    options = (
+        click.option("-T", "--skip-timestamps", is_flag=True, help="No timestamps."),
+        click.option("-o", "--grep-options", help="Options for grep."),
+        click.option("-g", "--grep", help="Only lines that match this pattern."),
+        click.option("-s", "--since", help="Only since then: 10m, 2h, 2026-01-31T12:00:00Z."),
+        click.option(
+            "-n", "--lines", type=click.IntRange(0), help="Lines per host (default: 100, with a grep all)."
+        ),
+        click.option("-f", "--follow", is_flag=True, help=follow_help),
+    )
+    return lambda function: _wrapped(function, options, gather)
+
+
+confirmed_option = click.option("-y", "--confirmed", is_flag=True, help="Do not ask.")
+rolling_option = click.option("--rolling", is_flag=True, help="One host after the other.")
 skip_push = click.option("-P", "--skip-push", is_flag=True, help="Do not build; use the image that is there.")
 no_cache = click.option("--no-cache", is_flag=True, help="Build every layer anew.")
 registry = click.option(
@@ -87,8 +178,5 @@ registry = click.option(
     "registry",
     default=None,
     help="Bring the image by the registry, or over SSH (default: the registry where the file has one).",
-)
-lock_wait = click.option(
-    "--lock-wait", type=click.IntRange(0), default=0, metavar="SECONDS", help="Wait for the lock."
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Show per host what would run; change nothing.")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, lock_wait, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import (
+    Target,
+    changing,
+    confirmed_option,
+    log_options,
+    reading,
+    rolling_option,
+)
+from deployer.commands.wishes import LogWishes
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
     from deployer.config import DeployConfig
     from deployer.fleet import Fleet
     from deployer.script import Script, ScriptResult
-
-rolling_option = click.option("--rolling", is_flag=True, help="One host after the other.")
-confirmed_option = click.option("-y", "--confirmed", is_flag=True, help="Do not ask.")
 
 
 @click.group()
@@ -58,10 +62,7 @@ def run_on(
 
 
 @proxy.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def boot(context: Context, target: Target, lock_wait: int) -> None:
     """Bring hosts and their proxy to what config/host.yml and `proxy.run` say; changes nothing twice."""
     _apply(context, target, lock_wait, "proxy boot")
@@ -70,10 +71,7 @@ def boot(context: Context, target: Target, lock_wait: int) -> None:
 @proxy.command()
 @rolling_option
 @confirmed_option
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
     """As `boot`, then restart the proxy; new connections wait for it meanwhile."""
     from deployer.commands import hostproxy
@@ -86,10 +84,7 @@ def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, loc
 @proxy.command()
 @rolling_option
 @confirmed_option
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def upgrade(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
     """Install the proxy that this Freehold carries. systemd holds the sockets: nobody is refused."""
     if not confirmed:
@@ -140,39 +135,28 @@ def _control(context: Context, target: Target, wait: int, verb: str) -> None:
 
 
 @proxy.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def start(context: Context, target: Target, lock_wait: int) -> None:
     """Start the proxy."""
     _control(context, target, lock_wait, "start")
 
 
 @proxy.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def stop(context: Context, target: Target, lock_wait: int) -> None:
     """Stop the proxy and close its sockets: requests are refused until `proxy start`."""
     _control(context, target, lock_wait, "stop")
 
 
 @proxy.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def restart(context: Context, target: Target, lock_wait: int) -> None:
     """Restart the proxy; new connections wait for it meanwhile."""
     _control(context, target, lock_wait, "restart")
 
 
 @proxy.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def details(context: Context, target: Target) -> None:
     """Show the proxy of every host: version, since when, where it listens, whom it serves."""
     from deployer.cli.session import open_session
@@ -194,6 +178,9 @@ def details(context: Context, target: Target) -> None:
                     "listens": one.listens,
                     "sites": list(one.sites),
                     "targets": [dict(zip(("name", "address", "mode"), t, strict=True)) for t in one.targets],
+                    "certificates": [
+                        dict(zip(("name", "until", "by"), shown, strict=True)) for shown in one.certificates
+                    ],
                 }
                 for one in found.values()
             ]
@@ -206,61 +193,34 @@ def details(context: Context, target: Target) -> None:
     rows = [(one.host, *row) for one in found.values() for row in one.targets]
     if rows:
         context.console.table(("host", "serves", "at", "mode"), rows)
+    rows = [
+        (one.host, name, until or "none", by)
+        for one in found.values()
+        for name, until, by in one.certificates
+    ]
+    if rows:
+        context.console.table(("host", "certificate for", "until", "by"), rows)
 
 
 @proxy.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Lines per host (default: 100, with a grep all).")
-@click.option("-s", "--since", help="Only since then: 10m, 2h, 2026-01-31T12:00:00Z.")
-@click.option("-g", "--grep", help="Only lines that match this pattern.")
-@click.option("--grep-options", help="Options for grep.")
-@target_options
-@common_options
-@pass_context
-def logs(
-    context: Context,
-    target: Target,
-    follow: bool,
-    lines: int | None,
-    since: str | None,
-    grep: str | None,
-    grep_options: str | None,
-) -> None:
+@log_options()
+@reading
+def logs(context: Context, target: Target, wishes: LogWishes) -> int:
     """Show the proxy's log: one line of JSON for each request and each event."""
-    from deployer.cli.app import bash
     from deployer.cli.session import open_session
+    from deployer.cli.work import follow_all
     from deployer.commands import hostproxy
 
     session = open_session(context, target)
-    hosts = proxy_hosts(session)
-    if lines is None and not since and not grep:
-        lines = 10 if follow else 100
-    command = hostproxy.logs_command(
-        follow=follow, lines=lines, since=since, grep=grep, grep_options=grep_options
-    )
-    stop = threading.Event()
+    hosts, command = proxy_hosts(session), hostproxy.logs_command(wishes)
     with session.fleet() as fleet:
-
-        def work(host: str) -> int:
-            def show(line: str) -> None:
-                plain = len(hosts) == 1
-                context.console.print(line if plain else f"{context.console.host_label(host)} {line}")
-
-            return fleet[host].follow(bash(command), show, stop)
-
-        try:
-            fleet.each(hosts, work).all()
-        except KeyboardInterrupt:
-            stop.set()
+        return follow_all(context, fleet, [(host, command) for host in hosts])
 
 
 @proxy.command()
 @confirmed_option
 @click.option("--force", is_flag=True, help="Also where applications are served.")
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_wait: int) -> None:
     """Take the proxy off the hosts: units, firewall ports. Certificates and routes stay on the disk."""
     from deployer.cli.deploy import lock_held
@@ -280,20 +240,38 @@ def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_
         apply_recipe(context, fleet, dict.fromkeys(hosts, profile), "Removing the proxy")
 
 
-@proxy.command("boot_config")
+def _no_container(name: str) -> None:
+    """A command of Kamal's that handles its proxy's container."""
+
+    @proxy.command(name, hidden=True)
+    @changing
+    def refuse(context: Context, target: Target, lock_wait: int) -> None:
+        """The proxy is a service of the host; `remove` takes it off."""
+        from freehold.errors import UsageError
+
+        raise UsageError(
+            f"proxy {name}: the proxy is a service of the host, not a container",
+            hint="`freehold proxy remove` takes it off; `freehold upgrade` takes hosts over from Kamal's",
+        )
+
+
+for _name in ("remove_container", "remove_image", "remove_proxy_directory"):
+    _no_container(_name)
+
+
+@proxy.command("boot_config", context_settings={"ignore_unknown_options": True})
 @click.argument("action", type=click.Choice(["set", "get", "reset"]))
-@target_options
-@common_options
-@pass_context
-def boot_config(context: Context, target: Target, action: str) -> None:
+@click.argument("kamals", nargs=-1, type=click.UNPROCESSED, metavar="")
+@reading
+def boot_config(context: Context, target: Target, action: str, kamals: tuple[str, ...]) -> None:
     """Show how the proxies run (`get`). `set` and `reset` are keys of the file here: `proxy.run`."""
     from deployer.cli.session import open_session
     from deployer.commands import hostproxy
     from freehold.errors import UsageError
 
-    if action != "get":
+    if action != "get" or kamals:
         raise UsageError(
-            f"boot_config {action}: how the proxy runs is said in the file",
+            f"boot_config {' '.join((action, *kamals))}: how the proxy runs is said in the file",
             hint="write proxy: {run: {http_port: 8080}} in config/deploy.yml, then `freehold proxy reboot`",
         )
     session = open_session(context, target)

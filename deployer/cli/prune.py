@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deployer.cli.accessory import changing
-from deployer.cli.options import Target
+from deployer.cli.options import Target, changing
 from freehold.command import Context
 
 retain_option = click.option(

@@ -172,22 +172,29 @@ def check(context: Context, target: Target) -> int:
 
 @server.command("exec")
 @click.option("-i", "--interactive", is_flag=True, help="With a terminal, on the primary host.")
+@click.option("--raw", is_flag=True, help="Output as it is, byte by byte, from the primary host.")
 @click.argument("command", nargs=-1, required=True)
 @target_options
 @common_options
 @pass_context
-def exec_(context: Context, target: Target, interactive: bool, command: tuple[str, ...]) -> int:
+def exec_(context: Context, target: Target, interactive: bool, raw: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND on the hosts themselves."""
-    from deployer.cli.app import bash
+    from deployer.cli import work as shared
     from deployer.cli.session import open_session
+    from freehold.errors import UsageError
 
     session = open_session(context, target)
-    line = bash(command[0] if len(command) == 1 else shlex.join(command))
+    if raw and interactive:
+        raise UsageError("--raw and --interactive exclude each other")
+    words = command[0] if len(command) == 1 else shlex.join(command)
+    line = shared.bash(words)
     with session.fleet() as fleet:
         if interactive:
             from deployer.terminal import interactive as join
 
             return join(fleet[session.config.primary_host], line)
+        if raw:
+            return shared.raw(fleet, session.config.primary_host, words)
         many = len(session.config.hosts) > 1
 
         def work(host: str) -> int:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.accessory import changing, confirmed_option, rolling_option
-from deployer.cli.options import Target
+from deployer.cli.options import Target, changing, confirmed_option, rolling_option
 from freehold.command import Context
 
 if TYPE_CHECKING:

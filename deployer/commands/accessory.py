@@ -15,6 +15,7 @@ from deployer.commands import certificates, docker, layout, proxy
 from deployer.commands.execute import words
 from deployer.commands.logs import pipeline
 from deployer.commands.registry import Access, logged_in
+from deployer.commands.wishes import LogWishes
 from deployer.config import Accessory, DeployConfig, Role
 from deployer.script import Step
 
@@ -353,20 +354,6 @@ exec {shlex.join(argv)} --env-file "$env" "${{names[@]}}" {mounts(accessory)} \\
     {shlex.join([accessory.image, *words(line)])}"""
 
 
-def logs_command(
-    accessory: Accessory,
-    *,
-    follow: bool = False,
-    lines: int | None = None,
-    since: str | None = None,
-    grep: str | None = None,
-    grep_options: str | None = None,
-    timestamps: bool = True,
-) -> str:
+def logs_command(accessory: Accessory, wishes: LogWishes) -> str:
     """What its container writes."""
-    flags = ["--timestamps"] if timestamps else []
-    flags += ["--follow"] if follow else []
-    flags += ["--since", since] if since else []
-    flags += ["--tail", str(lines)] if lines is not None else []
-    logs = shlex.join(["docker", "logs", *flags, accessory.service])
-    return f"{logs} 2>&1{pipeline(grep, grep_options, follow=follow)}"
+    return f"{shlex.join(['docker', 'logs', *wishes.flags, accessory.service])} 2>&1{pipeline(wishes)}"

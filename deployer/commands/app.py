@@ -116,6 +116,17 @@ def remove_containers(config: DeployConfig, roles: Sequence[Role]) -> Script:
     return phases.guarded(config, steps)
 
 
+def remove_files(config: DeployConfig) -> Script:
+    """The directory of the service; not while a container is left, which could not be started again."""
+    ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config)])
+    shell = f"""if [ -n "$({ps})" ]; then
+    echo "failed: containers of {config.name} are left on this host"
+    exit 1
+fi
+rm -rf {shlex.quote(layout.app(config.name))}"""
+    return phases.guarded(config, [Step("files", shell, "remove its files")])
+
+
 def remove_images(config: DeployConfig) -> Script:
     """Every image of the service that no container uses."""
     return phases.guarded(config, [Step("images", prune.images_fragment(config), "remove its images")])

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 
 from deployer.commands import layout
 from deployer.config import DeployConfig, Proxy, Role
-from deployer.script import heredoc
+from deployer.script import ScriptResult, Step, heredoc
 from freehold.errors import ConfigError
 from freehold.secret import Secret
+
+PATIENCE = 10
+"""Seconds that a deploy gives the proxy to get a certificate for a name that is new."""
+MISSING = "no certificate: "
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,21 @@ def store_fragment(found: Sequence[Pair]) -> str:
             lines.append(f"cat >{path}.new {heredoc(text.reveal())}")
             lines.append(f"mv -f {path}.new {path}")
     return "\n".join(lines)
+
+
+def await_step(roles: Sequence[Role]) -> Step | None:
+    """Look whether the proxy has got the certificates that it is to get by itself; None where it has none."""
+    names = [name for role in roles if role.proxy and role.proxy.ssl is True for name in role.proxy.names]
+    if not names:
+        return None
+    shell = shlex.join(["await_certificates", str(PATIENCE), *dict.fromkeys(names)])
+    return Step("https", shell, "certificates of the authority")
+
+
+def missing(result: ScriptResult) -> list[str]:
+    """What `await_step` found: `shop.test` and, where the proxy's log says so, why."""
+    lines = result.lines("https")
+    return [line.removeprefix(MISSING) for line in lines if line.startswith(MISSING)]
 
 
 def prune_fragment() -> str:

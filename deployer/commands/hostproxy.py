@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cloudinit.parts.proxy import LOG, SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
+from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig, ProxyRun
 from deployer.script import Script, ScriptResult, Step
 from freehold.errors import UsageError
@@ -35,6 +36,8 @@ class ProxyFacts:
     sites: tuple[str, ...] = ()
     targets: tuple[tuple[str, str, str], ...] = field(default=())
     """Service and role, address, and `maintenance` or `paused`."""
+    certificates: tuple[tuple[str, str, str], ...] = field(default=())
+    """Host name, until when (empty: there is none), and who signed it or why there is none."""
 
 
 def details() -> Script:
@@ -47,6 +50,18 @@ printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/de
 for path in {layout.PROXY}/sites/*.caddy; do
     [ ! -e "$path" ] || printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
 done
+for path in $(grep -l '^https://[^ ]' {layout.PROXY}/sites/*.caddy 2>/dev/null); do
+    name=$(basename "$path" .caddy)
+    case $name in *_wildcard* | _default) continue ;; esac
+    if found=$(shows_certificate "$name"); then
+        end=$(date -u -d "$(openssl x509 -noout -enddate <<<"$found" | cut -d= -f2)" +%FT%TZ)
+        signed=$(openssl x509 -noout -issuer -nameopt multiline,utf8,-esc_msb <<<"$found" |
+            sed -n 's/^ *commonName *= //p')
+        printf 'certificate\\t%s\\t%s\\t%s\\n' "$name" "$end" "$signed"
+    else
+        printf 'certificate\\t%s\\t\\t%s\\n' "$name" "$(last_refusal "$name")"
+    fi
+done
 for path in {layout.PROXY}/targets/*; do
     [ -e "$path" ] || continue
     name=$(basename "$path") address=$(cat "$path") mode=
@@ -57,19 +72,21 @@ for path in {layout.PROXY}/targets/*; do
     printf 'target\\t%s\\t%s\\t%s\\n' "$name" "$address" "$mode"
 done
 true"""
-    return Script((Step("details", shell, "the proxy"),))
+    return Script((Step("details", shell, "the proxy"),), library=layout.library())
 
 
 def parse_details(result: ScriptResult) -> ProxyFacts:
     """The answer of `details`."""
     values: dict[str, str] = {}
-    sites, targets = [], []
+    sites, targets, shown = [], [], []
     for line in result.lines("details"):
         kind, *cells = line.split("\t")
         if kind == "site":
             sites.append(cells[0].replace("_wildcard", "*"))
         elif kind == "target" and len(cells) == 3:
             targets.append((cells[0], cells[1], cells[2]))
+        elif kind == "certificate" and len(cells) == 3:
+            shown.append((cells[0], cells[1], cells[2]))
         elif cells:
             values[kind] = cells[0]
     return ProxyFacts(
@@ -80,6 +97,7 @@ def parse_details(result: ScriptResult) -> ProxyFacts:
         values.get("listens", ""),
         tuple(sites),
         tuple(targets),
+        tuple(shown),
     )
 
 
@@ -102,27 +120,27 @@ names=$(ls {layout.PROXY}/targets 2>/dev/null | tr '\\n' ' ')
     return Script((Step("idle", shell, "nothing is served"),))
 
 
-def logs_command(
-    *, follow: bool, lines: int | None, since: str | None, grep: str | None, grep_options: str | None = None
-) -> str:
+def logs_command(wishes: LogWishes) -> str:
     """Shell text that prints the log: a line of JSON for each request and each event."""
     folder = LOG.rpartition("/")[0]
     history = f"ls -tr {folder}/*.log 2>/dev/null | xargs -r -d '\\n' cat"
     limit, narrowed = "", ""
-    if since:
-        limit = f"limit=$(date -d {shlex.quote(_date(since))} +%s) || exit 2\n"
+    if wishes.since:
+        limit = f"limit=$(date -d {shlex.quote(_date(wishes.since))} +%s) || exit 2\n"
         history += (
             """ | awk -v limit="$limit" """
             """'match($0, /"ts":[0-9.]+/) && substr($0, RSTART + 5, RLENGTH - 5) + 0 >= limit + 0'"""
         )
-    if grep:
-        options = shlex.split(grep_options or "")
-        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", grep])
-    tail = f" | tail --lines {lines}" if lines is not None else ""
-    if not follow:
+    if wishes.grep:
+        options = shlex.split(wishes.grep_options or "")
+        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", wishes.grep])
+    if not wishes.timestamps:
+        narrowed += """ | sed -u 's/"ts":[0-9.]*,//'"""
+    tail = f" | tail --lines {wishes.lines}" if wishes.lines is not None else ""
+    if not wishes.follow:
         return f"{limit}{history}{narrowed}{tail} || true"
     # What has been written, then what comes; the file is replaced when it is rotated.
-    before = f"{history}{narrowed}{tail} || true\n" if since or lines else ""
+    before = f"{history}{narrowed}{tail} || true\n" if wishes.since or wishes.lines else ""
     return f"{limit}{before}tail --follow=name --retry --lines 0 {LOG} 2>/dev/null{narrowed}"
 
 

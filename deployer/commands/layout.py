@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from cloudinit.parts.proxy import ADMIN, CADDYFILE, DEFAULT_ROUTES
+from cloudinit.parts.proxy import ADMIN, CADDYFILE, DEFAULT_ROUTES, LOG
 from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
@@ -114,7 +114,7 @@ def guard(name: str) -> str:
 
 
 def library() -> str:
-    """The shell functions of `data/host.sh` with the places they work on."""
+    """The shell functions of `data/host/` with the places they work on."""
     places = {
         "STATE": STATE,
         "PROXY": PROXY,
@@ -123,6 +123,9 @@ def library() -> str:
         "CADDY": CADDY,
         "CADDYFILE": CADDYFILE,
         "ADMIN": ADMIN_ADDRESS,
+        "PROXY_LOG": LOG,
     }
-    text = files("deployer").joinpath("data/host.sh").read_text(encoding="utf-8")
-    return "".join(f"{name}={value}\n" for name, value in places.items()) + text
+    parts = sorted(files("deployer").joinpath("data/host").iterdir(), key=lambda part: part.name)
+    # Needs: bash, docker, curl, flock, ss, awk; openssl where certificates are looked at.
+    texts = [part.read_text(encoding="utf-8") for part in parts]
+    return "\n".join([*(f"{name}={value}" for name, value in places.items()), *texts])

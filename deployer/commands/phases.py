@@ -25,7 +25,7 @@ def grace(config: DeployConfig, role: Role, *, drained: bool) -> int:
 
 
 def guarded(config: DeployConfig, steps: Sequence[Step], *, keep_going: bool = False) -> Script:
-    """A script that changes a service on a host: one at a time, with the words of `data/host.sh`."""
+    """A script that changes a service on a host: one at a time, with the words of `data/host/`."""
     guard, library = layout.guard(config.name), layout.library()
     return Script(tuple(steps), guard=guard, library=library, keep_going=keep_going)
 

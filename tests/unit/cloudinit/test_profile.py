@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import jsonschema
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from cloudinit.parts.proxy import ACME_ROOT, caddyfile
 from cloudinit.profile import HostProfile, load_profile, parse_profile
 from cloudinit.recipe import make_recipe
 from freehold.errors import ConfigError
 from freehold.reference import json_schema, reference
 
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE me"
+AUTHORITY = "https://ca.example.com/acme/local/directory"
 HASH = "$6$saltsalt$" + "a" * 86
 
 
@@ -175,3 +182,48 @@ def test_a_file_may_hold_the_text_of_another(tmp_path: Path) -> None:
     # A secret is named where it stands: in the source.
     (tmp_path / "config/motd").write_text("\nDB_PASSWORD=hunter2hunter2\n")
     assert make_recipe(load_profile(path)).secrets == ("a password or token (config/motd:2)",)
+
+
+def test_the_root_of_an_authority_is_read_from_the_project(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    path = tmp_path / "config" / "host.yml"
+    path.write_text(f"proxy:\n  acme_ca: {AUTHORITY}\n  acme_root: config/ca.pem\n")
+    with pytest.raises(ConfigError, match=r"host.yml:3:14 proxy.acme_root: no such file"):
+        load_profile(path)
+    root = tmp_path / "config" / "ca.pem"
+    for text, message in (
+        ("nothing", "holds no certificate"),
+        ("-----BEGIN PRIVATE KEY-----", "private key"),
+    ):
+        root.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_profile(path)
+    root.write_text(made_root())
+    profile = load_profile(path)
+    assert profile.proxy.acme_root_pem == root.read_text()
+    step = next(step for step in make_recipe(profile).steps if step.name == "proxy")
+    (placed,) = [file for file in step.files if file.path == ACME_ROOT]
+    assert placed.content == root.read_text()
+    assert f"\tacme_ca {AUTHORITY}\n\tacme_ca_root {ACME_ROOT}\n" in caddyfile(profile)
+
+
+@pytest.mark.parametrize("authority", ["", "acme_ca: internal, "])
+def test_a_root_without_an_authority_is_refused(authority: str) -> None:
+    with pytest.raises(ConfigError, match="no meaning without an authority") as caught:
+        parse_profile(f"proxy: {{{authority}acme_root: config/ca.pem}}")
+    assert "acme_ca: https://" in caught.value.hint
+
+
+def made_root() -> str:
+    """A certificate that may sign others, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return signed.public_bytes(serialization.Encoding.PEM).decode()

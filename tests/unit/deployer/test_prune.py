@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployer.commands import app, docker, execute, logs, phases, prune
+from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig
 from tests.unit.deployer import samples
 from tests.unit.deployer.samples import container, facts
@@ -59,8 +60,8 @@ def test_every_fragment_is_bash(config: DeployConfig) -> None:
         app.remove_container(config, config.roles, "v1").render(),
         app.remove_containers(config, config.roles).render(),
         app.remove(config, (), everything=True).render(),
-        logs.logs_command(config, web, follow=True, grep="it's", grep_options="-i"),
-        logs.container_logs_command(config, "abc", grep="x"),
+        logs.logs_command(config, web, LogWishes(follow=True, grep="it's", grep_options="-i")),
+        logs.container_logs_command(config, "abc", LogWishes(grep="x")),
         execute.exec_new(config, web, "ls 'a b'", version=None, env=[("A", "it's")], detach=True),
         execute.exec_reuse(config, web, "ls && id"),
     ]

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from cloudinit.parts.proxy import caddyfile
 from cloudinit.profile import HostProfile
 from deployer.commands import app, certificates, facts, hostproxy, layout, phases, traffic
+from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig
 from deployer.config.supported import REFUSED
 from deployer.hostprofile import running_as
@@ -184,8 +185,7 @@ def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:
     (tmp_path / "proxy.log").write_text("\n".join(log) + "\n")
 
     def read(**how: object) -> list[str]:
-        settings = {"follow": False, "lines": None, "since": None, "grep": None, **how}
-        text = hostproxy.logs_command(**settings)  # type: ignore[arg-type]
+        text = hostproxy.logs_command(LogWishes(**how))  # type: ignore[arg-type]
         text = text.replace("/var/log/freehold-proxy", str(tmp_path))
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -196,8 +196,16 @@ def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:
     assert read(since="10m") == read(since="2026-01-31T12:00:00Z") == ["m4000000000.0", "m4100000000.0"]
     assert read(grep="m100|m41", grep_options="-E") == ["m100.5", "m4100000000.0"]
     assert read(grep="nothing") == []
+    assert read(timestamps=False, lines=1) == ["m4100000000.0"]
+    assert '"ts"' not in without_stamps(tmp_path)
     with pytest.raises(UsageError, match="is no time"):
         read(since="yesterday; rm -rf /")
+
+
+def without_stamps(directory: Path) -> str:
+    text = hostproxy.logs_command(LogWishes(timestamps=False))
+    text = text.replace("/var/log/freehold-proxy", str(directory))
+    return subprocess.run(["bash", "-c", text], capture_output=True, text=True).stdout
 
 
 def test_details_of_the_proxy() -> None:
@@ -223,3 +231,44 @@ def test_a_lab_signs_for_itself_where_https_is_automatic(tmp_path: Path) -> None
     profile = rehearsed(HostProfile(), secure)
     assert profile.proxy.acme_ca == "internal"
     assert "\n\tlocal_certs\n" in caddyfile(profile)
+
+
+def test_a_deploy_looks_for_the_certificates_that_come_by_themselves(tmp_path: Path) -> None:
+    names = {"hosts": ["shop.test", "www.shop.test"], "app_port": 3000}
+    config = samples.config(tmp_path, proxy={**names, "ssl": True})
+    step = certificates.await_step(config.roles)
+    assert step is not None and step.shell == "await_certificates 10 shop.test www.shop.test"
+    without = samples.config(tmp_path, proxy=names)
+    assert certificates.await_step(without.roles) is None
+    lines = ("no certificate: shop.test: connection refused", "anything")
+    result = ScriptResult("web-1", 0, (StepOutcome("https", "ok", 0.1, lines),))
+    assert certificates.missing(result) == ["shop.test: connection refused"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("# listens: http=80 https=443 log=10m", "127.0.0.1:443"),
+        ("# listens: http=80 https=8443 bind=::1,192.0.2.7 log=10m", "[::1]:8443"),
+        ("# listens: http=80 https=443 publish=no log=10m", "172.30.0.1:443"),
+        ("something else", "127.0.0.1:443"),
+    ],
+)
+def test_certificates_are_asked_for_where_the_proxy_listens(tmp_path: Path, text: str, where: str) -> None:
+    (tmp_path / "Caddyfile").write_text(f"{text}\n")
+    shell = f"{layout.library()}\nCADDYFILE={tmp_path}/Caddyfile\nproxy_secure"
+    assert subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout == f"{where}\n"
+
+
+def test_what_the_authority_said_is_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "proxy.log"
+    errors = [
+        {"level": "error", "ts": 1.5, "identifier": "shop.test", "error": "old"},
+        {"level": "error", "ts": 2.5, "identifier": "shop.test", "error": 'dial "ca"\nrefused'},
+        {"level": "info", "ts": 3.5, "identifier": "shop.test", "msg": "obtaining"},
+    ]
+    log.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in errors))
+    ask = "last_refusal shop.test; refused_lately shop.test || echo long ago"
+    shell = f"{layout.library()}\nPROXY_LOG={log}\n{ask}"
+    said = subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout
+    assert said == 'dial "ca" refused\nlong ago\n'

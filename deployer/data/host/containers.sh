@@ -1,0 +1,149 @@
+# Containers: their state and address, and waiting until one is ready or has nothing left to do.
+
+# state NAME: status, exit code, restarts and health of a container.
+state() {
+    docker inspect --format \
+        '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{with .State.Health}}{{.Status}}{{end}}' "$1"
+}
+
+# address_of NAME: where the proxy reaches a container.
+address_of() {
+    docker inspect --format \
+        '{{with index .Config.Labels "freehold.address"}}{{.}}{{else}}{{if eq .HostConfig.NetworkMode "host"}}127.0.0.1{{else}}{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{end}}{{end}}' \
+        "$1" | cut -d' ' -f1
+}
+
+# free_address: the next address of the network's lower half that no container holds, running or
+# not. Taken in turn, so that a freed address rests before it is used again. Holds a lock (fd 8)
+# until the step ends, as another service may be doing the same.
+free_address() {
+    local used last low try
+    exec 8>"$LOCKS/addresses.lock"
+    flock -w 30 8
+    used=" $(docker ps --all --quiet --filter network="$NETWORK" | xargs -r docker inspect --format \
+        '{{range .NetworkSettings.Networks}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}}{{end}}' | tr '\n' ' ') "
+    last=$(cat "$PROXY/last-address" 2>/dev/null || echo 1)
+    for try in {1..32767}; do
+        last=$((last % 32767 + 1)) low=$((last % 256))
+        if [ $low = 0 ] || [ $low = 255 ] || [ $last = 1 ]; then continue; fi
+        address=172.30.$((last / 256)).$low
+        case $used in *" $address "*) continue ;; esac
+        echo $last >"$PROXY/last-address"
+        return
+    done
+    echo "failed: no free address in the network $NETWORK"
+    return 1
+}
+
+# container_id NAME: the id of a container; nothing where there is none.
+container_id() {
+    docker inspect --format '{{.Id}}' "$1" 2>/dev/null || true
+}
+
+# step_aside NAME: make room for a new container of this name; one that runs keeps running.
+step_aside() {
+    [ -z "$(container_id "$1")" ] || docker rename "$1" "$1_replaced_$(date +%s%N)"
+}
+
+# report NAME CAUSE: why a container is not ready, what state it is in, what it said last; then fail.
+report() {
+    echo "failed: $2"
+    echo "container: $(docker inspect --format \
+        '{{.State.Status}}, exit code {{.State.ExitCode}}, restarts {{.RestartCount}}' "$1" 2>&1)"
+    docker logs --tail 50 "$1" 2>&1 | sed 's/^/log| /'
+    exit 1
+}
+
+# last_exit NAME: the exit code of a container's last end, also when it has been started again.
+last_exit() {
+    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+        --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
+}
+
+# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
+# and health.
+check_running() {
+    local code
+    read -r status code restarts health <<<"$(state "$1")"
+    case $status in
+        exited | dead) report "$1" "the container ended with exit code $code" ;;
+    esac
+    # While it runs again, its state says 0.
+    [ "$restarts" -lt 3 ] ||
+        report "$1" "the container crashed $restarts times, last exit code $(last_exit "$1")"
+}
+
+# wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
+wait_web() {
+    local name=$1 interval=$4 deadline=$6 attempts=$7 probes=0 tries=0 pause=0.05 answer url limit
+    limit=$((SECONDS + deadline))
+    url="http://$(address_of "$name"):$2$3"
+    while :; do
+        check_running "$name"
+        answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \
+            --header 'User-Agent: freehold-health' "$url") || true
+        case $answer in 2??) break ;; esac
+        probes=$((probes + 1))
+        # ATTEMPTS are so many intervals; the first probes come faster, and are a gift.
+        [ "$pause" != "$interval" ] || tries=$((tries + 1))
+        [ "$answer" != 000 ] || answer=nothing
+        echo "waiting: $url answered $answer"
+        # One that crashes and starts again is watched until it has ended: its exit code says more.
+        if [ $SECONDS -ge $limit ] || { [ $tries -gt 0 ] && [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
+            # One that runs again just now is no less broken.
+            [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
+            report "$name" "$url answered $answer after $probes probes"
+        fi
+        sleep $pause
+        pause=$(awk -v p=$pause -v most="$interval" 'BEGIN { p *= 1.5; print (p > most ? most : p) }')
+    done
+    echo "ready: $name"
+}
+
+# wait_worker NAME DELAY DEADLINE: until Docker's health check is content, or for want of one until
+# the container has run for DELAY seconds without starting again.
+wait_worker() {
+    local name=$1 delay=$2 end limit seen=0
+    # SECONDS counts whole seconds: one more, so that none is missing.
+    end=$((SECONDS + delay + 1)) limit=$((SECONDS + $3 + delay))
+    while :; do
+        check_running "$name"
+        if [ "$restarts" != "$seen" ]; then
+            seen=$restarts end=$((SECONDS + delay + 1))
+        fi
+        case $health in
+            healthy) break ;;
+            starting | unhealthy)
+                [ $SECONDS -lt $limit ] || report "$name" "its health check says $health after $3 s" ;;
+            *)
+                if [ "$status" = running ] && [ $SECONDS -ge $end ]; then break; fi
+                [ $SECONDS -lt $limit ] || report "$name" "the container is $status after $3 s" ;;
+        esac
+        echo "waiting: $status $health"
+        sleep 0.3
+    done
+    echo "ready: $name"
+}
+
+# drain SECONDS ADDRESS...: wait until no connection to these addresses is left, at most so long.
+drain() {
+    local limit=$((SECONDS + $1)) address filter=
+    shift
+    for address in "$@"; do filter="$filter${filter:+ or }dst $address"; done
+    [ -n "$filter" ] || return 0
+    while [ -n "$(ss -Htn state established "( $filter )")" ]; do
+        if [ $SECONDS -ge $limit ]; then
+            echo "drain: connections are left after the time limit; they will be closed"
+            return 0
+        fi
+        sleep 0.2
+    done
+    echo "drain: idle"
+}
+
+# put_back NAME: a container that stepped aside gets its name again.
+put_back() {
+    local old
+    old=$(docker ps --all --format '{{.Names}}' --filter "name=^/?$1_replaced_" | sort | tail -n 1)
+    [ -z "$old" ] || docker rename "$old" "$1"
+}

@@ -1,0 +1,144 @@
+"""Automatic HTTPS with a real ACME authority: both challenges, renewal, an authority that does not answer."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from tests.conftest import Control
+from tests.integration.app.authority import DIRECTORY, Authority
+from tests.integration.app.project import Project, basic, squeezed
+from tests.rig import Host, Rig
+
+NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound."))
+
+
+@pytest.fixture
+def authority(
+    rig: Rig, hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Authority]:
+    """An authority that finds the first host under NAMES and is found by it; it does not run yet."""
+    made = Authority(rig, tmp_path_factory.mktemp("authority"))
+    with made.running("http-01"):
+        pass
+    with made.known(dict.fromkeys(NAMES, hosts[0]), hosts[0]):
+        yield made
+
+
+@pytest.fixture
+def project(rig: Rig, hosts: tuple[Host, Host], control: Control, authority: Authority) -> Iterator[Project]:
+    """A project on one host, whose proxy asks that authority."""
+    made = Project(rig, hosts[:1], control.directory)
+    made.config["servers"]["web"]["hosts"] = [hosts[0].name]
+    made.config["proxy"]["ssl"] = True
+    made.save()
+    (made.directory / "config" / "ca.pem").write_text(authority.root.read_text())
+    profile = made.directory / "config" / "host.yml"
+    profile.write_text(f"proxy: {{acme_ca: '{DIRECTORY}', acme_root: config/ca.pem}}\n")
+    made.freehold("proxy", "boot", timeout=300)
+    yield made
+    profile.unlink()
+    made.config = {**basic(), "servers": {"web": {"hosts": [hosts[0].name]}}}
+    made.save()
+    made.freehold("proxy", "boot", timeout=300)
+
+
+def shown(project: Project, authority: Authority, name: str) -> tuple[x509.Certificate, str]:
+    """The certificate for a name and the version behind it, as seen by who trusts this authority only."""
+    context = ssl.create_default_context(cafile=str(authority.root))
+    stream = project.rig.control_connect(project.hosts[0].address, 443)
+    with context.wrap_socket(stream, server_hostname=name) as wrapped:
+        found = wrapped.getpeercert(binary_form=True)
+        wrapped.sendall(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
+    assert found is not None
+    return x509.load_der_x509_certificate(found), answer.partition(b"\r\n\r\n")[2].decode().strip()
+
+
+def serial(project: Project, authority: Authority, name: str) -> int:
+    try:
+        return shown(project, authority, name)[0].serial_number
+    except OSError:
+        return 0
+
+
+def certificates(project: Project) -> dict[str, dict[str, Any]]:
+    """What `proxy details` says of certificates, by name."""
+    (found,) = json.loads(project.freehold("proxy", "details", "--json").stdout)
+    return {one["name"]: one for one in found["certificates"]}
+
+
+def test_certificates_of_an_authority(project: Project, authority: Authority) -> None:
+    first = project.hosts[0]
+    # The authority does not answer: the deploy stands, and says what is missing.
+    said = squeezed(project.deploy("v1"))
+    assert "v1 is live, but without a certificate for shop.test" in said and "connection refused" in said, (
+        said
+    )
+    assert project.ask(first).status == 308
+    missing = certificates(project)["shop.test"]
+    assert missing["until"] == "" and "connection refused" in missing["by"]
+
+    with authority.running("http-01"):
+        # A restart asks again at once; by itself it would within a minute.
+        project.freehold("proxy", "restart")
+        project.until(lambda: serial(project, authority, "shop.test") != 0, "the first certificate")
+        old, version = shown(project, authority, "shop.test")
+        assert version == "v1"
+        assert certificates(project)["shop.test"]["by"].startswith("Authority of the rig")
+    # Kept over deploys and restarts, with nobody to ask.
+    said = squeezed(project.deploy("v2"))
+    assert "without a certificate" not in said
+    first.restart_service("freehold-proxy")
+    assert shown(project, authority, "shop.test") == (old, "v2")
+
+    # A name comes along while another authority of the same root asks for the other challenge.
+    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test"]
+    del project.config["proxy"]["host"]
+    project.save()
+    with authority.running("tls-alpn-01"):
+        said = squeezed(project.deploy("v3"))
+        assert "without a certificate" not in said, said
+        assert shown(project, authority, "www.shop.test")[1] == "v3"
+        # Months pass: one that ends in five days is renewed, and serves until it has been.
+        aged, key = authority.aged("www.shop.test")
+        store = first.exec(
+            "dirname /var/lib/freehold-proxy/certificates/*/www.shop.test/*.crt"
+        ).stdout.strip()
+        for suffix, text in (("crt", aged), ("key", key)):
+            first.write(f"{store}/www.shop.test.{suffix}", text, 0o600, "freehold-proxy:freehold")
+        project.freehold("proxy", "restart")
+        before = x509.load_pem_x509_certificate(aged.encode()).serial_number
+        project.until(lambda: serial(project, authority, "www.shop.test") not in (0, before), "the renewal")
+        assert shown(project, authority, "shop.test") == (old, "v3")
+
+    # Ports that a router forwards, and a proxy that listens on one address only.
+    for run, challenge, name in (
+        ({"http_port": 8081, "https_port": 8443}, "http-01", "far.shop.test"),
+        ({"bind_ips": [first.address]}, "tls-alpn-01", "bound.shop.test"),
+    ):
+        project.config["proxy"] |= {"hosts": [name], "run": run}
+        project.save()
+        project.freehold("proxy", "boot", timeout=300)
+        with forwarded(first, run), authority.running(challenge):
+            said = squeezed(project.send("v3"))
+            assert shown(project, authority, name)[1] == "v3", said
+
+
+@contextmanager
+def forwarded(host: Host, run: Mapping[str, Any]) -> Iterator[None]:
+    """What arrives on the usual ports goes to those of `run`, as a router in front would have it."""
+    own = {80: run.get("http_port", 80), 443: run.get("https_port", 443)}
+    rules = "; ".join(f"tcp dport {one} redirect to :{other}" for one, other in own.items())
+    chain = f"chain prerouting {{ type nat hook prerouting priority dstnat; {rules}; }}"
+    host.exec("nft -f -", stdin=f"table ip router {{\n{chain}\n}}\n")
+    try:
+        yield
+    finally:
+        host.exec("nft delete table ip router")
