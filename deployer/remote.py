@@ -168,7 +168,7 @@ class Remote:
         shell = self._shell()
         try:
             with self._told():
-                status = shell.run(script.render(), parser, timeout)
+                status = shell.run(script, parser, timeout)
         except BaseException:
             shell.close()
             raise

@@ -57,8 +57,11 @@ class Script:
     def __bool__(self) -> bool:
         return bool(self.steps)
 
-    def render(self) -> str:
-        """The bash text. It defines everything first, so one that arrives cut off does nothing."""
+    def render(self, *, library: bool = True) -> str:
+        """The bash text, or what follows its library.
+
+        It defines everything first, so one that arrives cut off does nothing.
+        """
         functions = [
             f"step_{index}() {{\n:\n{step.shell.strip()}\n}}" for index, step in enumerate(self.steps)
         ]
@@ -72,7 +75,17 @@ class Script:
                 f"flock -w {GUARD_PATIENCE} 9 || {{ echo 'another script holds {lock}'; exit 75; }}",
             ]
         return "\n".join(
-            [_HEAD, *guard, self.library, *functions, *calls, "}", "main </dev/null", "exit", ""]
+            [
+                _HEAD,
+                *guard,
+                self.library if library else "",
+                *functions,
+                *calls,
+                "}",
+                "main </dev/null",
+                "exit",
+                "",
+            ]
         )
 
     def title(self, name: str) -> str:

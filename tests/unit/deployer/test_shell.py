@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployer.script import Script, Step, StreamParser
-from deployer.shell import LOOP, Ending, packed
+from deployer.shell import LOOP, Ending, Use, packed
 from deployer.stream import Lines
 
 
@@ -21,11 +21,16 @@ class Loop:
             shlex.split(LOOP), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
-    def run(self, text: str) -> tuple[int, list[str]]:
+    def keep(self, library: str) -> None:
+        """Shell functions for scripts that are run `with` them."""
+        assert self.process.stdin
+        self.process.stdin.write(packed(library, "library")[0])
+
+    def run(self, text: str, use: Use = "alone") -> tuple[int, list[str]]:
         """A script's exit code and its lines."""
         assert self.process.stdin and self.process.stdout
         seen: list[str] = []
-        data, mark = packed(text)
+        data, mark = packed(text, use)
         ending = Ending(mark, seen.append)
         lines = Lines(ending.line)
         self.process.stdin.write(data)
@@ -74,6 +79,15 @@ def test_errors_of_the_shell_itself_are_lines(loop: Loop) -> None:
     assert loop.run("kill -9 $$")[0] == 137
     # A program that is left behind does not keep the next script waiting.
     assert loop.run("sleep 5 >/dev/null & echo on") == (0, ["on"])
+
+
+def test_a_library_travels_once(loop: Loop) -> None:
+    loop.keep('greet() { echo "hello $1 %s\\\\"; }\n\n')
+    assert loop.run("greet you", "with") == (0, ["hello you %s\\"])
+    assert loop.run("greet again; exit 4", "with") == (4, ["hello again %s\\"])
+    assert loop.run("greet you")[0] == 127
+    loop.keep("greet() { echo other; }")
+    assert loop.run("greet", "with") == (0, ["other"])
 
 
 def test_steps_and_their_outcome(loop: Loop) -> None:
