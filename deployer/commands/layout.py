@@ -128,4 +128,6 @@ def library() -> str:
     parts = sorted(files("deployer").joinpath("data/host").iterdir(), key=lambda part: part.name)
     # Needs: bash, docker, curl, flock, ss, awk; openssl where certificates are looked at.
     texts = [part.read_text(encoding="utf-8") for part in parts]
-    return "\n".join([*(f"{name}={value}" for name, value in places.items()), *texts])
+    # What is said to people stays at home.
+    lines = [line for text in texts for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return "\n".join([*(f"{name}={value}" for name, value in places.items()), *lines])
