@@ -128,7 +128,13 @@ class AccessoryImages:
         answers = must(question, self.fleet.run(question, "Looking at the hosts", timeout=120), "images")
         facts = {host: HostFacts(host, images=result.output("images")) for host, result in answers.items()}
         delivery = over_ssh(
-            image, facts, fleet=self.fleet, engine=engine, runner=self.runner, console=self.console
+            image,
+            facts,
+            fleet=self.fleet,
+            engine=engine,
+            runner=self.runner,
+            console=self.console,
+            spread=self.config.builder.spread,
         )
         retag = {
             host: Script((Step("tag", shlex.join(argv), f"name {reference}"),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from deployer.commands.facts import HostFacts
@@ -11,6 +12,7 @@ from deployer.engine import Engine
 from deployer.fleet import Fleet
 from deployer.remote import Remote
 from deployer.rollout import Delivery
+from deployer.spreading import Spreading
 from deployer.transfer import LayerStore, LocalImage, Outcome, StreamResult, Transfer, parse_facts
 from freehold.console import Console, size
 from freehold.errors import HostError
@@ -41,8 +43,12 @@ def over_ssh(
     engine: Engine,
     runner: Runner,
     console: Console,
+    spread: bool = False,
 ) -> Delivery:
-    """Send the layers that each host lacks, to all hosts at once."""
+    """Send the layers that each host lacks, to all hosts at once.
+
+    With `spread`, of several hosts that lack the same only the first is sent it; the others get it there.
+    """
     transfer = Transfer(
         image, engine=engine, layers=LayerStore(cache_dir() / "layers"), runner=runner, console=console
     )
@@ -52,7 +58,8 @@ def over_ssh(
     if not wanted:
         console.info(f"  every host has {image.reference}")
         return Delivery(image.reference, retag)
-    with console.board(f"Sending {image.reference}", wanted) as board:
+    spreading = Spreading(plans if spread else {}, transfer.payload, fleet, console)
+    with closing(spreading), console.board(f"Sending {image.reference}", wanted) as board:
         shown: dict[str, int] = {}
         lock = threading.Lock()
 
@@ -66,7 +73,11 @@ def over_ssh(
                 board.update(host, f"{percent} % of {size(total)}")
 
             try:
-                outcome = transfer.send(plans[host], _Line(fleet[host]), progress=progress)
+                plan = spreading.advanced(host, plans[host], lambda text: board.update(host, text))
+                with spreading.leading(host):
+                    outcome = transfer.send(
+                        plan, _Line(fleet[host]), keep=spreading.leads(host), progress=progress
+                    )
             except Exception as exc:
                 board.fail(host, str(exc).splitlines()[0])
                 raise

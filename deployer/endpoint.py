@@ -35,6 +35,16 @@ class Endpoint:
     dns_retries: int = 0
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How a host was reached, and the host key that it proved to have: `ssh-ed25519 AAAA…`."""
+
+    address: str
+    port: int
+    user: str
+    host_key: str
+
+
 def endpoint(host: str, ssh: Ssh, *, key_data: tuple[Secret, ...] = (), dns_retries: int = 0) -> Endpoint:
     """The endpoint of a host of `deploy.yml`; `key_data` are the keys that `ssh.key_data` names."""
     files: tuple[str, ...] | None = None

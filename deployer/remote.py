@@ -16,7 +16,7 @@ from paramiko.agent import AgentRequestHandler
 
 from cloudinit.script import StepEvent
 from deployer.connect import HANDSHAKE_TIMEOUT, open_connection
-from deployer.endpoint import Endpoint
+from deployer.endpoint import Endpoint, Reached
 from deployer.script import Script, ScriptResult, StreamParser
 from deployer.shell import LOOP, Shell
 from deployer.stream import STALL, Lines, Pump, Stopped, send
@@ -110,6 +110,14 @@ class Remote:
 
         self._ahead = threading.Thread(target=work, daemon=True)
         self._ahead.start()
+
+    def reached(self) -> Reached:
+        """Where the connection leads, and the host key that was proven to belong there."""
+        key = self._transport().get_remote_server_key()
+        connection = self._connection
+        assert connection is not None
+        name = f"{key.get_name()} {key.get_base64()}"
+        return Reached(str(connection.host), int(connection.port or 22), str(connection.user), name)
 
     def exec(self, command: str, *, stdin: bytes | None = None, timeout: float | None = None) -> Output:
         """Run one command; `stdin` is sent, then closed."""

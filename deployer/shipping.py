@@ -229,7 +229,13 @@ class Built:
                 if len(self.images) > 1:
                     meant = {host: k for host, k in known.items() if parse_facts(k.images).arch == arch}
                 done = over_ssh(
-                    image, meant, fleet=fleet, engine=engine, runner=ship.runner, console=ship.console
+                    image,
+                    meant,
+                    fleet=fleet,
+                    engine=engine,
+                    runner=ship.runner,
+                    console=ship.console,
+                    spread=ship.config.builder.spread,
                 )
                 retag.update(done.retag)
             return Delivery(ship.image, retag)

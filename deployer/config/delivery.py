@@ -136,6 +136,11 @@ class Builder:
     pack: Pack | None = setting(None, help="Build by buildpacks.")
     provenance: bool | str | None = setting(None, help="Provenance attestation.", example="mode=max")
     sbom: bool | str | None = setting(None, help="Software bill of materials.")
+    spread: bool = setting(
+        False,
+        help="Send layers to one of several hosts only; the others fetch them there over SSH, by a key made "
+        "for this once. Where a registry is used, hosts pull, and nothing is sent.",
+    )
 
     def __post_init__(self) -> None:
         if self.pack and len(self.arch) > 1:

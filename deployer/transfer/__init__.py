@@ -1,5 +1,6 @@
 """Images to hosts over SSH: only the layers that a host lacks, resumed after a break, verified."""
 
+from deployer.transfer import spread
 from deployer.transfer.facts import FACTS, HostImages, parse_facts
 from deployer.transfer.image import LocalImage, inspect_image
 from deployer.transfer.layers import LayerStore
@@ -18,4 +19,5 @@ __all__ = [
     "Transfer",
     "inspect_image",
     "parse_facts",
+    "spread",
 ]

@@ -20,7 +20,7 @@ set -u -o pipefail
 umask 077
 {spool}
 mkdir -p "$spool" && cd "$spool" || exit 71
-find . -maxdepth 1 -name '*.part' -mmin +1440 -delete
+find . -maxdepth 1 '(' -name '*.part' -o -name '*.seed' -o -name '*.fetched' ')' -mmin +1440 -delete
 begin() {{
     if [ {offset} -gt 0 ]; then head -c {offset} -- {part} || return 1; fi
     cat
@@ -39,7 +39,7 @@ if [ $code -eq 70 ]; then
     printf '%s\\n' "$output" "{total} bytes were sent, $(stat -c %s -- "$new") arrived"
     exit 70
 fi
-rm -f -- {payload}.*.part
+{keep}rm -f -- {payload}.*.part
 if [ $code -ne 0 ]; then
     printf '%s\\n' "$output"
     exit 71
@@ -79,6 +79,8 @@ class Delivery:
     check_usable: bool
     part: str = ""
     offset: int = 0
+    keep: bool = False
+    """What arrived stays as `<payload>.seed`, for other hosts."""
 
 
 def receive_command(delivery: Delivery) -> str:
@@ -93,6 +95,9 @@ def receive_command(delivery: Delivery) -> str:
         offset=delivery.offset,
         total=delivery.total,
         decoder=delivery.decoder,
+        keep=f'[ $code -ne 0 ] || mv -- "$new" {shlex.quote(delivery.payload)}.seed\n'
+        if delivery.keep
+        else "",
     ) + _VERIFY.format(reference=reference, patterns=patterns)
     if delivery.check_usable:
         script += _USABLE.format(reference=reference)

@@ -109,10 +109,13 @@ class Transfer:
         plan: Plan,
         channel: Channel,
         *,
+        keep: bool = False,
         progress: Callable[[int, int], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Outcome:
         """Deliver to one host; `progress(done, total)` counts bytes. Nothing where `plan.present`.
+
+        `keep`: the host keeps the missing layers as a file, for others that lack the same.
 
         HostError: no room on its disk. StepFailed: it does not take the image. ConnectError: the
         connection broke too often; the next call goes on where this one ended.
@@ -124,7 +127,7 @@ class Transfer:
         partial = self.payload(plan)
         whole = set(plan.missing) >= set(self.image.layers)
         used, full = partial, whole
-        problem = attempt.deliver(partial)
+        problem = attempt.deliver(partial, keep=keep)
         if problem is not None and not whole:
             self._console.detail(
                 f"{plan.host}: sending all layers, as the missing ones did not do: {problem}"
@@ -185,7 +188,7 @@ class _Attempts:
         self.sent = 0
         self.resumed = 0
 
-    def deliver(self, payload: Payload) -> str | None:
+    def deliver(self, payload: Payload, *, keep: bool = False) -> str | None:
         """Send until it is there; None, or what the host printed when it refused it."""
         check_room(self._plan, payload)
         delivery = Delivery(
@@ -196,6 +199,7 @@ class _Attempts:
             total=payload.total,
             decoder=self._codec.decoder,
             check_usable=self._plan.facts.store == "containerd",
+            keep=keep,
         )
         facts = self._plan.facts
         fruitless = 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from deployer.commands import backup, difference, docker, jobs, proxy, status
+from deployer.commands import backup, difference, docker, drill, jobs, proxy, status
 from deployer.commands.backup import Archive, Source
 from deployer.config import DeployConfig
 from deployer.config.backups import BackupSettings, Kind, kind_of
@@ -153,6 +156,35 @@ def test_a_backup_that_cannot_be(tmp_path: Path, entry: dict[str, object], words
         samples.config(tmp_path, backups=entry)
 
 
+def test_a_drill_reads_everything(tmp_path: Path) -> None:
+    for kind, path in (("postgres", ""), ("mysql", ""), ("sqlite", "/data/a.db"), ("volume", "/data")):
+        source = backup.Source("db", "shop-db", kind, path)  # type: ignore[arg-type]
+        is_bash(drill.ready(source).render())
+        script = drill.read_back(source, "it's there")
+        assert [step.name for step in script.steps] == ["read", "check"]
+        is_bash(script.render())
+    assert drill.parse_found(("found: a: 2 tables, 3 rows", "noise")) == ["a: 2 tables, 3 rows"]
+
+    def look(file: Path) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", drill._SQLITE, file], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    file = tmp_path / "a.db"
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute('CREATE TABLE "odd ""name" (x)')
+    assert look(file) == (1, "failed: no table holds a row\n")
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.executemany('INSERT INTO "odd ""name" VALUES (?)', [(n,) for n in range(5000)])
+    assert look(file) == (0, "found: 1 tables, 5000 rows\n")
+    with file.open("r+b") as stream:
+        stream.seek(8192)
+        stream.write(b"x" * 4096)
+    code, said = look(file)
+    assert code == 1 and ("is damaged" in said or "malformed" in said)
+
+
 # Status
 
 
@@ -189,7 +221,7 @@ def test_the_status_of_a_host(config: DeployConfig) -> None:
                     "proxy\tactive",
                 ),
             ),
-            StepOutcome("probes", "ok", 0.1, ("probe\tweb\t503",)),
+            StepOutcome("probes", "ok", 0.1, ("probe\tweb\t503\tpaused",)),
         ),
     )
     found = status.parse_status(config, result)
@@ -197,6 +229,7 @@ def test_the_status_of_a_host(config: DeployConfig) -> None:
     assert (found.memory_used, found.disk_used, found.disk_total, found.problem) == (3000, 600, 1000, "")
     first, second = found.containers
     assert (first.container, first.serves, first.health) == ("shop-web-v1", True, "answers 503")
+    assert (first.mode, second.mode) == ("paused", "")
     assert (first.cpu, first.memory) == ("1.50%", "20MiB")
     assert (second.container, second.serves) == ("shop-web-v0", False)
     is_bash(status.status_script(config, "web-2").render())

@@ -471,3 +471,10 @@ def test_a_limit_on_answers_asks_for_their_length(tmp_path: Path) -> None:
     (handler,) = first["handle_response"]
     assert handler["match"] == {"headers": {"Content-Length": ["*"]}}
     assert "> 1024" in json.dumps(handler, ensure_ascii=False).replace("\\u003e", ">")
+
+
+def test_how_long_a_drain_may_take_changes_no_route(tmp_path: Path) -> None:
+    """A route that changes is a reload of the proxy, at which a connection may be lost."""
+    config = samples.config(tmp_path)
+    longer = samples.config(tmp_path, drain_timeout=99, deploy_timeout=99, stop_timeout=99)
+    assert proxy.files(config, config.roles) == proxy.files(longer, longer.roles)

@@ -70,15 +70,18 @@ def test_an_image_that_one_build_made_goes_to_every_host(
     ship: Shipping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host of another processor is refused by the plan, which names both."""
-    sent: list[str] = []
+    sent: list[tuple[list[str], object]] = []
 
-    def send(one: LocalImage, known: Mapping[str, HostFacts], **_: object) -> Delivery:
-        sent.extend(known)
+    def send(one: LocalImage, known: Mapping[str, HostFacts], *, spread: bool, **_: object) -> Delivery:
+        sent.append((list(known), spread))
         return Delivery(one.reference)
 
     monkeypatch.setattr(shipping, "over_ssh", send)
-    Built(ship, {"amd64": (image("amd64"), ENGINE)}).deliver(Fleet({}, Console(quiet=True)))(MIXED)
-    assert sent == ["web-1", "web-2"]
+    for wanted in (False, True):
+        builder = dataclasses.replace(ship.config.builder, spread=wanted)
+        asked = dataclasses.replace(ship, config=dataclasses.replace(ship.config, builder=builder))
+        Built(asked, {"amd64": (image("amd64"), ENGINE)}).deliver(Fleet({}, Console(quiet=True)))(MIXED)
+    assert sent == [(["web-1", "web-2"], False), (["web-1", "web-2"], True)]
 
 
 def test_a_disk_that_is_too_small_for_a_pull() -> None:

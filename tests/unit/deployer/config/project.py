@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployer.config import DeployConfig, load_config
+from deployer.config.supported import Refusal
 from freehold.errors import ConfigError
 from freehold.process import LocalRunner
 
@@ -39,7 +40,7 @@ class Project:
         text: str | None = None,
         *,
         destination: str | None = None,
-        unsupported: Mapping[str, str] | None = None,
+        unsupported: Mapping[str, Refusal] | None = None,
         version: str | None = None,
     ) -> DeployConfig:
         if text is not None:
