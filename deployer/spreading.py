@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from deployer.endpoint import Reached
 from deployer.fleet import Fleet
-from deployer.remote import Stopped
+from deployer.stream import Stopped
 from deployer.transfer import Plan, spread
 from deployer.transfer.payload import Payload
 from freehold.console import Console
