@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.conftest import Control
+from tests.integration.app import images
 from tests.integration.app.project import Project, basic, shown, squeezed
 from tests.rig import Host, Rig
 from tests.rig.request import Response
@@ -196,8 +197,7 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
 
 def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None:
     first = project.hosts[0]
-    sleep = "python3 -c 'import time; time.sleep(3600)'"
-    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": sleep}
+    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": images.worker('"working"')}
     project.save()
     project.deploy("v1")
     project.image("v2")
