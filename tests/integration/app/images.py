@@ -48,7 +48,7 @@ CMD ["python3", "server.py"]
 
 
 def worker(says: str) -> str:
-    """A command that prints what an expression comes to, then works until it is told to end, and ends at once."""
+    """A command that prints what an expression comes to, then works until it is told to end."""
     end = "signal.signal(signal.SIGTERM, lambda *_: exit())"
     return f"python3 -c 'import os, signal; {end}; print({says}, flush=True); signal.pause()'"
 
