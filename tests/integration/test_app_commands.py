@@ -114,7 +114,7 @@ def running(project: Project, web: Host) -> None:
     assert logs(project, "-r", "jobs", "-T") == "working\n"
     assert logs(project, "-r", "jobs", "-g", "WORK", "-o", "-i", "-n", "5").endswith("working\n")
     assert logs(project, "-r", "jobs", "-g", "nothing of the kind") == ""
-    assert [row["name"] for row in rows(project, "app", "containers", "-h", "web-1")] == ["shop-web-v1"]
+    assert "shop-web-v1" in [row["name"] for row in rows(project, "app", "containers", "-h", "web-1")]
     kept = project.freehold(
         "server", "exec", "--raw", "printf 'no end'; echo to-stderr >&2; exit 5", expect=5
     )

@@ -253,6 +253,7 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     details = project.result(project.freehold("build", "details", "--json"))
     assert details["where"] == "ssh://web-1" and details["way"] == "registry"
     assert "builds by itself" in squeezed(project.freehold("build", "create"))
+    assert "nothing to remove" in squeezed(project.freehold("build", "remove"))
     project.freehold("deploy", "--version", "far", timeout=300)
     assert project.settled("far") and "far" in registry.tags("own/shop")
     assert "far" in first.exec(f"docker images {registry.server}/own/shop --format '{{{{.Tag}}}}'").stdout
@@ -283,6 +284,7 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     project.save()
     by_podman(project)
     assert "images travel over SSH" in squeezed(project.freehold("registry", "setup"))
+    assert "none is removed" in squeezed(project.freehold("registry", "remove"))
     assert "needs no login" in squeezed(project.freehold("registry", "login", expect=2))
     assert "names none" in squeezed(project.freehold("deploy", "--version", "x", "--registry", expect=2))
     assert project.settled("sent")

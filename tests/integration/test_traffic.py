@@ -349,6 +349,10 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     hooked = (project.directory / "hooked").read_text()
     assert hooked == "pre-proxy-reboot web-1\npost-proxy-reboot web-1\n"
     assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
+    kept = json.loads(project.freehold("proxy", "boot_config", "get", "--json").stdout)
+    assert kept == {"web-1": "http=8081 https=8443 metrics=9101 log=10m"}
+    for words in (("boot_config", "set", "--http-port", "8081"), ("remove_container",)):
+        assert "freehold proxy" in squeezed(project.freehold("proxy", *words, expect=2))
     with pytest.raises(OSError):
         project.ask(first)
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v1"
