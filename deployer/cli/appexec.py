@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 
 @click.command("exec")
@@ -18,9 +18,7 @@ from freehold.command import Context, common_options, pass_context
 @click.option("--detach", is_flag=True, help="In a new container that goes on by itself; prints its id.")
 @click.option("--raw", is_flag=True, help="Output as it is, byte by byte, from one host.")
 @click.argument("command", nargs=-1, required=True)
-@target_options
-@common_options
-@pass_context
+@reading
 def exec_(
     context: Context,
     target: Target,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.drill import drill
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -37,9 +37,7 @@ backup.add_command(drill)
 
 @backup.command()
 @click.argument("name")
-@target_options
-@common_options
-@pass_context
+@reading
 def create(context: Context, name: str, target: Target) -> None:
     """Back up the accessory NAME while it runs; the backup is checked before it counts."""
     from freehold.console import size
@@ -54,9 +52,7 @@ def create(context: Context, name: str, target: Target) -> None:
 
 @backup.command("list")
 @click.argument("name")
-@target_options
-@common_options
-@pass_context
+@reading
 def list_(context: Context, name: str, target: Target) -> None:
     """Show the backups of the accessory NAME, the oldest first."""
     from freehold.console import size
@@ -74,9 +70,7 @@ def list_(context: Context, name: str, target: Target) -> None:
 @click.argument("name")
 @click.argument("which", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it.")
-@target_options
-@common_options
-@pass_context
+@reading
 def get(context: Context, name: str, which: str | None, output: Path | None, target: Target) -> None:
     """Fetch a backup of the accessory NAME to this computer (default: the newest)."""
     with opened(context, target, name) as (session, source, remote):
@@ -97,9 +91,7 @@ def get(context: Context, name: str, which: str | None, output: Path | None, tar
 )
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
 @click.option("--no-backup", is_flag=True, help="Do not back up what is there now first.")
-@target_options
-@common_options
-@pass_context
+@reading
 def restore(
     context: Context,
     name: str,

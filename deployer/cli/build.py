@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from deployer.cli.options import Target, no_cache, registry, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, no_cache, reading, registry
+from freehold.command import Context
 
 output_option = click.option(
     "--output", default=None, help="Other place for the result: a type of `buildx --output`."
@@ -23,9 +23,7 @@ def build() -> None:
 @output_option
 @no_cache
 @registry
-@target_options
-@common_options
-@pass_context
+@reading
 def push(context: Context, target: Target, output: str | None, no_cache: bool, registry: bool | None) -> None:
     """Build, and push to the registry where one is used; without one the image stays on this computer."""
     from deployer.cli.deploy import code_version_of, shipping_of
@@ -45,9 +43,7 @@ def push(context: Context, target: Target, output: str | None, no_cache: bool, r
 
 @build.command()
 @registry
-@target_options
-@common_options
-@pass_context
+@reading
 def pull(context: Context, target: Target, registry: bool | None) -> None:
     """Bring the image of this version to the hosts: from the registry, or from this computer over SSH."""
     from deployer.cli.deploy import code_version_of, shipping_of
@@ -70,9 +66,7 @@ def pull(context: Context, target: Target, registry: bool | None) -> None:
 @build.command()
 @no_cache
 @registry
-@target_options
-@common_options
-@pass_context
+@reading
 def deliver(context: Context, target: Target, no_cache: bool, registry: bool | None) -> None:
     """Build, and bring the image to the hosts; nothing that runs is touched."""
     from deployer.cli.deploy import code_version_of, shipping_of
@@ -96,9 +90,7 @@ def deliver(context: Context, target: Target, no_cache: bool, registry: bool | N
 @build.command()
 @output_option
 @no_cache
-@target_options
-@common_options
-@pass_context
+@reading
 def dev(context: Context, target: Target, output: str | None, no_cache: bool) -> None:
     """Build the working tree as it is, with `-dirty` behind the tag; the image stays on this computer."""
     from deployer.cli.deploy import code_version_of, shipping_of
@@ -118,9 +110,7 @@ def dev(context: Context, target: Target, output: str | None, no_cache: bool) ->
 
 
 @build.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def create(context: Context, target: Target) -> None:
     """Make the builder that the configuration needs beside the engine's own, where there is one."""
     from deployer.cli.deploy import shipping_of
@@ -141,9 +131,7 @@ def create(context: Context, target: Target) -> None:
 
 
 @build.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def remove(context: Context, target: Target) -> None:
     """Remove the builder that `create` or a build has made."""
     from deployer.cli.deploy import shipping_of
@@ -161,9 +149,7 @@ def remove(context: Context, target: Target) -> None:
 
 
 @build.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def details(context: Context, target: Target) -> None:
     """Show what builds: the engine, its architecture, and the tool that reaches it."""
     from deployer.cli.deploy import shipping_of

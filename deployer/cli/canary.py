@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, lock_wait, skip_push, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, changing, skip_push
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -21,10 +21,7 @@ Tried = Mapping[str, Mapping[str, tuple[str, float]]]
 @click.command()
 @click.argument("action", metavar="10%|promote|abort|status")
 @skip_push
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def canary(context: Context, action: str, target: Target, skip_push: bool, lock_wait: int) -> None:
     """Try a version on a share of the visitors.
 

@@ -12,6 +12,7 @@ import click
 
 from deployer.cli.options import (
     Target,
+    changing,
     dry_run,
     lock_wait,
     no_cache,
@@ -195,10 +196,7 @@ def redeploy(
 
 @click.command()
 @click.argument("version", required=False)
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def rollback(context: Context, version: str | None, target: Target, lock_wait: int) -> None:
     """Go back to VERSION (default: the one before), as it was: image, configuration and environment.
 

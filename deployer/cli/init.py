@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deployer.cli.options import Target, target_options
+from deployer.cli.options import Target, reading
 from freehold.command import Context, common_options, pass_context
 
 DEPLOY = """\
@@ -95,9 +95,7 @@ def init(context: Context, bundle: bool) -> None:
 
 
 @click.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def config(context: Context, target: Target) -> None:
     """Show what the configuration comes to: hosts, roles, images, environment. Secrets by name only."""
     from deployer.cli.session import open_session

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -25,9 +25,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@target_options
-@common_options
-@pass_context
+@reading
 def list_(context: Context, target: Target) -> None:
     """Show every job: its host, when it runs next, and how it went last."""
     from deployer.cli.session import open_session
@@ -90,9 +88,7 @@ def look(session: Session, fleet: Fleet) -> dict[str, JobState]:
 
 @jobs.command()
 @click.argument("name")
-@target_options
-@common_options
-@pass_context
+@reading
 def run(context: Context, name: str, target: Target) -> int:
     """Run the job NAME now, on its host, and show what it prints; the exit code is the job's."""
     from deployer.cli.session import open_session
@@ -117,9 +113,7 @@ def run(context: Context, name: str, target: Target) -> int:
 @click.option(
     "-n", "--runs", "count", default=1, type=click.IntRange(1), show_default=True, help="Last runs."
 )
-@target_options
-@common_options
-@pass_context
+@reading
 def logs(context: Context, name: str, count: int, target: Target) -> None:
     """Show what the last runs of the job NAME printed."""
     from deployer.cli.session import open_session

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 
 @click.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def details(context: Context, target: Target) -> None:
     """Show what runs on every host: version, containers, target of the proxy; and the accessories."""
     from deployer.cli.accessory import accessories_of
@@ -58,9 +56,7 @@ def details(context: Context, target: Target) -> None:
 
 @click.command()
 @click.option("-n", "--lines", default=50, type=click.IntRange(1), show_default=True, help="Lines per host.")
-@target_options
-@common_options
-@pass_context
+@reading
 def audit(context: Context, target: Target, lines: int) -> None:
     """Show who did what, from the audit log of every host."""
     from deployer.cli.app import ask
@@ -83,9 +79,7 @@ def lock() -> None:
 
 
 @lock.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def status(context: Context, target: Target) -> None:
     """Show who holds the lock, why and since when."""
     from deployer.cli.session import open_session
@@ -115,9 +109,7 @@ def status(context: Context, target: Target) -> None:
 
 @lock.command()
 @click.option("-m", "--message", required=True, help="Why.")
-@target_options
-@common_options
-@pass_context
+@reading
 def acquire(context: Context, target: Target, message: str) -> None:
     """Take the lock for maintenance; it stays until it is released."""
     from deployer.cli.session import open_session
@@ -140,9 +132,7 @@ def acquire(context: Context, target: Target, message: str) -> None:
 
 
 @lock.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def release(context: Context, target: Target) -> None:
     """Give the lock back."""
     from deployer.cli.session import open_session

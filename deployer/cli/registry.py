@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
     from deployer.script import Script
 
-skip_local = click.option("-L", "--skip-local", is_flag=True, help="Leave this computer alone.")
-skip_remote = click.option("-R", "--skip-remote", is_flag=True, help="Leave the hosts alone.")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def of_both_sides(function: F) -> F:
+    """The options of a command for this computer and the hosts."""
+    decorated: Any = reading(function)
+    decorated = click.option("-R", "--skip-remote", is_flag=True, help="Leave the hosts alone.")(decorated)
+    option = click.option("-L", "--skip-local", is_flag=True, help="Leave this computer alone.")
+    return option(decorated)  # type: ignore[no-any-return]
 
 
 @click.group()
@@ -23,11 +31,7 @@ def registry() -> None:
 
 
 @registry.command()
-@skip_local
-@skip_remote
-@target_options
-@common_options
-@pass_context
+@of_both_sides
 def setup(context: Context, target: Target, skip_local: bool, skip_remote: bool) -> None:
     """Log in; with Kamal's local registry nothing is to do, as images travel over SSH."""
     from deployer.cli.session import open_session
@@ -40,11 +44,7 @@ def setup(context: Context, target: Target, skip_local: bool, skip_remote: bool)
 
 
 @registry.command()
-@skip_local
-@skip_remote
-@target_options
-@common_options
-@pass_context
+@of_both_sides
 def login(context: Context, target: Target, skip_local: bool, skip_remote: bool) -> None:
     """Log in to the registry, on this computer and on every host, until `logout`."""
     from deployer.cli.session import open_session
@@ -55,11 +55,7 @@ def login(context: Context, target: Target, skip_local: bool, skip_remote: bool)
 
 
 @registry.command()
-@skip_local
-@skip_remote
-@target_options
-@common_options
-@pass_context
+@of_both_sides
 def logout(context: Context, target: Target, skip_local: bool, skip_remote: bool) -> None:
     """Log out of the registry, on this computer and on every host."""
     from deployer.cli.session import open_session
@@ -70,11 +66,7 @@ def logout(context: Context, target: Target, skip_local: bool, skip_remote: bool
 
 
 @registry.command()
-@skip_local
-@skip_remote
-@target_options
-@common_options
-@pass_context
+@of_both_sides
 def remove(context: Context, target: Target, skip_local: bool, skip_remote: bool) -> None:
     """The opposite of `setup`: log out. What the registry holds stays there."""
     from deployer.cli.session import open_session

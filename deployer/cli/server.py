@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, LazyGroup, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context, LazyGroup
 
 if TYPE_CHECKING:
     from cloudinit.checks import Examined
@@ -102,9 +102,7 @@ def apply_recipe(
 
 
 @server.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def bootstrap(context: Context, target: Target) -> None:
     """Bring hosts to the state that config/host.yml describes: Docker, proxy, users, firewall, updates.
 
@@ -131,9 +129,7 @@ def bootstrap(context: Context, target: Target) -> None:
 
 
 @server.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def check(context: Context, target: Target) -> int:
     """Prove with testinfra that every host is what config/host.yml describes; exit 1 where one is not.
 
@@ -174,9 +170,7 @@ def check(context: Context, target: Target) -> int:
 @click.option("-i", "--interactive", is_flag=True, help="With a terminal, on the primary host.")
 @click.option("--raw", is_flag=True, help="Output as it is, byte by byte, from the primary host.")
 @click.argument("command", nargs=-1, required=True)
-@target_options
-@common_options
-@pass_context
+@reading
 def exec_(context: Context, target: Target, interactive: bool, raw: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND on the hosts themselves."""
     from deployer.cli import work as shared

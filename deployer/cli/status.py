@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -32,9 +32,7 @@ DEADLINE = 60.0
     help="Seconds between two looks.",
 )
 @click.option("-a", "--all", "everything", is_flag=True, help="Show kept containers that do not run, too.")
-@target_options
-@common_options
-@pass_context
+@reading
 def status(context: Context, watch: bool, interval: float, everything: bool, target: Target) -> int:
     """Show every host with its load and the containers on it: version, health, CPU, memory.
 
@@ -51,9 +49,7 @@ def status(context: Context, watch: bool, interval: float, everything: bool, tar
     show_default=True,
     help="Seconds between two looks.",
 )
-@target_options
-@common_options
-@pass_context
+@reading
 def top(context: Context, interval: float, target: Target) -> int:
     """Show hosts and containers live (`status --watch`)."""
     return show(context, target, watch=True, interval=interval, everything=False)
@@ -154,9 +150,7 @@ def print_tables(context: Context, found: list[HostStatus], *, everything: bool)
 
 
 @click.command()
-@target_options
-@common_options
-@pass_context
+@reading
 def diff(context: Context, target: Target) -> None:
     """Show what the configuration and the environment would change on the hosts, without a deploy.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, lock_wait, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, changing
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -31,10 +31,7 @@ drain_timeout = click.option(
     help="Page to show (default: 503.html in error_pages_path, or Freehold's own).",
 )
 @drain_timeout
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def maintenance(
     context: Context,
     target: Target,
@@ -69,20 +66,14 @@ def maintenance(
 
 
 @click.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def live(context: Context, target: Target, lock_wait: int) -> None:
     """End maintenance or a pause: requests reach the application again."""
     _live(context, target, lock_wait, "app live")
 
 
 @click.command()
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def resume(context: Context, target: Target, lock_wait: int) -> None:
     """End a pause: requests that wait are answered now."""
     _live(context, target, lock_wait, "app resume")
@@ -90,10 +81,7 @@ def resume(context: Context, target: Target, lock_wait: int) -> None:
 
 @click.command()
 @drain_timeout
-@target_options
-@lock_wait
-@common_options
-@pass_context
+@changing
 def pause(context: Context, target: Target, drain_timeout: float | None, lock_wait: int) -> None:
     """Let new requests wait, for at most 30 seconds each, until `app resume`."""
     from deployer.commands import traffic as commands

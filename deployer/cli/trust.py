@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 
 @click.command()
@@ -20,9 +20,7 @@ from freehold.command import Context, common_options, pass_context
     metavar="SHA256:…",
     help="Accept the key that has this fingerprint, without a question.",
 )
-@target_options
-@common_options
-@pass_context
+@reading
 def trust(context: Context, names: tuple[str, ...], expected: tuple[str, ...], target: Target) -> None:
     """Show the SSH key of hosts that are not known yet, and keep it in ~/.ssh/known_hosts once accepted.
 

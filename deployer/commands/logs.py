@@ -18,7 +18,10 @@ def pipeline(wishes: LogWishes) -> str:
 
 
 def logs_command(config: DeployConfig, role: Role, wishes: LogWishes, version: str | None = None) -> str:
-    """`docker logs` of the container that serves. With `follow` it goes on with the next after a switch."""
+    """`docker logs` of the container that serves.
+
+    With `follow` it goes on with the next one after a switch, and with the same one after a restart.
+    """
     since = ["--since", wishes.since] if wishes.since else []
     find = pipeline(wishes)
     name = current_name(config, role, version)
@@ -28,13 +31,19 @@ def logs_command(config: DeployConfig, role: Role, wishes: LogWishes, version: s
             f'docker logs {shlex.join(wishes.flags)} "$name" 2>&1{find}'
         )
     first = shlex.join([*wishes.stamps, *since, *(wishes.tail or ["--tail", "10"])])
+    again = shlex.join(wishes.stamps)
+    look = shlex.join(["docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}"])
+    # A version that is deployed once more has the same name and another id; a restart has another start.
     return f"""follow() {{
-    local name last= first={shlex.quote(first)}
+    local name id started last_id= last_started= how={shlex.quote(first)}
     while :; do
         name={name}
-        if [ -z "$name" ] || [ "$name" = "$last" ]; then sleep 0.5; continue; fi
-        eval "docker logs --follow $first \\"$name\\"" 2>&1
-        last=$name first={shlex.quote(shlex.join(wishes.stamps))}
+        read -r id started < <({look} "$name" 2>/dev/null)
+        if [ -z "$id" ] || [ "$id $started" = "$last_id $last_started" ]; then sleep 0.5; continue; fi
+        if [ -n "$last_id" ]; then how={shlex.quote(again)}; fi
+        if [ "$id" = "$last_id" ]; then how="$how --since $started"; fi
+        eval "docker logs --follow $how $id" 2>&1
+        last_id=$id last_started=$started
     done
 }}
 follow{find}"""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.conftest import Control, program
 from tests.integration.app import databases
 from tests.integration.app.project import Project, squeezed
+from tests.integration.test_deploy_interrupted import command_pid
 from tests.rig import Host, Rig
 
 SELECT = "psql -h /tmp -U postgres -tAc 'select name from shop'"
@@ -141,7 +144,10 @@ def story(project: Project, web: Host) -> None:
 
 
 def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
-    """An accessory with a proxy of its own on a role's hosts; errors that say what to do."""
+    """An accessory with a proxy of its own on a role's hosts, one on a tag's; errors that say what to do."""
+    project.config["servers"]["web"]["hosts"] = ["web-1", {"web-2": ["edge"]}]
+    project.config["env"]["tags"] = {"edge": {"NEAR": "yes"}}
+    (project.directory / "side.conf").write_text("one")
     project.config["accessories"] = {
         "admin": {
             "image": "freehold/shop:v1",
@@ -152,6 +158,12 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
                 "app_port": 8000,
                 "healthcheck": {"path": "/up", "interval": 0.3},
             },
+        },
+        "side": {
+            "image": "freehold/shop:v1",
+            "tag": "edge",
+            "files": ["side.conf:/etc/side.conf"],
+            "directories": ["kept:/kept"],
         },
         "ghost": {"image": "freehold/ghost:1", "host": "web-2"},
         "page": {"image": "freehold/shop:v1", "host": "web-1", "files": ["missing.conf:/etc/missing.conf"]},
@@ -171,6 +183,8 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
     project.until(lambda: project.ask(web, "/version", name="admin.test").status == 200, "the accessory")
     assert project.ask(web, "/version", name="admin.test").text.strip() == "v1"
 
+    several(project)
+    handling(project, web)
     wrong = squeezed(project.freehold("accessory", "boot", "ghost", expect=1))
     assert "freehold/ghost:1 is not here" in wrong and "web-2" in wrong and "ghost" in wrong
     wrong = squeezed(project.freehold("accessory", "boot", "page", expect=2))
@@ -187,3 +201,51 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
         assert project.ask(host, "/version").status != 200
         assert host.exec("docker ps --all --quiet --filter label=service").stdout == ""
         assert "apps/" not in host.exec("cd /var/lib/freehold; ls -d apps/* 2>/dev/null || true").stdout
+
+
+def several(project: Project) -> None:
+    """On two hosts: replaced one after the other, and read at once."""
+    before = {host: container(host, "shop-admin") for host in project.hosts}
+    with project.traffic(websocket=False) as traffic:
+        project.freehold("accessory", "upgrade", "admin", "--rolling", "-y", timeout=300)
+        traffic.seen(5)
+    after = {host: container(host, "shop-admin") for host in project.hosts}
+    assert all(after[host] not in ("", before[host]) for host in project.hosts)
+    look = "docker inspect --format '{{.State.StartedAt}}' shop-admin"
+    begun = [host.exec(look).stdout for host in project.hosts]
+    assert begun[0] < begun[1]
+    with project.start("accessory", "logs", "admin", "-f", "-T", "-n", "0", "-g", "line-") as reading:
+
+        def said(text: str) -> bool:
+            for host in project.hosts:
+                host.exec(f"docker exec shop-admin sh -c 'echo line-{text} >/proc/1/fd/1'")
+            return all(f"{host.name} | line-{text}" in project.printed for host in project.hosts)
+
+        project.until(lambda: said("here"), "lines of both hosts")
+        os.kill(command_pid(reading.pid), signal.SIGINT)
+        assert reading.wait(30) == 0
+
+
+def handling(project: Project, web: Host) -> None:
+    """One on a tag's hosts: its files and directories without a restart, and taken away piece by piece."""
+    project.freehold("accessory", "pull_image", "side")
+    project.freehold("accessory", "directories", "side")
+    other = project.hosts[1]
+    assert "kept" in other.exec(f"ls {HOME}/shop-side").stdout
+    project.freehold("accessory", "boot", "side")
+    assert (container(web, "shop-side"), bool(container(other, "shop-side"))) == ("", True)
+    (project.directory / "side.conf").write_text("two")
+    running = container(other, "shop-side")
+    project.freehold("accessory", "upload", "side")
+    assert other.read(f"{HOME}/shop-side/etc/side.conf") == "two"
+    assert container(other, "shop-side") == running
+    project.freehold("accessory", "remove_container", "side")
+    project.freehold("accessory", "remove_service_directory", "side", "-y")
+    assert other.exec(f"ls -d {HOME}/shop-side", check=False).stdout == ""
+    project.freehold("accessory", "remove_image", "side")
+    project.config["accessories"]["side"]["proxy"] = {"host": "side.test", "run": {"registry": "example.com"}}
+    project.save()
+    wrong = squeezed(project.freehold("accessory", "boot", "side", expect=2))
+    assert "accessories.side.proxy.run.registry" in wrong and "config/deploy.yml:" in wrong
+    del project.config["accessories"]["side"]
+    project.save()

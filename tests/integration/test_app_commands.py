@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.conftest import Control, program
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
 from tests.integration.app.terminal import Terminal
+from tests.integration.test_deploy_interrupted import command_pid
 from tests.rig import Host, Rig
 
 WORKER = (
@@ -68,7 +71,7 @@ def test_commands_around_a_deploy(project: Project, rig: Rig) -> None:
     docker_keys(web, other)
     running(project, web)
     terminal(project, rig)
-    project.deploy("v2")
+    following(project)
     assert "ended by SIGINT" in other.exec("docker logs shop-jobs-v1 2>&1").stdout
     keeping(project, web, other)
     booting(project, web)
@@ -111,8 +114,52 @@ def running(project: Project, web: Host) -> None:
     assert logs(project, "-r", "jobs", "-T") == "working\n"
     assert logs(project, "-r", "jobs", "-g", "WORK", "-o", "-i", "-n", "5").endswith("working\n")
     assert logs(project, "-r", "jobs", "-g", "nothing of the kind") == ""
+    assert "shop-web-v1" in [row["name"] for row in rows(project, "app", "containers", "-h", "web-1")]
+    kept = project.freehold(
+        "server", "exec", "--raw", "printf 'no end'; echo to-stderr >&2; exit 5", expect=5
+    )
+    assert kept.stdout == "no end" and "to-stderr" in kept.stderr
+    assert "exclude each other" in squeezed(project.freehold("server", "exec", "-i", "--raw", "id", expect=2))
     entry = json.loads(logs(project, "-r", "jobs", "-T", "--json"))
     assert entry == {"host": "web-2", "line": "working"}
+
+
+def following(project: Project) -> None:
+    """`logs -f` over two hosts, a switch and a restart: every line with its host, none lost or twice."""
+    with project.start("app", "logs", "-f", "-T", "-n", "1", "-r", "web", "-g", "line-") as reading:
+        said: dict[str, list[str]] = {host.name: [] for host in project.hosts}
+
+        def say(version: str, text: str) -> None:
+            for host in project.hosts:
+                host.exec(f"docker exec shop-web-{version} sh -c 'echo line-{text} >/proc/1/fd/1'")
+                said[host.name].append(f"line-{text}")
+
+        def heard(number: int) -> bool:
+            return len(project.printed.splitlines()) >= number * len(project.hosts)
+
+        say("v1", "before")
+        project.until(lambda: heard(1), "the first lines")
+        project.image("v2")
+        for number, step in enumerate(("switched", "again"), 2):
+            # The second time the same version comes in another container of the same name.
+            project.freehold("redeploy", "--skip-push", "--version", "v2")
+            say("v2", step)
+            project.until(lambda number=number: heard(number), f"lines of container {number}")
+        for host in project.hosts:
+            host.exec("docker restart --time 2 shop-web-v2")
+        say("v2", "restarted")
+        project.until(lambda: heard(4), "lines after the restart")
+        os.kill(command_pid(reading.pid), signal.SIGINT)
+        assert reading.wait(30) == 0
+    found: dict[str, list[str]] = {}
+    for line in project.printed.splitlines():
+        name, _, text = line.partition("| ")
+        found.setdefault(name.strip(), []).append(text)
+    assert found == said
+    for host in project.hosts:
+        project.until(
+            lambda host=host: host.exec("pgrep -fc '[d]ocker logs'", check=False).stdout == "0\n", "end"
+        )
 
 
 def logs(project: Project, *words: str) -> str:
@@ -154,8 +201,11 @@ def keeping(project: Project, web: Host, other: Host) -> None:
         "docker create --name shop-web-v0 --label service=shop --label role=web "
         "--label destination= --label version=v0 freehold/shop:v1"
     )
-    project.freehold("prune", "all")
+    project.freehold("prune", "images")
+    assert set(project.containers(web)) == {"shop-web-v3", "shop-web-v2", "shop-web-v0"}
+    project.freehold("prune", "containers", "--retain", "1")
     assert set(project.containers(web)) == {"shop-web-v3", "shop-web-v2"}
+    project.freehold("prune", "all")
     kept = {row["image"] for row in rows(project, "app", "images", "-h", "web-1")}
     assert kept == {"freehold/shop:v3", "freehold/shop:v2", "freehold/shop:foreign"}
     assert web.exec("docker ps --all --quiet --filter name=foreign").stdout
@@ -184,6 +234,20 @@ def removing(project: Project, web: Host, other: Host) -> None:
     assert "running" in wrong and "web-1" in wrong
     project.freehold("app", "remove_container", "v3")
     assert set(project.containers(web)) == {"shop-web-v2"}
+    web.exec(
+        "docker create --name shop-web-v9 --label service=shop --label role=web --label destination= "
+        "--label version=v9 freehold/shop:v2"
+    )
+    project.freehold("app", "remove_containers")
+    assert set(project.containers(web)) == {"shop-web-v2"}
+    images.build(web, "unused")
+    project.freehold("app", "remove_images")
+    assert {row["image"] for row in rows(project, "app", "images", "-h", "web-1")} == {
+        "freehold/shop:v2",
+        "freehold/shop:foreign",
+    }
+    kept_files = squeezed(project.freehold("app", "remove_app_directories", expect=1))
+    assert "containers of shop are left" in kept_files
     project.freehold("app", "remove", "-y", "-r", "jobs")
     assert set(project.containers(other)) == {"shop-web-v2"}
     assert project.serving() == ("v2", "v2")

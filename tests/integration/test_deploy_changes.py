@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Control
+from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
 from tests.rig import Host, Rig
 
@@ -138,7 +139,7 @@ def test_old_versions_are_kept_and_pruned(project: Project) -> None:
 def test_workers_and_web_in_one_service(project: Project) -> None:
     project.config["servers"]["jobs"] = {
         "hosts": ["web-2"],
-        "cmd": "python3 -c 'import time; print(\"working\", flush=True); time.sleep(3600)'",
+        "cmd": images.worker('"working"'),
     }
     project.save()
     project.deploy("v2")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Control
+from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
 from tests.integration.test_deploy_interrupted import free, held, kill, slow
 from tests.rig import Host, HostSpec, Rig
@@ -129,7 +130,7 @@ def test_killed_while_old_requests_end(pair: Project) -> None:
 def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     """Variables by tag, the gate, and a rollback that probes and dials as its version did."""
     first, second = pair.hosts
-    worker = "python3 -c 'import os, time; print(os.environ[\"REGION\"], flush=True); time.sleep(3600)'"
+    worker = images.worker('os.environ["REGION"]')
     pair.config["servers"] = {
         "web": {"hosts": [{"web-1": ["north"]}, {"web-2": ["south", "big"]}]},
         "jobs": {"hosts": [{"web-2": "south"}], "cmd": worker},

@@ -154,17 +154,20 @@ def test_a_host_that_vanishes_in_prepare(project: Project) -> None:
 
 
 def test_a_host_that_vanishes_in_commit(project: Project) -> None:
-    """The other host has committed already and goes back; the lost one is put right by the next deploy."""
+    """It has the deploy's lock too. The other host has committed already and goes back; the lost one is put
+    right by the next deploy, which finds the lock free."""
     first, second = project.hosts
     project.image("v2")
-    with held(second, "proxy.lock"):
+    with held(first, "proxy.lock"):
         with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
             project.until(lambda: project.serving() == ("v2", "v2"), "both switches")
-            second.cut()
+            first.cut()
             assert deploy.wait(200) == 1
-        assert project.ask(first).text.strip() == "v1"
-    second.heal()
-    project.until(lambda: project.serving()[1] in ("v1", "v2"), "the link")
+        assert project.ask(second).text.strip() == "v1"
+    assert "web-1" in project.printed
+    first.heal()
+    project.until(lambda: project.serving()[0] in ("v1", "v2"), "the link")
+    project.until(lambda: free(project), "a free lock")
     project.deploy("v3")
     assert project.settled("v3")
 

@@ -253,6 +253,7 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     details = project.result(project.freehold("build", "details", "--json"))
     assert details["where"] == "ssh://web-1" and details["way"] == "registry"
     assert "builds by itself" in squeezed(project.freehold("build", "create"))
+    assert "nothing to remove" in squeezed(project.freehold("build", "remove"))
     project.freehold("deploy", "--version", "far", timeout=300)
     assert project.settled("far") and "far" in registry.tags("own/shop")
     assert "far" in first.exec(f"docker images {registry.server}/own/shop --format '{{{{.Tag}}}}'").stdout
@@ -266,7 +267,9 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     assert project.settled("sent")
     assert "dirty" in shown(project.freehold("build", "dev", "--version", "sent"))
 
+    assert details["tool"] != "buildx"
     with_mounts(project, registry)
+    by_buildx(project, registry)
     project.config["builder"]["remote"] = "ssh://nobody@web-1"
     project.save()
     text = squeezed(project.freehold("deploy", "--version", "x", expect=1))
@@ -281,32 +284,33 @@ def test_a_remote_builder_and_the_other_ways_of_building(project: Project, regis
     project.save()
     by_podman(project)
     assert "images travel over SSH" in squeezed(project.freehold("registry", "setup"))
+    assert "none is removed" in squeezed(project.freehold("registry", "remove"))
     assert "needs no login" in squeezed(project.freehold("registry", "login", expect=2))
     assert "names none" in squeezed(project.freehold("deploy", "--version", "x", "--registry", expect=2))
     assert project.settled("sent")
 
 
-def with_mounts(project: Project, registry: Registry) -> None:
+def with_mounts(project: Project, registry: Registry, version: str = "mounts") -> None:
     """Secrets, the SSH agent and a stage reach a build far away, where the client has BuildKit."""
     agent = project.rig.home / "agent"
     secret = "npm-of-the-$test"
     digest = hashlib.sha256(secret.encode()).hexdigest()
     (project.directory / "Dockerfile").write_text(WITH_MOUNTS.format(server=registry.server, digest=digest))
     before = dict(project.config["builder"])
-    more = {"target": "run", "secrets": ["NPM"], "ssh": "default=$AGENT", "args": {"NAME": "mounts"}}
+    more = {"target": "run", "secrets": ["NPM"], "ssh": "default=$AGENT", "args": {"NAME": version}}
     project.config["builder"] |= more
     project.secrets["NPM"] = secret
     project.save()
-    argv = (program("freehold"), "deploy", "--version", "mounts", "--no-registry")
+    argv = (program("freehold"), "deploy", "--version", version, "--no-registry")
     with project.rig.control_start(("ssh-agent", "-D", "-a", agent)), nothing_in_argv(secret):
         project.until(agent.exists, "the agent")
         env = {**DEBIAN, "AGENT": str(agent)}
         done = project.rig.control_run(argv, cwd=project.directory, env=env, timeout=300, check=False)
     client = project.rig.control_run(("docker", "--version"), env=DEBIAN).stdout.split()[2]
-    if int(client.partition(".")[0]) < 23:
+    if version != "mounts" or int(client.partition(".")[0]) < 23:
         assert done.returncode == 0, shown(done)
-        assert project.settled("mounts")
-        image = f"{registry.server}/own/shop:mounts"
+        assert project.settled(version)
+        image = f"{registry.server}/own/shop:{version}"
         look = f"docker history --no-trunc {image}; docker image inspect {image}"
         assert secret not in project.hosts[1].exec(look).stdout
         project.send("sent", "--no-registry")
@@ -315,6 +319,28 @@ def with_mounts(project: Project, registry: Registry) -> None:
     project.config["builder"] = before
     (project.directory / "Dockerfile").write_text(DOCKERFILE.format(server=registry.server))
     project.save()
+
+
+def by_buildx(project: Project, registry: Registry) -> None:
+    """The same mounts by docker's plugin, out of the operator's own directory; and an image as a file."""
+    if not program("docker-buildx").exists():
+        assert not required("integration"), "docker-buildx is missing: `make setup` unpacks it"
+        return
+    plugins = project.rig.home / ".docker" / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    link = plugins / "docker-buildx"
+    link.symlink_to(program("docker-buildx"))
+    try:
+        details = project.result(project.freehold("build", "details", "--json"))
+        assert (details["tool"], details["builder"]) == ("buildx", "the engine's own")
+        with_mounts(project, registry, "plugged")
+        project.config["builder"]["args"]["NAME"] = "as-file"
+        project.save()
+        project.freehold("build", "dev", "--version", "file", "--output", "tar,dest=image.tar", timeout=300)
+        names = project.rig.control_run(("tar", "-tf", project.directory / "image.tar")).stdout.split()
+        assert "srv/server.py" in names
+    finally:
+        link.unlink()
 
 
 def by_podman(project: Project) -> None:

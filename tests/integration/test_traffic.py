@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.conftest import Control
+from tests.integration.app import images
 from tests.integration.app.project import Project, basic, shown, squeezed
 from tests.rig import Host, Rig
 from tests.rig.request import Response
@@ -240,8 +241,7 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
 
 def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None:
     first = project.hosts[0]
-    sleep = "python3 -c 'import time; time.sleep(3600)'"
-    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": sleep}
+    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": images.worker('"working"')}
     project.save()
     project.deploy("v1")
     project.image("v2")
@@ -393,6 +393,10 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     hooked = (project.directory / "hooked").read_text()
     assert hooked == "pre-proxy-reboot web-1\npost-proxy-reboot web-1\n"
     assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
+    kept = json.loads(project.freehold("proxy", "boot_config", "get", "--json").stdout)
+    assert kept == {"web-1": "http=8081 https=8443 metrics=9101 log=10m"}
+    for words in (("boot_config", "set", "--http-port", "8081"), ("remove_container",)):
+        assert "freehold proxy" in squeezed(project.freehold("proxy", *words, expect=2))
     with pytest.raises(OSError):
         project.ask(first)
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -23,20 +24,38 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     return project
 
 
-def kamal(host: Host) -> None:
-    """The containers as Kamal 2 would have them, its proxy being another program on the same port."""
-    images.build(host, "abc")
-    host.exec(f"systemctl stop {UNITS}")
-    host.exec(
-        f"""set -e
-docker network create kamal
+KAMAL_2 = f"""docker network create kamal
 docker run --detach --restart unless-stopped --network kamal --name kamal-proxy --publish 80:8000 \
     --publish 443:8443 freehold/shop:abc
 docker run --detach --restart unless-stopped --network kamal --name shop-web-abc --label service=shop \
     --label role=web --label destination= freehold/shop:abc
 docker run --detach --restart unless-stopped --network kamal --name shop-cache --label service=shop-cache \
     {images.APP} sleep 1000"""
-    )
+# Everything in Docker's own network, routes as labels, and before 1.9 no label for a destination.
+KAMAL_1 = f"""docker run --name traefik --detach --restart unless-stopped --publish 80:8000 \
+    --volume /var/run/docker.sock:/var/run/docker.sock freehold/shop:abc
+docker run --detach --restart unless-stopped --name shop-web-abc -e KAMAL_VERSION=abc --label service=shop \
+    --label role=web --label traefik.http.services.shop-web.loadbalancer.server.scheme=http \
+    --label 'traefik.http.routers.shop-web.rule=PathPrefix(`/`)' freehold/shop:abc
+docker run --name shop-cache --detach --restart unless-stopped --label service=shop-cache \
+    {images.APP} sleep 1000"""
+
+
+@dataclass(frozen=True)
+class Old:
+    """What a Kamal leaves on a host; its proxy is another program with the same name and ports."""
+
+    proxy: str
+    title: str
+    run: str
+
+    def set_up(self, host: Host) -> None:
+        images.build(host, "abc")
+        host.exec(f"systemctl stop {UNITS}")
+        host.exec(f"set -e\n{self.run}")
+
+
+OLD = (Old("kamal-proxy", "Kamal 2's proxy", KAMAL_2), Old("traefik", "Kamal 1's proxy", KAMAL_1))
 
 
 def answer(project: Project, host: Host) -> str:
@@ -47,15 +66,16 @@ def answer(project: Project, host: Host) -> str:
         return ""
 
 
-def test_from_kamal_to_freehold(project: Project) -> None:
+@pytest.mark.parametrize("old", OLD, ids=lambda old: old.proxy)
+def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
     host = project.hosts[0]
-    kamal(host)
+    old.set_up(host)
     try:
         cache = host.exec("docker ps --quiet --no-trunc --filter name=shop-cache").stdout
         plan = json.loads(project.freehold("upgrade", "--check", "--json").stdout)["web-1"]
-        assert plan[0].startswith("stop Kamal 2's proxy (kamal-proxy, ")
+        assert plan[0].startswith(f"stop {old.title} ({old.proxy}, ")
         assert [line.partition(" ")[0] for line in plan] == ["stop", "prepare", "connect", "start"]
-        assert host.exec("docker inspect --format '{{.State.Status}}' kamal-proxy").stdout == "running\n"
+        assert host.exec(f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}").stdout == "running\n"
 
         # It fails: Kamal's proxy has the ports again, with its application behind it.
         project.config["proxy"]["app_port"] = 8001
@@ -63,15 +83,16 @@ def test_from_kamal_to_freehold(project: Project) -> None:
         failed = squeezed(project.freehold("upgrade", "-y", expect=1, timeout=400))
         assert "answered nothing" in failed
         project.until(lambda: answer(project, host) == "abc", "Kamal's proxy")
-        assert host.exec("docker inspect --format '{{.State.Status}}' kamal-proxy").stdout == "running\n"
+        assert host.exec(f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}").stdout == "running\n"
         assert set(project.containers(host)) == {"shop-web-abc"}
 
         project.config["proxy"]["app_port"] = 8000
         project.save()
         done = squeezed(project.freehold("upgrade", "-y", timeout=400))
-        assert "docker rm kamal-proxy" in done
+        assert f"docker rm {old.proxy}" in done
         assert project.serving() == ("abc",)
-        look = "docker inspect --format '{{.State.Status}} {{.HostConfig.RestartPolicy.Name}}' kamal-proxy"
+        state = "{{.State.Status}} {{.HostConfig.RestartPolicy.Name}}"
+        look = f"docker inspect --format '{state}' {old.proxy}"
         assert host.exec(look).stdout == "exited no\n"
         assert host.exec("docker ps --quiet --no-trunc --filter name=shop-cache").stdout == cache
         code = "import socket; print(socket.gethostbyname('shop-cache') != '')"
@@ -80,4 +101,4 @@ def test_from_kamal_to_freehold(project: Project) -> None:
         again = json.loads(project.freehold("upgrade", "-y", "--json").stdout)
         assert again == {"web-1": ["nothing to do"]}
     finally:
-        host.exec(f"docker rm --force kamal-proxy; systemctl start {UNITS}")
+        host.exec(f"docker rm --force {old.proxy}; systemctl start {UNITS}")

@@ -47,6 +47,12 @@ CMD ["python3", "server.py"]
 """
 
 
+def worker(says: str) -> str:
+    """A command that prints what an expression comes to, then works until it is told to end."""
+    end = "signal.signal(signal.SIGTERM, lambda *_: exit())"
+    return f"python3 -c 'import os, signal; {end}; print({says}, flush=True); signal.pause()'"
+
+
 def build(host: Host, version: str, mode: Mode = "ok", repository: str = REPOSITORY) -> None:
     """Make the image of a version on a host; cheap where it is there already."""
     reference = f"{repository}:{version}"
