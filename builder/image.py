@@ -13,14 +13,14 @@ from builder.assemble import check_foreign, check_programs, check_space, make_qc
 from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.manifest import Manifest, manifest, sums
-from builder.packages import image_packages
+from builder.packages import layered
 from builder.payload import payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
 from builder.scratch import scratch
 from builder.spec import ARCHES, SUITES, GiB, ImageSpec
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 from freehold.console import size as human
 from freehold.errors import BuildError
@@ -29,6 +29,7 @@ from freehold.process import Runner
 
 KIND = "images"
 TREES = "trees"
+WRITERS = written_by("assemble", "boot", "disk", "ext4", "image", "manifest", "sandbox", "sbom")
 # Root tree, archives, raw disk and compressed image at once.
 NEEDED = 3 * GiB
 
@@ -77,13 +78,14 @@ def configure(
     contribution = payload(spec.profile, spec.suite)
     check_programs()
     check_foreign(spec.arch)
-    names = image_packages(spec, contribution.packages)
+    shared, more = layered(spec, contribution.packages, payload(None, spec.suite).packages)
     if refresh or not store.all("packages"):
         check_space(store.root, NEEDED)
     packages = make_packages(
         spec.suite,
         spec.arch,
-        names,
+        shared,
+        more=more,
         sandbox=sandbox,
         store=store,
         console=console,
@@ -111,7 +113,7 @@ def build_image(
     sandbox = Sandbox.here(runner)
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror, refresh)
-    key = digest(configured.key, spec.size, "qcow2")
+    key = digest(configured.key, spec.size, WRITERS)
     if refresh or store.find(KIND, key) is None:
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
@@ -209,7 +211,7 @@ def build_tree(
     sandbox = Sandbox.here(runner)
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror, refresh)
-    key = configured.key
+    key = digest(configured.key, written_by("image", "sandbox"))
     if refresh or store.find(TREES, key) is None:
         with store.make(TREES, key, refresh=refresh) as work:
             if not work.done:
