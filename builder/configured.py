@@ -14,7 +14,7 @@ from builder.payload import Payload, TreeFile
 from builder.rootfs import CLAMP, Packages
 from builder.sandbox import Sandbox
 from builder.spec import ARCHES, ImageSpec
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 
 KIND = "configured"
@@ -131,6 +131,7 @@ def configured_key(spec: ImageSpec, payload: Payload, packages: Packages) -> str
     blank = identity("")
     files = system.system_files(spec, blank)
     return digest(
+        written_by("configured", "sandbox"),
         packages.key,
         packages.epoch,
         payload.key(),
