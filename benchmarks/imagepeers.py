@@ -59,7 +59,7 @@ def debootstrap(task: Task, place: Path) -> None:
 
 
 def mkosi(task: Task, place: Path) -> None:
-    """mkosi with an empty cache; not bootable, since a boot loader and a second initrd would only add to it."""
+    """mkosi with an empty cache; not bootable: a boot loader and a second initrd would only add to it."""
     sources = place / "manager/etc/apt/sources.list.d"
     sources.mkdir(parents=True)
     # mkosi would add the debug archive, which many mirrors do not carry, and the sources.
