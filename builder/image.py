@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from builder import boot
 from builder.assemble import check_foreign, check_programs, check_space, make_qcow2, make_raw
 from builder.configured import Configured, make_configured
 from builder.disk import layout
+from builder.foreignproxy import proxy_program
 from builder.manifest import Manifest, manifest, sums
 from builder.packages import layered
-from builder.payload import payload
+from builder.payload import Payload, payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
@@ -66,6 +69,12 @@ def store_of(sandbox: Sandbox, cache: Path | None) -> Store:
     return Store(images_dir(cache), sandbox.remove)
 
 
+def contributed(spec: ImageSpec, store: Store, runner: Runner) -> Payload:
+    """What the spec's profile adds, with the proxy's program for the image's machine type."""
+    program = proxy_program(spec.arch, platform.machine(), store.root / "proxy", runner)
+    return payload(spec.profile, spec.suite, program)
+
+
 def configure(
     spec: ImageSpec,
     sandbox: Sandbox,
@@ -75,7 +84,7 @@ def configure(
     refresh: bool = False,
 ) -> Configured:
     """The layers below the disk, from the cache or made now. Raises BuildError."""
-    contribution = payload(spec.profile, spec.suite)
+    contribution = contributed(spec, store, sandbox.runner)
     check_programs()
     check_foreign(spec.arch)
     shared, more = layered(spec, contribution.packages, payload(None, spec.suite).packages)
@@ -118,7 +127,8 @@ def build_image(
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
                 with console.step(f"writing the disk image ({spec.suite}, {spec.arch})"):
-                    _write(work.path, key, spec, configured, sandbox, runner)
+                    binaries = contributed(spec, store, runner).binary_digests()
+                    _write(work.path, key, spec, configured, binaries, sandbox, runner)
     path = store.find(KIND, key)
     assert path is not None
     image = load_image(path)
@@ -131,6 +141,7 @@ def _write(
     key: str,
     spec: ImageSpec,
     configured: Configured,
+    binaries: Mapping[str, str],
     sandbox: Sandbox,
     runner: Runner,
 ) -> None:
@@ -147,7 +158,7 @@ def _write(
         suite=spec.suite,
         arch=spec.arch,
         kernel=configured.version,
-        cmdline=boot.cmdline(configured.identity),
+        cmdline=boot.cmdline(configured.identity, arch),
         virtual_size=spec.size,
         created=configured.packages.epoch,
         root_uuid=str(configured.identity.filesystem),
@@ -160,7 +171,7 @@ def _write(
             key,
             described.created,
             described.packages,
-            payload(spec.profile, spec.suite).binary_digests(),
+            binaries,
             system=SUITES[spec.suite].system,
             codename=spec.suite,
         )
