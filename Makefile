@@ -4,7 +4,7 @@ PYTEST = .venv/bin/python -m pytest
 PARALLEL = -n 2 --dist loadfile
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e lint lock
+.PHONY: help setup demo demo-down test test-images-all test-fast test-unit test-integration test-e2e lint lock
 
 help:
 	@echo "make demo       build an image, bring up a lab of two VMs, deploy to it under load, roll back"
@@ -34,6 +34,10 @@ LAB_TESTS = tests/e2e/test_lab.py tests/e2e/test_rehearsal.py tests/e2e/test_tak
 test-e2e: setup
 	env FREEHOLD_REQUIRE=e2e $(PYTEST) $(LAB_TESTS)
 	env FREEHOLD_REQUIRE=e2e $(PYTEST) -n 2 $(addprefix --ignore=,$(LAB_TESTS)) tests/e2e
+
+# Half an hour: the ways of booting that the suites above leave out.
+test-images-all: setup
+	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py
 
 test-fast: test-unit test-integration
 

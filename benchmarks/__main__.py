@@ -1,4 +1,4 @@
-"""`python -m benchmarks deploy|demo|images|kamal|lab|seed`: run one and print what it measured."""
+"""`python -m benchmarks deploy|demo|images|installer|kamal|lab|seed`: run one and print what it measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks import demo, deploy, images, kamal, lab, seed
+from benchmarks import demo, deploy, images, installer, kamal, lab, seed
 
 
 def main() -> int:
@@ -20,6 +20,7 @@ def main() -> int:
     )
     demo.add_arguments(commands.add_parser("demo", help="`make demo` on an empty and on a warm cache"))
     images.add_arguments(commands.add_parser("images", help="images in full and after a change"))
+    installer.add_arguments(commands.add_parser("installer", help="the installer's writing, against dd"))
     kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
     seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
     lab.add_arguments(commands.add_parser("lab", help="labs of 1, 2 and 4 machines, beside vagrant-libvirt"))
@@ -28,6 +29,7 @@ def main() -> int:
         "deploy": deploy,
         "demo": demo,
         "images": images,
+        "installer": installer,
         "kamal": kamal,
         "lab": lab,
         "seed": seed,

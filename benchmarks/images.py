@@ -1,7 +1,6 @@
-"""How long images take: in full, after a changed user, after a changed package; and what debootstrap takes.
+"""How long images take: in full, after a changed user, file or package; and what other builders take.
 
-The peer is the least that any builder on debootstrap has to do with the same packages from the same mirror:
-debootstrap, mke2fs, a compressed qcow2. It configures nothing and boots nowhere.
+Everything of one run has the same packages from the same mirror (`imagepeers.py`).
 """
 
 from __future__ import annotations
@@ -10,19 +9,21 @@ import argparse
 import os
 import resource
 import shutil
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from builder.assemble import make_qcow2
-from builder.image import build_image
+from benchmarks.imagepeers import LIMITS, PEERS, Task, available, system_mirror
+from builder.image import Image, build_image
 from builder.packages import image_packages
 from builder.payload import payload
 from builder.spec import ImageSpec
+from cloudinit.extrafiles import ExtraFile
 from cloudinit.iso import iso_bytes
 from cloudinit.profile import HostProfile
 from cloudinit.seed import Seed, render_seed
@@ -32,7 +33,6 @@ from freehold.process import LocalRunner
 
 REBUILD_LIMIT = 5.0
 PACKAGE_LIMIT = 0.5
-PEER_LIMIT = 0.5
 SEED_LIMIT = 0.05
 SIZE_LIMIT = 450_000_000
 
@@ -57,16 +57,20 @@ class Result:
         """Each limit, and whether it was kept."""
         full = self.stages["full build"].wall
         found = {
-            f"changed user under {REBUILD_LIMIT:g} s": self.stages["changed user"].wall < REBUILD_LIMIT,
+            **{
+                f"{name} under {REBUILD_LIMIT:g} s": self.stages[name].wall < REBUILD_LIMIT
+                for name in ("changed user", "changed file")
+            },
             f"changed package under {PACKAGE_LIMIT:g} of full": (
                 self.stages["changed package"].wall < PACKAGE_LIMIT * full
             ),
             f"seed under {SEED_LIMIT * 1000:g} ms": self.stages["seed ISO"].wall < SEED_LIMIT,
             f"image under {SIZE_LIMIT // 1_000_000} MB": self.size < SIZE_LIMIT,
         }
-        if "debootstrap peer" in self.stages:
-            peer = self.stages["debootstrap peer"].wall
-            found[f"full build under {PEER_LIMIT:g} of the peer"] = full < PEER_LIMIT * peer
+        for name, limit in LIMITS.items():
+            if name in self.stages:
+                share = full / self.stages[name].wall
+                found[f"full build under {limit:g} of {name} ({share:.2f})"] = share < limit
         return found
 
     @property
@@ -93,34 +97,42 @@ class Result:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--suite", default="trixie")
-    parser.add_argument("--mirror", default="", help="the mirror for both; default: the system's own")
-    parser.add_argument("--no-peer", action="store_true", help="leave debootstrap out")
+    parser.add_argument("--mirror", default="", help="the mirror for all; default: the system's own")
+    parser.add_argument("--no-peers", action="store_true", help="measure Freehold alone")
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Build on an empty cache of its own, then change one thing after the other."""
+    """Build on an empty cache of its own, then change one thing after the other; then let the peers build."""
     runner, console = LocalRunner(), Console(quiet=True)
+    mirror = options.mirror or system_mirror()
     spec = ImageSpec(options.suite)
     stages: dict[str, Stage] = {}
     with tempfile.TemporaryDirectory(prefix="fh-images-") as place:
         cache = Path(place) / "cache"
 
-        def build(changed: ImageSpec) -> Callable[[], object]:
-            return lambda: build_image(
-                changed, runner=runner, console=console, cache=cache, mirror=options.mirror
-            )
+        def build(changed: ImageSpec) -> Image:
+            return build_image(changed, runner=runner, console=console, cache=cache, mirror=mirror)
 
-        stages["full build"] = timed(build(spec))
+        def measure(name: str, work: Callable[[], object]) -> None:
+            stages[name] = timed(work)
+            print(f"{name}: {stages[name].wall:.1f} s", file=sys.stderr)
+
+        measure("full build", lambda: build(spec))
+        size = build(spec).size
         profile = HostProfile()
-        users = (*profile.users, User("second"))
-        stages["changed user"] = timed(build(replace(spec, profile=replace(profile, users=users))))
-        stages["changed package"] = timed(build(replace(spec, packages=("htop",))))
-        size = build_image(spec, runner=runner, console=console, cache=cache, mirror=options.mirror).size
-        stages["seed ISO"] = timed(lambda: iso_bytes(render_seed(Seed("web-1")).files()))
-        if not options.no_peer and shutil.which("debootstrap"):
-            stages["debootstrap peer"] = timed(
-                lambda: peer(spec, Path(place) / "peer", options.mirror, runner)
-            )
+        for name, changed in {
+            "changed user": replace(profile, users=(*profile.users, User("second"))),
+            "changed file": replace(profile, files=(ExtraFile("/etc/motd", "hello\n"),)),
+        }.items():
+            measure(name, partial(build, replace(spec, profile=changed)))
+        measure("changed package", lambda: build(replace(spec, packages=("htop",))))
+        measure("seed ISO", lambda: iso_bytes(render_seed(Seed("web-1")).files()))
+        names = image_packages(spec, payload(None, spec.suite).packages)
+        for name in () if options.no_peers else available():
+            own = Path(place) / name
+            own.mkdir()
+            measure(name, partial(PEERS[name], Task(spec.suite, names, mirror, spec.size), own))
+            shutil.rmtree(own)
     return Result(stages, size)
 
 
@@ -136,14 +148,3 @@ def _cpu() -> float:
         usage.ru_utime + usage.ru_stime
         for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
-
-
-def peer(spec: ImageSpec, place: Path, mirror: str, runner: LocalRunner) -> None:
-    """The same packages by debootstrap, as a compressed qcow2 of one file system."""
-    names = ",".join(image_packages(spec, payload(None, spec.suite).packages))
-    tree, raw = place / "tree", place / "disk.raw"
-    place.mkdir()
-    base = ["debootstrap", "--variant=minbase", f"--include={names}", spec.suite, str(tree)]
-    subprocess.run([*base, *([mirror] if mirror else [])], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, raw, f"{spec.size // 1024}k"], check=True)
-    make_qcow2(raw, place / "disk.qcow2", runner)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from builder.assemble import run_tool
+from builder.bootserver import BootServer
 from builder.diskrule import DiskRule, parse_rule
 from builder.installer import Installation, Live, write_installer
-from builder.qemu import SERIAL, Machine, Medium, Mode
+from builder.netboot import MEMORY, SCRIPT, NetHost, write_netboot
+from builder.qemu import SERIAL, SERVER, Machine, Medium, Mode
 from builder.trial import (
     GROWN,
     NAME,
@@ -51,29 +55,46 @@ def prepared(
     directory = new_private_dir(Path(tempfile.mkdtemp(prefix="freehold-bare-")))
     try:
         port, seed = access(directory)
-        iso = directory / "installer.iso"
-        write_installer(live, Installation(NAME, seed, rule), iso, runner=runner)
+        installation = Installation(NAME, seed, rule)
         disk = directory / "disk.qcow2"
         run_tool(runner, ("qemu-img", "create", "-q", "-f", "qcow2", disk, str(disk_bytes)))
-        yield (
-            Machine(
-                arch=live.image.arch,
-                mode=mode,
-                disk=disk,
-                seed=None,
-                serial=directory / "serial.log",
-                monitor=directory / "qmp",
-                port=port,
-                variables=own_variables(live.image.arch, mode, directory),
-                kvm=kvm_works(live.image, runner),
-                medium=iso,
-                medium_as=how,
-                spare=spare,
-            ),
-            directory,
+        machine = Machine(
+            arch=live.image.arch,
+            mode=mode,
+            disk=disk,
+            seed=None,
+            serial=directory / "serial.log",
+            monitor=directory / "qmp",
+            port=port,
+            variables=own_variables(live.image.arch, mode, directory),
+            kvm=kvm_works(live.image, runner),
+            medium_as=how,
+            spare=spare,
         )
+        if how == "net":
+            files = write_netboot(live, [NetHost(installation)], directory / "netboot")
+            with _serving(files) as served:
+                url = f"http://{SERVER}/{SCRIPT}"
+                yield replace(machine, boot_file=url, served=served, memory=MEMORY), directory
+        else:
+            iso = directory / "installer.iso"
+            write_installer(live, installation, iso, runner=runner)
+            yield replace(machine, medium=iso), directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _serving(files: dict[str, Path]) -> Iterator[int]:
+    """The boot server on a port of 127.0.0.1 while the block lasts."""
+    with BootServer("127.0.0.1", 0, files, lambda line: None) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

@@ -14,13 +14,12 @@ from builder.packages import base_packages
 from builder.rootfs import Packages, make_packages
 from builder.sandbox import Sandbox
 from builder.spec import BaseSpec
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 from freehold.console import size as human
 from freehold.process import Runner
 
 KIND = "bases"
-FORMAT = "2"
 
 # What a container never uses: package lists, units, the boot's tools' leftovers. The dpkg database stays: it
 # is what scanners read.
@@ -77,7 +76,9 @@ def build_base(
         mirror=mirror,
         refresh=refresh,
     )
-    key = digest(packages.key, packages.epoch, spec.reference, TAR_SCRIPT, FORMAT)
+    key = digest(
+        packages.key, packages.epoch, spec.reference, TAR_SCRIPT, written_by("base", "oci", "sandbox")
+    )
     if refresh or store.find(KIND, key) is None:
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:

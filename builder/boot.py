@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from builder.disk import BIOS_SIZE, SECTOR, Identity
+from builder.spec import Arch
 
 # In boot.img: the sector of core.img (8 bytes), the drive to read it from (0xff: the one booted from).
 BOOT_KERNEL_SECTOR = 0x5C
@@ -43,9 +44,21 @@ BIOS_MODULES = (
 CONSOLES = "console=tty0 console=ttyS0,115200n8"
 
 
-def cmdline(ids: Identity) -> str:
+def consoles(arch: Arch) -> str:
+    """The kernel's consoles: the screen and the first serial port, whose name depends on the machine type."""
+    return CONSOLES if arch.bios else "console=tty0 console=ttyAMA0,115200n8"
+
+
+def _terminals(arch: Arch) -> str:
+    # GRUB drives a PC's serial port itself; elsewhere the firmware's console is the serial port already.
+    if not arch.bios:
+        return ""
+    return "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
+
+
+def cmdline(ids: Identity, arch: Arch) -> str:
     """The kernel's command line; the same under GRUB and for direct boot."""
-    return f"root=UUID={ids.filesystem} ro {CONSOLES}"
+    return f"root=UUID={ids.filesystem} ro {consoles(arch)}"
 
 
 def fstab(ids: Identity) -> str:
@@ -57,18 +70,15 @@ def fstab(ids: Identity) -> str:
     )
 
 
-def grub_cfg(ids: Identity, version: str) -> str:
+def grub_cfg(ids: Identity, version: str, arch: Arch) -> str:
     """The first /boot/grub/grub.cfg; `update-grub` on the host replaces it with the next kernel."""
     return f"""\
 # Written when the image was built; update-grub replaces it.
 set default=0
 set timeout=1
-serial --unit=0 --speed=115200
-terminal_input console serial
-terminal_output console serial
-search --no-floppy --fs-uuid --set=root {ids.filesystem}
+{_terminals(arch)}search --no-floppy --fs-uuid --set=root {ids.filesystem}
 menuentry "Debian GNU/Linux, Linux {version}" {{
-    linux /boot/vmlinuz-{version} {cmdline(ids)}
+    linux /boot/vmlinuz-{version} {cmdline(ids, arch)}
     initrd /boot/initrd.img-{version}
 }}
 """
@@ -81,15 +91,14 @@ def esp_grub_cfg(ids: Identity) -> str:
     )
 
 
-def grub_defaults() -> str:
+def grub_defaults(arch: Arch) -> str:
     """/etc/default/grub.d/freehold.cfg: what `update-grub` on the host has to keep."""
+    serial = 'GRUB_TERMINAL="console serial"\nGRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
     return f"""\
 GRUB_TIMEOUT=1
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="{CONSOLES}"
-GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_DISABLE_OS_PROBER=true
+GRUB_CMDLINE_LINUX="{consoles(arch)}"
+{serial if arch.bios else ""}GRUB_DISABLE_OS_PROBER=true
 """
 
 

@@ -14,7 +14,7 @@ from builder.payload import Payload, TreeFile
 from builder.rootfs import CLAMP, Packages
 from builder.sandbox import Sandbox
 from builder.spec import ARCHES, ImageSpec
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 
 KIND = "configured"
@@ -86,7 +86,7 @@ def boot_script(spec: ImageSpec, ids: Identity) -> str:
         f"cp /usr/lib/shim/shim{efi}.efi.signed /tmp/boot/BOOT{upper}.EFI",
         f"cp /usr/lib/shim/mm{efi}.efi.signed /tmp/boot/mm{efi}.efi",
         f"cp /usr/lib/grub/{arch.grub_efi}-signed/grub{efi}.efi.signed /tmp/boot/grub{efi}.efi",
-        f"version=$1; cat > /boot/grub/grub.cfg <<'END'\n{boot.grub_cfg(ids, '@VERSION@')}END",
+        f"version=$1; cat > /boot/grub/grub.cfg <<'END'\n{boot.grub_cfg(ids, '@VERSION@', arch)}END",
         'sed -i "s/@VERSION@/$version/g" /boot/grub/grub.cfg',
         "grub-editenv /boot/grub/grubenv create",
     ]
@@ -131,6 +131,7 @@ def configured_key(spec: ImageSpec, payload: Payload, packages: Packages) -> str
     blank = identity("")
     files = system.system_files(spec, blank)
     return digest(
+        written_by("configured", "sandbox"),
         packages.key,
         packages.epoch,
         payload.key(),

@@ -14,7 +14,7 @@ from builder.image import Image, store_of
 from builder.manifest import sums
 from builder.sandbox import Sandbox
 from builder.seeded import inject
-from builder.store import digest
+from builder.store import digest, written_by
 from freehold.console import Console
 from freehold.errors import BuildError
 from freehold.files import replace_atomically
@@ -45,7 +45,7 @@ def make_format(
         return image.qcow2
     store = store_of(Sandbox.here(runner), cache)
     inputs = {name: data.decode() for name, data in (seed or {}).items()}
-    key = digest(image.key, wanted, inputs, box.VAGRANTFILE)
+    key = digest(image.key, wanted, inputs, written_by("assemble", "box", "formats", "seeded"))
     if store.find(KIND, key) is None:
         check_space(store.root, image.virtual_size)
         with store.make(KIND, key) as work:

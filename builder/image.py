@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +14,16 @@ from builder import boot
 from builder.assemble import check_foreign, check_programs, check_space, make_qcow2, make_raw
 from builder.configured import Configured, make_configured
 from builder.disk import layout
+from builder.foreignproxy import proxy_program
 from builder.manifest import Manifest, manifest, sums
-from builder.packages import image_packages
-from builder.payload import payload
+from builder.packages import layered
+from builder.payload import Payload, payload
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
 from builder.scratch import scratch
 from builder.spec import ARCHES, SUITES, GiB, ImageSpec
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 from freehold.console import size as human
 from freehold.errors import BuildError
@@ -29,6 +32,7 @@ from freehold.process import Runner
 
 KIND = "images"
 TREES = "trees"
+WRITERS = written_by("assemble", "boot", "disk", "ext4", "image", "manifest", "sandbox", "sbom")
 # Root tree, archives, raw disk and compressed image at once.
 NEEDED = 3 * GiB
 
@@ -65,6 +69,12 @@ def store_of(sandbox: Sandbox, cache: Path | None) -> Store:
     return Store(images_dir(cache), sandbox.remove)
 
 
+def contributed(spec: ImageSpec, store: Store, runner: Runner) -> Payload:
+    """What the spec's profile adds, with the proxy's program for the image's machine type."""
+    program = proxy_program(spec.arch, platform.machine(), store.root / "proxy", runner)
+    return payload(spec.profile, spec.suite, program)
+
+
 def configure(
     spec: ImageSpec,
     sandbox: Sandbox,
@@ -74,16 +84,17 @@ def configure(
     refresh: bool = False,
 ) -> Configured:
     """The layers below the disk, from the cache or made now. Raises BuildError."""
-    contribution = payload(spec.profile, spec.suite)
+    contribution = contributed(spec, store, sandbox.runner)
     check_programs()
     check_foreign(spec.arch)
-    names = image_packages(spec, contribution.packages)
+    shared, more = layered(spec, contribution.packages, payload(None, spec.suite).packages)
     if refresh or not store.all("packages"):
         check_space(store.root, NEEDED)
     packages = make_packages(
         spec.suite,
         spec.arch,
-        names,
+        shared,
+        more=more,
         sandbox=sandbox,
         store=store,
         console=console,
@@ -111,12 +122,13 @@ def build_image(
     sandbox = Sandbox.here(runner)
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror, refresh)
-    key = digest(configured.key, spec.size, "qcow2")
+    key = digest(configured.key, spec.size, WRITERS)
     if refresh or store.find(KIND, key) is None:
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
                 with console.step(f"writing the disk image ({spec.suite}, {spec.arch})"):
-                    _write(work.path, key, spec, configured, sandbox, runner)
+                    binaries = contributed(spec, store, runner).binary_digests()
+                    _write(work.path, key, spec, configured, binaries, sandbox, runner)
     path = store.find(KIND, key)
     assert path is not None
     image = load_image(path)
@@ -129,6 +141,7 @@ def _write(
     key: str,
     spec: ImageSpec,
     configured: Configured,
+    binaries: Mapping[str, str],
     sandbox: Sandbox,
     runner: Runner,
 ) -> None:
@@ -145,7 +158,7 @@ def _write(
         suite=spec.suite,
         arch=spec.arch,
         kernel=configured.version,
-        cmdline=boot.cmdline(configured.identity),
+        cmdline=boot.cmdline(configured.identity, arch),
         virtual_size=spec.size,
         created=configured.packages.epoch,
         root_uuid=str(configured.identity.filesystem),
@@ -158,7 +171,7 @@ def _write(
             key,
             described.created,
             described.packages,
-            payload(spec.profile, spec.suite).binary_digests(),
+            binaries,
             system=SUITES[spec.suite].system,
             codename=spec.suite,
         )
@@ -209,7 +222,7 @@ def build_tree(
     sandbox = Sandbox.here(runner)
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror, refresh)
-    key = configured.key
+    key = digest(configured.key, written_by("image", "sandbox"))
     if refresh or store.find(TREES, key) is None:
         with store.make(TREES, key, refresh=refresh) as work:
             if not work.done:

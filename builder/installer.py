@@ -18,12 +18,12 @@ from builder.cpio import write
 from builder.disk import Layout, layout
 from builder.diskrule import DiskRule
 from builder.image import Image, build_image, configure, store_of
-from builder.live import BOOT_SCRIPT, COLLECT, TOOLS, collect, entries, script
-from builder.packed import PIECE, ZSTD, pack_image
+from builder.live import collect, entries, script
+from builder.packed import ZSTD, pack_image
 from builder.sandbox import Sandbox
 from builder.scratch import scratch
 from builder.spec import ARCHES, ImageSpec
-from builder.store import digest
+from builder.store import digest, written_by
 from freehold.console import Console
 from freehold.errors import UsageError
 from freehold.files import replace_atomically
@@ -92,8 +92,7 @@ def build_live(
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror)
     disk = layout(spec.size, ARCHES[spec.arch], configured.identity)
-    parts = (script(), BOOT_SCRIPT, COLLECT, TOOLS, ELTORITO_SCRIPT, ZSTD, PIECE, medium.BIOS_MODULES)
-    key = digest(image.key, *(part if isinstance(part, bytes) else [part] for part in parts))
+    key = digest(image.key, script(), written_by("cpio", "installer", "live", "medium", "packed", "sandbox"))
     if refresh or store.find(KIND, key) is None:
         check_space(store.root, spec.size)
         with store.make(KIND, key, refresh=refresh) as work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from builder.spec import ARCHES, SUITES, BaseSpec, ImageSpec
 
@@ -50,6 +51,19 @@ def image_packages(spec: ImageSpec, recipe: Iterable[str]) -> tuple[str, ...]:
             }
         )
     )
+
+
+def layered(
+    spec: ImageSpec, recipe: Iterable[str], usual: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`image_packages` in two parts: what images of this kind share, and what this one has on top.
+
+    `recipe` is what its profile asks for, `usual` what the default profile does. A package more is then a
+    small layer of its own, and the large one below is in the cache.
+    """
+    wanted = set(image_packages(spec, recipe))
+    shared = wanted & set(image_packages(replace(spec, packages=()), usual))
+    return tuple(sorted(shared)), tuple(sorted(wanted - shared))
 
 
 def base_packages(spec: BaseSpec) -> tuple[str, ...]:

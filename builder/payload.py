@@ -55,11 +55,14 @@ class Payload:
         return {path: file_digest(source) for path, source in sorted(self.binaries.items())}
 
 
-def payload(profile: HostProfile | None, suite: str) -> Payload:
-    """What `profile` (None: the default) contributes to an image of `suite`."""
+def payload(profile: HostProfile | None, suite: str, proxy: Path | None = None) -> Payload:
+    """What `profile` (None: the default) contributes to an image of `suite`.
+
+    `proxy` is the proxy's program; None is the one for this machine's type.
+    """
     recipe = make_recipe(profile if profile is not None else HostProfile())
     return Payload(
         packages=recipe.packages_for(suite),
-        binaries={PROXY: local_caddy()},
+        binaries={PROXY: proxy or local_caddy()},
         script=as_script(recipe, offline=True),
     )

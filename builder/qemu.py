@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,13 +12,16 @@ from freehold.errors import BuildError, UsageError
 
 Mode = Literal["direct", "bios", "uefi", "secure"]
 # How a machine sees an installation medium.
-Medium = Literal["cd", "usb", "disk"]
-MEDIA: tuple[Medium, ...] = ("cd", "usb", "disk")
+Medium = Literal["cd", "usb", "disk", "net"]
+MEDIA: tuple[Medium, ...] = ("cd", "usb", "disk", "net")
 MODES: tuple[Mode, ...] = ("direct", "bios", "uefi", "secure")
 
 # What the disks of a machine on trial are called by their maker.
 SERIAL = "TRIAL1"
 SPARE_SERIAL = "TRIAL2"
+
+# Where a machine on trial finds the boot server, or a seed, in its own network.
+SERVER = "10.0.2.100"
 
 FIRMWARE = Path("/usr/share/OVMF")
 FIRMWARE_ARM = Path("/usr/share/AAVMF")
@@ -37,7 +41,8 @@ class Machine:
     """A machine on trial. `port` on 127.0.0.1 leads to its SSH; `memory` in MiB.
 
     `medium` is what it starts from first, seen as `medium_as`; `spare` is a second disk. `once`: it ends when
-    it would start again.
+    it would start again. `served` is a port of 127.0.0.1 that the machine reaches as port 80 of `SERVER`, and
+    `boot_file` the URL that DHCP tells its network card, which then goes first. `serial_number`: by SMBIOS.
     """
 
     arch: str
@@ -57,6 +62,9 @@ class Machine:
     medium_as: Medium = "cd"
     spare: Path | None = None
     once: bool = False
+    boot_file: str = ""
+    served: int = 0
+    serial_number: str = ""
 
 
 def firmware(arch: str, mode: Mode) -> Firmware | None:
@@ -99,7 +107,7 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-accel",
         "kvm" if machine.kvm else "tcg",
         "-cpu",
-        "host" if machine.kvm else "max",
+        "host" if machine.kvm else _emulated_cpu(machine.arch),
         "-m",
         str(machine.memory),
         "-display",
@@ -113,9 +121,9 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-device",
         "virtio-rng-pci",
         "-netdev",
-        f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{machine.port}-:22",
+        f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{machine.port}-:22{_served(machine)}",
         "-device",
-        "virtio-net-pci,netdev=net0",
+        "virtio-net-pci,netdev=net0" + (",bootindex=1" if machine.boot_file else ""),
         "-drive",
         f"if=none,id=disk0,file={machine.disk},format=qcow2,cache=unsafe",
         "-device",
@@ -145,9 +153,24 @@ def qemu(machine: Machine) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _emulated_cpu(arch: str) -> str:
+    # The architected way to sign pointers is by far the slowest thing that QEMU emulates.
+    return "max,pauth-impdef=on" if arch == "arm64" else "max"
+
+
+def _served(machine: Machine) -> str:
+    """What the machine's network has besides: one server, and the file that DHCP names."""
+    words = f",bootfile={machine.boot_file}" if machine.boot_file else ""
+    if machine.served:
+        words += f",guestfwd=tcp:{SERVER}:80-cmd:{sys.executable} -m builder.relay {machine.served}"
+    return words
+
+
 def _drives(machine: Machine) -> list[str]:
     """The disks and media beside the first disk."""
     words = ["-no-reboot"] if machine.once else []
+    if machine.serial_number:
+        words += ["-smbios", f"type=1,serial={machine.serial_number}"]
     if machine.seed is not None:
         words += ["-drive", f"if=none,id=seed0,file={machine.seed},format=raw,readonly=on"]
         words += ["-device", "virtio-blk-pci,drive=seed0"]
@@ -158,6 +181,7 @@ def _drives(machine: Machine) -> list[str]:
         kind = "media=cdrom," if machine.medium_as == "cd" else ""
         words += ["-drive", f"if=none,id=medium0,{kind}file={machine.medium},format=raw,readonly=on"]
         device = {
+            "net": [],
             "cd": ["-device", "ide-cd,drive=medium0,bootindex=1"],
             "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=medium0,bootindex=1"],
             "disk": ["-device", "virtio-blk-pci,drive=medium0,bootindex=1"],

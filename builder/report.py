@@ -103,7 +103,9 @@ def install_trials(
     evidence: Path,
 ) -> tuple[TrialResult, ...]:
     """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
-    chosen = _chosen(live.image, modes)
+    if medium == "net" and "secure" in modes:
+        raise UsageError("QEMU's network cards carry an iPXE that is not signed", hint="leave secure out")
+    chosen = _chosen(live.image, modes or (("bios", "uefi") if medium == "net" else ()))
     if "direct" in chosen:
         raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
     results = []

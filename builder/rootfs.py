@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import email.utils
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.packages import pruned
 from builder.sandbox import Sandbox
-from builder.store import Store, digest
+from builder.store import Store, digest, written_by
 from freehold.console import Console
 from freehold.errors import BuildError
 
@@ -19,35 +19,105 @@ KIND = "packages"
 # What mmdebstrap's own programs see as the time, until the mirror's own date is known.
 EPOCH = 1_700_000_000
 
+# Both layers: apt's archives from the kept ones, and the tree without what the build left behind.
+PRELUDE = """\
+# apt locks its archives, and another build may be using the kept ones: linked into a directory of our own.
+archives() {
+    export ARCHIVES=$work/archives WORK=$work
+    mkdir -p "$ARCHIVES/partial"
+    find "$kept" -name '*.deb' -exec cp --link -t "$ARCHIVES" {} +
+    # A moment ago: what is made within the clock's grain of the mark counts as made after it.
+    touch --date='2 seconds ago' "$work/.started"
+}
+
+keep() {
+    find "$ARCHIVES" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
+    rm -rf "$ARCHIVES"
+}
+
+tidy() {
+    cp "$1/var/lib/dpkg/status" "$work/status"
+    # Nodes that only root can make, and that every kernel makes anew; keys that every host makes anew.
+    find "$1/dev" -mindepth 1 -delete
+    rm -f "$1"/etc/ssh/ssh_host_*
+    # What the build wrote down about itself, and caches that the host makes again when it needs them.
+    rm -rf "$1"/var/log/{apt,dpkg.log,alternatives.log,bootstrap.log,fontconfig.log} \\
+        "$1"/var/cache/{ldconfig/aux-cache,apt/*.bin,debconf/*-old} "$1"/var/lib/{dpkg,apt}/*-old \\
+        "$1"/var/lib/apt/{lists,extended_states.tmp}
+    install -d -m 755 "$1/var/lib/apt/lists/partial" "$1/var/cache/apt/archives/partial"
+    chown -R "$(stat -c %u:%g "$1")" "$1/var/lib/apt/lists" "$1/var/cache/apt/archives"
+}
+"""
+
 SCRIPT = """\
 work=$1 kept=$2
 shift 2
-# apt locks its archives, and another build may be using the kept ones: linked into a directory of our own.
-export ARCHIVES=$work/archives WORK=$work
-mkdir -p "$ARCHIVES/partial"
-find "$kept" -name '*.deb' -exec cp --link -t "$ARCHIVES" {} +
-# A moment ago: what is made within the clock's grain of the mark counts as made after it.
-touch --date='2 seconds ago' "$work/.started"
-"$@" --format=directory \\
-    --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \\
-    --setup-hook='mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"' \\
+archives
+# As options of mmdebstrap, these exclusions would send each essential package through a filter in Python.
+cat > "$work/before" <<'END'
+mkdir -p "$1/var/cache/apt/archives" "$1/etc/dpkg/dpkg.cfg.d" "$1/etc/ssh"
+mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"
+printf '%s\n' "$DPKG_OPTIONS" > "$1/etc/dpkg/dpkg.cfg.d/freehold"
+# Every host makes keys of its own: none is made here only to be thrown away.
+for kind in rsa ecdsa ed25519; do
+    : > "$1/etc/ssh/ssh_host_${kind}_key"
+done
+END
+# Python's modules are compiled at the end, on all processors, and the initramfs is made beside that, once.
+cat > "$work/unpacked" <<'END'
+rm -rf "$1"/usr/share/man "$1"/usr/share/doc "$1"/usr/share/info "$1"/usr/share/lintian "$1"/usr/share/locale
+chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/bin/py3compile.real --add /usr/bin/py3compile
+printf '#!/bin/sh\nprintf "%%s\\\\n" "$*" >> /var/lib/py3compile.later\n' > "$1/usr/bin/py3compile"
+chmod 755 "$1/usr/bin/py3compile"
+END
+cat > "$work/after" <<'END'
+umount "$1/var/cache/apt/archives"
+rm "$1/usr/bin/py3compile"
+chroot "$1" dpkg-divert --quiet --local --rename --remove /usr/bin/py3compile
+for kernel in "$1"/boot/vmlinuz-*; do
+    [ -e "$kernel" ] || continue
+    chroot "$1" update-initramfs -c -k "${kernel##*/vmlinuz-}" &
+done
+if [ -e "$1/var/lib/py3compile.later" ]; then
+    chroot "$1" xargs -P "$(nproc)" -L 1 py3compile < "$1/var/lib/py3compile.later"
+    rm "$1/var/lib/py3compile.later"
+fi
+wait
+for kernel in "$1"/boot/vmlinuz-*; do
+    [ ! -e "$kernel" ] || [ -s "$1/boot/initrd.img-${kernel##*/vmlinuz-}" ]
+done
+END
+INITRD=No "$@" --format=directory \\
+    --setup-hook='sh -eu "$WORK/before" "$1"' \\
+    --extract-hook='sh -eu "$WORK/unpacked" "$1"' \\
     --essential-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"' \\
-    --customize-hook='umount "$1/var/cache/apt/archives"' \\
+    --customize-hook='sh -eu "$WORK/after" "$1"' \\
     --skip=essential/unlink,download/empty,cleanup/apt/cache \\
     "$SUITE" "$work/tree" ${MIRROR:+"$MIRROR"}
-find "$ARCHIVES" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
-rm -rf "$ARCHIVES"
-tree=$work/tree
-cp "$tree/var/lib/dpkg/status" "$work/status"
-# Nodes that only root can make, and that every kernel makes anew; keys that every host makes anew.
-find "$tree/dev" -mindepth 1 -delete
-rm -f "$tree"/etc/ssh/ssh_host_*
-# What the build wrote down about itself, and caches that the host makes again when it needs them.
-rm -rf "$tree"/var/log/{apt,dpkg.log,alternatives.log,bootstrap.log,fontconfig.log} \\
-    "$tree"/var/cache/{ldconfig/aux-cache,apt/*.bin,debconf/*-old} "$tree"/var/lib/{dpkg,apt}/*-old \\
-    "$tree"/var/lib/apt/{lists,extended_states.tmp}
-install -d -m 755 "$tree/var/lib/apt/lists/partial" "$tree/var/cache/apt/archives/partial"
-chown -R "$(stat -c %u:%g "$work/tree")" "$tree/var/lib/apt/lists" "$tree/var/cache/apt/archives"
+keep
+rm "$work/before" "$work/unpacked" "$work/after"
+tidy "$work/tree"
+"""
+
+# Packages on top of a finished layer: apt sees what is installed, and only the difference is written.
+MORE_SCRIPT = """\
+work=$1 kept=$2 lower=$3
+shift 3
+archives
+root=$work/root
+overlay "$lower" "$work/tree" "$work/overlay" "$root"
+# The host's resolver, as mmdebstrap leaves it in place of a link to nowhere.
+rm -f "$root/etc/resolv.conf"
+"$@" --format=directory \\
+    --setup-hook='mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"' \\
+    --customize-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"' \\
+    --customize-hook='umount "$1/var/cache/apt/archives"' \\
+    --skip=check/empty,essential/unlink,download/empty,cleanup/apt/cache \\
+    "$SUITE" "$root" ${MIRROR:+"$MIRROR"}
+keep
+tidy "$root"
+umount "$root"
+rm -rf "$root" "$work/overlay"
 """
 
 # Files from packages keep their dates (compiled Python checks them); what the build made gets the epoch.
@@ -58,10 +128,13 @@ find "$1" -newer "$2" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" 
 
 @dataclass(frozen=True)
 class Packages:
-    """A finished packages layer. `epoch`: the mirror's date, in seconds; `status`: dpkg's database."""
+    """A finished packages layer. `epoch`: the mirror's date, in seconds; `status`: dpkg's database.
+
+    `tree` is one directory, or several as overlayfs takes them: the uppermost first, with colons between.
+    """
 
     key: str
-    tree: Path
+    tree: str
     epoch: int
     status: Path
 
@@ -80,7 +153,6 @@ def mmdebstrap(
         '--aptopt=Apt::Install-Recommends "false"',
         '--aptopt=Acquire::Languages "none"',
         *([f'--aptopt=Acquire::http::Proxy "{proxy}"'] if proxy else []),
-        *(f"--dpkgopt={option}" for option in pruned()),
         *([f"--keyring={keyring}"] if keyring else []),
     )
 
@@ -93,62 +165,83 @@ def make_packages(
     sandbox: Sandbox,
     store: Store,
     console: Console,
+    more: Sequence[str] = (),
     variant: str = "minbase",
     mirror: str = "",
     refresh: bool = False,
 ) -> Packages:
-    """The layer with these packages, from the cache or made now.
+    """The layer with these packages, from the cache or made now; `more` come as a layer on top of it.
 
     `mirror` is empty for mmdebstrap's own choice. Raises BuildError for a package that does not exist, a
     mirror that does not answer, a full disk; then the cache is as it was.
     """
-    command = mmdebstrap(arch, packages, variant=variant)
-    key = digest(suite, mirror, command, SCRIPT, CLAMP)
-    if not refresh:
-        found = store.find(KIND, key)
-        if found is not None:
-            return _load(found)
+    common = {"SUITE": suite, "MIRROR": mirror, "DPKG_OPTIONS": "\n".join(pruned())}
 
-    def waiting() -> None:
-        console.info("another build is installing the same packages; waiting for it")
+    def made(
+        names: Sequence[str], command: tuple[str, ...], script: str, below: Packages | None = None
+    ) -> Packages:
+        key = digest(
+            common,
+            command,
+            script,
+            CLAMP,
+            written_by("sandbox"),
+            *([below.key, below.epoch] if below else []),
+        )
+        lower = (below.tree,) if below else ()
 
-    with store.make(KIND, key, refresh=refresh, waiting=waiting) as work:
-        if not work.done:
-            with console.step(f"installing {len(packages)} packages and what they need ({suite}, {arch})"):
-                _bootstrap(work.path, command, suite, mirror, sandbox, store.root / "archives", console)
-    made = store.find(KIND, key)
-    assert made is not None
-    return _load(made)
+        def waiting() -> None:
+            console.info("another build is installing the same packages; waiting for it")
 
+        if refresh or store.find(KIND, key) is None:
+            with (
+                store.make(KIND, key, refresh=refresh, waiting=waiting) as work,
+                console.step(f"installing {len(names)} packages and what they need ({suite}, {arch})"),
+            ):
+                if not work.done:
+                    install = _Install(script, lower, command, common, sandbox, store.root / "archives")
+                    install.run(work.path, console)
+        path = store.find(KIND, key)
+        assert path is not None
+        epoch = int(json.loads((path / "meta.json").read_text())["epoch"])
+        return Packages(key, ":".join((str(path / "tree"), *lower)), epoch, path / "status")
 
-def _bootstrap(
-    work: Path,
-    command: Sequence[str],
-    suite: str,
-    mirror: str,
-    sandbox: Sandbox,
-    archives: Path,
-    console: Console,
-) -> None:
-    archives.mkdir(parents=True, exist_ok=True)
-    sandbox.run(
-        SCRIPT,
-        work,
-        archives,
-        *command,
-        epoch=EPOCH,
-        env={"SUITE": suite, "MIRROR": mirror},
-        what=f"installing Debian packages for {suite}",
-        on_line=lambda line: console.detail(f"  {line}"),
-    )
-    epoch = release_epoch((work / "releases").read_text(errors="replace"))
-    sandbox.run(CLAMP, work / "tree", work / ".started", epoch=epoch, what="setting the files' dates")
-    (work / "meta.json").write_text(json.dumps({"epoch": epoch}) + "\n")
+    base = made(packages, mmdebstrap(arch, packages, variant=variant), PRELUDE + SCRIPT)
+    if not more:
+        return base
+    return made(more, mmdebstrap(arch, more, variant="custom"), PRELUDE + MORE_SCRIPT, base)
 
 
-def _load(path: Path) -> Packages:
-    meta = json.loads((path / "meta.json").read_text())
-    return Packages(path.name, path / "tree", int(meta["epoch"]), path / "status")
+@dataclass(frozen=True)
+class _Install:
+    """How one layer is made: a script with its arguments and environment."""
+
+    script: str
+    lower: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    sandbox: Sandbox
+    archives: Path
+
+    def run(self, work: Path, console: Console) -> None:
+        """Make it in `work`; BuildError where it fails."""
+        self.archives.mkdir(parents=True, exist_ok=True)
+        self.sandbox.run(
+            self.script,
+            work,
+            self.archives,
+            *self.lower,
+            *self.command,
+            epoch=EPOCH,
+            env=self.environment,
+            what=f"installing Debian packages for {self.environment['SUITE']}",
+            on_line=lambda line: console.detail(f"  {line}"),
+        )
+        epoch = release_epoch((work / "releases").read_text(errors="replace"))
+        self.sandbox.run(
+            CLAMP, work / "tree", work / ".started", epoch=epoch, what="setting the files' dates"
+        )
+        (work / "meta.json").write_text(json.dumps({"epoch": epoch}) + "\n")
 
 
 def release_epoch(text: str) -> int:

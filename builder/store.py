@@ -9,22 +9,36 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-# Part of every key: raise it when the meaning of a layer changes though its inputs do not.
-FORMAT = 2
 KEY_LENGTH = 20
 
 
 def digest(*parts: Any) -> str:
     """A key for `parts` (JSON values, bytes): 80 bits, in hex, stable between runs and machines."""
-    total = hashlib.sha256(f"freehold layer {FORMAT}\n".encode())
+    total = hashlib.sha256(b"freehold layer\n")
     for part in parts:
         data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
         total.update(f"{len(data)}\n".encode())
         total.update(data)
     return total.hexdigest()[:KEY_LENGTH]
+
+
+@cache
+def written_by(*modules: str) -> str:
+    """SHA-256 of the source of these modules of `builder`, in hex.
+
+    Part of the key of each layer that they write: what an older builder left in the cache is never taken for
+    what this one makes. Scripts and commands that are part of a key themselves need no module here.
+    """
+    total = hashlib.sha256()
+    for name in sorted(modules):
+        source = resources.files("builder").joinpath(f"{name}.py").read_bytes()
+        total.update(f"{name} {len(source)}\n".encode() + source)
+    return total.hexdigest()
 
 
 def file_digest(path: Path) -> str:

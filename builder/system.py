@@ -132,7 +132,7 @@ def system_files(spec: ImageSpec, ids: Identity) -> tuple[TreeFile, ...]:
     """The files that the image adds to its packages, apart from the recipe's."""
     files = {
         "/etc/fstab": boot.fstab(ids),
-        "/etc/default/grub.d/freehold.cfg": boot.grub_defaults(),
+        "/etc/default/grub.d/freehold.cfg": boot.grub_defaults(ARCHES[spec.arch]),
         "/etc/cloud/cloud.cfg.d/90-freehold.cfg": CLOUD_CFG,
         "/etc/systemd/system/systemd-networkd-wait-online.service.d/freehold.conf": WAIT_ONLINE,
         "/etc/systemd/network/99-freehold-fallback.network": FALLBACK_NETWORK,

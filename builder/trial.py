@@ -8,23 +8,28 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from builder.image import Image
-from builder.qemu import PROBE_WORDS, Machine, Mode, check_mode, firmware, probe, qemu
+from builder.qemu import PROBE_WORDS, SERVER, Machine, Mode, check_mode, firmware, probe, qemu
 from builder.spec import ARCHES, GiB
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.iso import write_iso
 from cloudinit.keys import parse_public_key
 from cloudinit.seed import Seed, render_seed
+from cloudinit.serve import kernel_argument, serve
 from cloudinit.users import User
 from freehold.errors import BuildError, ProcessError
 from freehold.files import new_private_dir, write_atomic
 from freehold.process import Completed, Runner, Started, which
 
+# How a machine comes by its seed.
+SeedBy = Literal["disk", "smbios", "kernel"]
 USER = "deploy"
 NAME = "trial"
 # What the root must have grown to: more than the image itself holds.
@@ -53,18 +58,28 @@ class Trial:
 
 @contextmanager
 def booted(
-    image: Image, mode: Mode, *, runner: Runner, evidence: Path | None = None, deadline: float = 600
+    image: Image,
+    mode: Mode,
+    *,
+    runner: Runner,
+    evidence: Path | None = None,
+    deadline: float = 600,
+    seed_by: SeedBy = "disk",
 ) -> Iterator[Trial]:
     """Boot a copy-on-write overlay of `image` with a seed; yield once SSH answers; power off at the end.
 
     `evidence` is a directory that receives the serial log, and a screenshot when something in the block or
-    the boot fails. `deadline` in seconds. Raises BuildError with the console's last lines.
+    the boot fails. `deadline` in seconds. `seed_by` is how the machine gets its seed; `kernel` needs the mode
+    `direct`. Raises BuildError with the console's last lines.
     """
     check_machine(image.arch, mode)
     directory = new_private_dir(Path(tempfile.mkdtemp(prefix="freehold-trial-")))
     try:
-        machine = _prepare(image, mode, directory, runner)
-        with running(machine, directory, runner=runner, evidence=evidence, deadline=deadline) as trial:
+        machine, files = _prepare(image, mode, directory, runner)
+        with (
+            seeded(machine, files, seed_by, directory) as ready,
+            running(ready, directory, runner=runner, evidence=evidence, deadline=deadline) as trial,
+        ):
             yield trial
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -124,19 +139,38 @@ def access(directory: Path) -> tuple[int, dict[str, bytes]]:
     return port, seed.files()
 
 
-def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machine:
+@contextmanager
+def seeded(
+    machine: Machine, files: Mapping[str, bytes], seed_by: SeedBy, directory: Path
+) -> Iterator[Machine]:
+    """`machine` with the way to its seed: a disk, or a server that SMBIOS or the kernel's arguments name."""
+    if seed_by == "disk":
+        write_iso(files, directory / "seed.iso")
+        yield replace(machine, seed=directory / "seed.iso")
+        return
+    argument = kernel_argument(f"http://{SERVER}/")
+    with serve(files, "127.0.0.1", 0, lambda line: None) as server:
+        ready = replace(machine, served=urlsplit(server.url).port or 0)
+        if seed_by == "smbios":
+            yield replace(ready, serial_number=argument)
+        else:
+            yield replace(ready, cmdline=f"{machine.cmdline} {argument}")
+
+
+def _prepare(
+    image: Image, mode: Mode, directory: Path, runner: Runner
+) -> tuple[Machine, Mapping[str, bytes]]:
     port, files = access(directory)
-    write_iso(files, directory / "seed.iso")
     disk = directory / "disk.qcow2"
     _run(
         runner,
         ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.qcow2, disk, str(GROWN)),
     )
-    return Machine(
+    machine = Machine(
         arch=image.arch,
         mode=mode,
         disk=disk,
-        seed=directory / "seed.iso",
+        seed=None,
         serial=directory / "serial.log",
         monitor=directory / "qmp",
         port=port,
@@ -146,6 +180,7 @@ def _prepare(image: Image, mode: Mode, directory: Path, runner: Runner) -> Machi
         cmdline=image.cmdline,
         kvm=kvm_works(image, runner),
     )
+    return machine, files
 
 
 def own_variables(arch: str, mode: Mode, directory: Path) -> Path | None:

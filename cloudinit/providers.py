@@ -53,7 +53,7 @@ _KNOWN = (
     Provider(
         "linode",
         16 * KIB,
-        "https://techdocs.akamai.com/cloud-computing/docs/overview-of-the-metadata-service",
+        "16,384 bytes decoded: linode/cluster-api-provider-linode, linodemachine_controller_helpers.go",
     ),
     Provider(
         "openstack",

@@ -90,9 +90,9 @@ class Operator:
         changed: list[str] = found[self.host.name]["changed"]
         return changed
 
-    def drift(self) -> dict[str, str]:
+    def drift(self, **rest: Any) -> dict[str, str]:
         """Check and what is wrong, as `server check` says it; its exit code agrees."""
-        done = self.run("server", "check", "--json", check=False)
+        done = self.run("server", "check", "--json", check=False, **rest)
         assert done.stdout, done.stderr
         checks = json.loads(done.stdout)[self.host.name]["checks"]
         assert len(checks) >= 20
@@ -147,6 +147,12 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
         changed
     )
     assert rig.http(plain).text == "no site here"
+    # As a user whose sudo asks for a password, too; and not without it.
+    assert operator.drift(env=environment) == {}
+    if environment:
+        refused = operator.run("server", "check", check=False)
+        assert refused.returncode == 1
+        assert "sudo asks for a password" in refused.stderr
     assert PASSWORD not in plain.exec("journalctl --no-pager").stdout
 
     # The recipe goes on through the user that it made, and finds nothing to do.
@@ -158,7 +164,7 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     assert plain.exec("hostname; hostname --fqdn").stdout.split() == ["app-1", "app-1.example.com"]
     assert plain.exec("date +%Z").stdout.strip() in ("CET", "CEST")
     assert "LANG=de_DE.UTF-8" in plain.exec("cat /etc/default/locale /etc/locale.conf", check=False).stdout
-    assert "sshd" in plain.exec("fail2ban-client status").stdout
+    jail_shuts_out(plain, rig["web-1"])
 
     # What listens, and who gets through.
     plain.exec("systemd-run --unit=open python3 -m http.server 8005")
@@ -208,6 +214,26 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     assert operator.drift() == {}
     assert operator.bootstrap() == []
     own_suite(operator)
+
+
+def jail_shuts_out(host: Host, stranger: Host) -> None:
+    """Who keeps failing to log in cannot open a connection any more, until the jail lets go."""
+    assert "sshd" in host.exec("fail2ban-client status").stdout
+    call = (
+        "ssh -o BatchMode=yes -o ConnectTimeout=5 -o StrictHostKeyChecking=no "
+        "-o UserKnownHostsFile=/dev/null "
+        f"intruder@{host.address} true 2>&1"
+    )
+    assert "Permission denied" in stranger.exec(call, check=False).stdout
+    refused = stranger.exec(
+        f"for i in $(seq 30); do said=$({call}); case $said in *'Permission denied'*) sleep 1;; "
+        '*) echo "$said"; exit;; esac; done; exit 1',
+        timeout=200,
+    )
+    assert "refused" in refused.stdout or "timed out" in refused.stdout
+    assert stranger.address in host.exec("fail2ban-client status sshd").stdout
+    host.exec(f"fail2ban-client unban {stranger.address}")
+    assert "Permission denied" in stranger.exec(call, check=False).stdout
 
 
 def own_suite(operator: Operator) -> None:

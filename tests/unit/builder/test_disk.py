@@ -15,6 +15,7 @@ from builder.spec import ARCHES, Arch, GiB, MiB
 from freehold.process import LocalRunner, which
 
 RUNNER = LocalRunner()
+AMD64, ARM64 = ARCHES["amd64"], ARCHES["arm64"]
 needs_tools = pytest.mark.skipif(
     any(which(name) is None for name in ("sfdisk", "mke2fs", "mkfs.vfat", "e2fsck", "fsck.vfat")),
     reason="sfdisk, e2fsprogs and dosfstools are needed",
@@ -138,10 +139,20 @@ def test_core_that_does_not_fit_is_refused(size: int) -> None:
 def test_everything_that_boots_names_the_same_root() -> None:
     ids = identity("x")
     root = str(ids.filesystem)
-    assert f"root=UUID={root}" in boot.cmdline(ids)
-    assert boot.cmdline(ids) in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64")
-    assert "/boot/vmlinuz-6.1.0-1-cloud-amd64" in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64")
+    assert f"root=UUID={root}" in boot.cmdline(ids, AMD64)
+    assert boot.cmdline(ids, AMD64) in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64", AMD64)
+    assert "/boot/vmlinuz-6.1.0-1-cloud-amd64" in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64", AMD64)
     assert root in boot.esp_grub_cfg(ids)
     assert root in boot.grub_early_cfg(ids)
     assert boot.fstab(ids).startswith(f"UUID={root} / ext4 ")
     assert f"UUID={ids.volume_id} /boot/efi vfat" in boot.fstab(ids)
+
+
+def test_an_arm_machine_has_its_own_console_and_no_serial_port_of_grub() -> None:
+    ids = identity("x")
+    assert boot.cmdline(ids, ARM64).endswith("console=tty0 console=ttyAMA0,115200n8")
+    for text in (boot.grub_cfg(ids, "6.1.0-1-cloud-arm64", ARM64), boot.grub_defaults(ARM64)):
+        assert "serial" not in text
+        assert "ttyAMA0" in text and "ttyS0" not in text
+    assert "terminal_output console serial" in boot.grub_cfg(ids, "6.1.0-1-cloud-amd64", AMD64)
+    assert 'GRUB_TERMINAL="console serial"' in boot.grub_defaults(AMD64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.packages import base_packages, image_packages
+from builder.packages import base_packages, image_packages, layered
 from builder.spec import ARCHES, SUITES, BaseSpec, GiB, ImageSpec, MiB, parse_size, parse_suite
 from freehold.errors import UsageError
 
@@ -77,6 +77,23 @@ def test_generic_kernel() -> None:
     packages = image_packages(ImageSpec(kernel="generic"), ())
     assert "linux-image-amd64" in packages
     assert "linux-image-cloud-amd64" not in packages
+
+
+def test_a_package_more_is_a_layer_of_its_own() -> None:
+    """The layer below has the same name then, which is what makes the build take seconds."""
+    usual = ("nftables", "unattended-upgrades")
+    plain, nothing = layered(ImageSpec(), usual, usual)
+    assert nothing == ()
+    shared, more = layered(ImageSpec(packages=("htop", "curl")), (*usual, "fail2ban"), usual)
+    assert (shared, more) == (plain, ("fail2ban", "htop"))
+    assert sorted((*shared, *more)) == list(
+        image_packages(ImageSpec(packages=("htop", "curl")), (*usual, "fail2ban"))
+    )
+
+
+def test_a_package_less_is_nowhere_in_the_image() -> None:
+    shared, more = layered(ImageSpec(), ("nftables",), ("nftables", "unattended-upgrades"))
+    assert "unattended-upgrades" not in (*shared, *more)
 
 
 def test_base_packages_are_sorted_and_once() -> None:

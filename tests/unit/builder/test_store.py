@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.store import Store, digest, disk_free
+from builder import store as store_module
+from builder.store import Store, digest, disk_free, written_by
 
 
 @pytest.fixture
@@ -132,3 +134,20 @@ def test_digest_tells_inputs_apart() -> None:
 
 def test_disk_free_of_a_place_that_is_yet_to_be(tmp_path: Path) -> None:
     assert disk_free(tmp_path / "a" / "b") > 0
+
+
+def test_a_key_knows_who_writes_the_layer() -> None:
+    """Whoever changes a module that writes has new layers without having to think of it."""
+    here = Path(store_module.__file__).parent
+    assert written_by("disk") != written_by("ext4")
+    assert written_by("disk", "ext4") == written_by("ext4", "disk")
+    source = (here / "disk.py").read_bytes()
+    assert written_by("disk") == hashlib.sha256(f"disk {len(source)}\n".encode() + source).hexdigest()
+
+
+def test_every_layer_names_its_writers() -> None:
+    """A module that makes a key without them would go on taking what an older builder left."""
+    here = Path(store_module.__file__).parent
+    makers = [path for path in here.glob("*.py") if "store.make(" in path.read_text()]
+    assert len(makers) == 6
+    assert [path.name for path in makers if "written_by(" not in path.read_text()] == []

@@ -1,0 +1,86 @@
+"""The machines on trial: what they start from, and what their network reaches."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.qemu import SERVER, Machine, qemu
+from builder.report import install_trials
+from builder.trial import seeded
+from freehold.errors import UsageError
+
+PLACE = Path("/trial")
+MACHINE = Machine(
+    arch="amd64",
+    mode="bios",
+    disk=PLACE / "disk.qcow2",
+    seed=None,
+    serial=PLACE / "serial.log",
+    monitor=PLACE / "qmp",
+    port=2222,
+)
+
+
+def netdev(machine: Machine) -> str:
+    words = qemu(machine)
+    return words[words.index("-netdev") + 1]
+
+
+def test_the_network_reaches_nothing_but_what_is_served() -> None:
+    assert netdev(MACHINE) == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"
+    served = netdev(replace(MACHINE, served=8080, boot_file=f"http://{SERVER}/boot.ipxe"))
+    assert ",restrict=on," in served
+    assert f"guestfwd=tcp:{SERVER}:80-cmd:{sys.executable} -m builder.relay 8080" in served
+
+
+def test_the_card_goes_first_where_the_machine_starts_from_the_network() -> None:
+    assert "virtio-net-pci,netdev=net0" in qemu(MACHINE)
+    assert "virtio-net-pci,netdev=net0,bootindex=1" in qemu(replace(MACHINE, boot_file="http://x/"))
+
+
+def test_an_arm_machine_signs_pointers_the_quick_way() -> None:
+    words = qemu(replace(MACHINE, arch="arm64", mode="direct"))
+    assert words[words.index("-cpu") + 1] == "max,pauth-impdef=on"
+
+
+def test_a_seed_by_smbios_or_by_the_kernel(tmp_path: Path) -> None:
+    files = {"user-data": b"#cloud-config\n", "meta-data": b"instance-id: x\n", "vendor-data": b""}
+    with seeded(MACHINE, files, "smbios", tmp_path) as ready:
+        words = qemu(ready)
+        assert words[words.index("-smbios") + 1] == f"type=1,serial=ds=nocloud-net;s=http://{SERVER}/"
+        assert ready.seed is None and ready.served
+    with seeded(replace(MACHINE, cmdline="quiet"), files, "kernel", tmp_path) as ready:
+        assert ready.cmdline == f"quiet ds=nocloud-net;s=http://{SERVER}/"
+    with seeded(MACHINE, files, "disk", tmp_path) as ready:
+        assert ready.seed == tmp_path / "seed.iso" and ready.seed.is_file() and not ready.served
+
+
+def test_the_relay_carries_both_directions_and_ends_with_the_server() -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(connection.recv(100))
+                connection.sendall(b"x" * 300_000)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        argv = (sys.executable, "-m", "builder.relay", str(server.getsockname()[1]))
+        done = subprocess.run(argv, input=b"GET /\n", capture_output=True, timeout=30, check=True)
+        thread.join()
+    assert heard == [b"GET /\n"]
+    assert done.stdout == b"x" * 300_000
+
+
+def test_an_unsigned_ipxe_is_not_for_secure_boot() -> None:
+    with pytest.raises(UsageError, match="not signed"):
+        install_trials(None, None, ("secure",), "net", runner=None, console=None, evidence=PLACE)  # type: ignore[arg-type]
