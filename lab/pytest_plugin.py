@@ -68,7 +68,7 @@ def lab_home() -> None:
 def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
     """Which lab: the machines of `config/lab.yml`. Override it for another, or to mirror a deploy file."""
     from freehold.errors import UsageError
-    from lab.model import from_file, load_lab_file
+    from lab.labfile import from_file, load_lab_file
 
     path = pytestconfig.rootpath / "config" / "lab.yml"
     if not path.is_file():

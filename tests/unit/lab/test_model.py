@@ -4,7 +4,8 @@ import pytest
 
 from builder.spec import GiB, MiB
 from freehold.errors import ConfigError, UsageError
-from lab.model import LabFile, LabSpec, MachineSpec, Ports, from_file, mirror, parse_lab_file
+from lab.labfile import LabFile, from_file, mirror, parse_lab_file
+from lab.model import LabSpec, MachineSpec, Ports
 
 
 def test_a_missing_file_is_all_defaults() -> None:
