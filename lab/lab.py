@@ -9,9 +9,13 @@ lab.down()                  # nothing is left, and that was verified
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 from builder.image import Image, build_image, load_image
@@ -19,17 +23,20 @@ from builder.spec import ImageSpec
 from freehold.console import Console, duration
 from freehold.files import new_private_dir, write_atomic
 from freehold.process import Completed, Runner
-from lab import accelerator, daemon
+from lab import accelerator, daemon, tunnel
 from lab.address import loopback_prefix
 from lab.bring import bring_up
+from lab.hypervisors import assign, check_same, make_ready, planned, wanted
 from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
+from lab.natmachine import fetch_console, forget_disks, volume_use
 from lab.parallel import each
-from lab.plan import Place, plan_state
+from lab.plan import Place, plan_state, readdressed
 from lab.report import MachineStatus
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
 from lab.state import (
+    Hypervisor,
     LabState,
     MachineState,
     lab_dir,
@@ -87,7 +94,10 @@ class Lab:
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
             image = self._image(spec, known)
             state = self._plan(spec, known, image)
-            with self.connected(state) as virt:
+            with self.connected(state, tunnels=False) as virt:
+                if state.nat:
+                    state = self._placed(virt, spec, state)
+                    tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
                 self._bring_up(virt, state, state.machines, image, deadline=began + spec.deadline)
@@ -116,21 +126,24 @@ class Lab:
     def _plan(self, spec: LabSpec, known: LabState | None, image: Image) -> LabState:
         directory = new_private_dir(lab_dir(self.name))
         runtime = new_private_dir(runtime_of(self.name))
+        hypervisors, token = self._hypervisors(spec, known)
         if known is not None and not spec.uri:
             connection = daemon.Connection(known.uri, known.private)
+        elif hypervisors:
+            connection = daemon.Connection(hypervisors[0].uri, False)
         else:
             connection = daemon.find(runtime, uri=spec.uri, environ=self.environ)
-        choice = accelerator.choose(self.runner)
-        if choice.accelerator == "tcg":
-            self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
+        kind = hypervisors[0].accelerator if hypervisors else self._accelerator(spec)
         place = Place(
             directory=directory,
             runtime=runtime,
             prefix=known.prefix if known else loopback_prefix(self.name, taken_prefixes(self.name)),
             uri=connection.uri,
             private=connection.private,
-            accelerator=choice.accelerator,
+            accelerator="kvm" if kind == "kvm" else "tcg",
             image=image.directory,
+            hypervisors=hypervisors,
+            token=token,
         )
         state = plan_state(
             spec, place, {machine.name: machine for machine in known.machines} if known else {}
@@ -138,12 +151,42 @@ class Lab:
         save_state(state)
         return state
 
+    def _accelerator(self, spec: LabSpec) -> str:
+        if spec.accelerator != "auto":
+            return spec.accelerator
+        choice = accelerator.choose(self.runner)
+        if choice.accelerator == "tcg":
+            self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
+        return choice.accelerator
+
+    def _hypervisors(self, spec: LabSpec, known: LabState | None) -> tuple[tuple[Hypervisor, ...], str]:
+        """The libvirts that carry the lab, and its mark there; none where it carries itself."""
+        if known is not None:
+            check_same(spec, known)
+            return known.hypervisors, known.token
+        uris = wanted(spec)
+        if not uris:
+            return (), ""
+        token = secrets.token_hex(3)
+        with Virt(*uris.values()) as virt:
+            return planned(spec, token, virt, self.runner), token
+
+    def _placed(self, virt: Virt, spec: LabSpec, state: LabState) -> LabState:
+        """The state with the addresses that its hypervisors have room for."""
+        ready = replace(state, hypervisors=make_ready(virt, state, self.runner))
+        state = readdressed(spec, ready)
+        save_state(state)
+        assign(virt, state)
+        return state
+
     @contextmanager
-    def connected(self, state: LabState) -> Iterator[Virt]:
-        """The lab's libvirt for the block; a private daemon that ended is started again."""
+    def connected(self, state: LabState, *, tunnels: bool = True) -> Iterator[Virt]:
+        """The lab's libvirts for the block; a private daemon or a tunnel that ended is started again."""
         if state.private:
             daemon.ensure(state.runtime, self.runner)
-        with Virt(state.uri) as virt:
+        if tunnels:
+            tunnel.ensure(state, self.runner)
+        with Virt(*state.uris) as virt:
             yield virt
 
     def _remove_surplus(self, virt: Virt, known: LabState | None, state: LabState) -> None:
@@ -152,9 +195,9 @@ class Lab:
             if machine.name not in names:
                 self.console.info(f"{machine.name} is no longer wanted: removed")
                 virt.remove(machine.uuid)
-                for path in state.folder(machine).iterdir():
-                    path.unlink()
-                state.folder(machine).rmdir()
+                if state.nat:
+                    forget_disks(virt, state, machine)
+                shutil.rmtree(state.folder(machine), ignore_errors=True)
 
     def _write_files(self, state: LabState) -> None:
         key_pair(state.key, f"freehold-lab-{state.name}")
@@ -218,6 +261,8 @@ class Lab:
             with self.connected(state) as virt:
                 for machine in chosen:
                     virt.remove(machine.uuid)
+                    if state.nat:
+                        forget_disks(virt, state, machine)
                     folder = state.folder(machine)
                     for path in (folder / "console.log", *folder.glob("*.qcow2")):
                         path.unlink(missing_ok=True)
@@ -230,13 +275,14 @@ class Lab:
         with self.connected(state) as virt:
             for machine in state.machines:
                 current = virt.state(machine.uuid)
+                fetch_console(virt, state, machine)
                 found.append(
                     MachineStatus(
                         machine,
                         current,
                         self._boot_stage(state, machine, current),
                         virt.resident(machine.uuid),
-                        disk_use(state, machine),
+                        volume_use(virt, state, machine) if state.nat else disk_use(state, machine),
                         virt.snapshots(machine.uuid),
                     )
                 )
@@ -250,6 +296,15 @@ class Lab:
             return fatal(tail)
         return "SSH answers" if self.answers(machine) else stage(tail)
 
+    def console_log(self, machine: str) -> Path:
+        """What the machine printed on its serial console since its last start: a file, brought up to date."""
+        state = self.state
+        found = state.machine(machine)
+        if not state.nat:
+            return state.console(found)
+        with self.connected(state, tunnels=False) as virt:
+            return fetch_console(virt, state, found)
+
     def answers(self, machine: MachineState, timeout: float = 2.0) -> bool:
         """Whether the machine's SSH server answers now."""
         return bool(banner(machine.address, machine.ssh_port, timeout))
@@ -258,14 +313,19 @@ class Lab:
         """Return when a machine that is restarting is ready again; seconds until DeadlineError."""
         state = self.state
         found = state.machine(machine)
-        since = console_size(state.console(found))
         with self.connected(state) as virt:
+            since = console_size(fetch_console(virt, state, found))
+
+            def alive() -> str:
+                fetch_console(virt, state, found)
+                return virt.state(found.uuid)
+
             wait_ready(
                 state,
                 found,
                 deadline=time.monotonic() + deadline,
                 runner=self.runner,
-                alive=lambda: virt.state(found.uuid),
+                alive=alive,
                 tell=lambda text: self.console.detail(f"{found.name}: {text}"),
                 stop=Event(),
                 since=since,

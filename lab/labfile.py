@@ -18,9 +18,11 @@ from lab.model import (
     LEAST_MEMORY,
     MOST_DISKS,
     NAME,
+    AcceleratorWish,
     Boot,
     LabSpec,
     MachineSpec,
+    NetworkMode,
     Ports,
     is_address,
 )
@@ -61,6 +63,9 @@ class MachineFile:
     cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
     memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
     disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
+    hypervisor: str = setting(
+        "", help="Which of `hypervisors` it runs on; the first where left out.", example="big"
+    )
     disks: tuple[int, ...] = setting(
         (),
         parse=_read_disks,
@@ -100,7 +105,17 @@ class LabFile:
     boot: Boot = setting("kernel", help="Start the kernel directly (fast), or by UEFI firmware.")
     ports: Ports = setting(Ports(), help="Where the machines' ports answer on their loopback addresses.")
     deadline: float = setting(600.0, minimum=10, help="Seconds until every machine has to be ready.")
-    uri: str = setting("", help="A libvirt of your own choice.", example="qemu:///session")
+    uri: str = setting("", help="A libvirt of your own choice.", example="qemu+ssh://root@big/system")
+    hypervisors: Mapping[str, str] = setting(
+        factory=dict,
+        help="Several libvirts by name, for `hypervisor` of the machines.",
+        example={"here": "qemu:///system", "big": "qemu+ssh://root@big/system"},
+    )
+    network: NetworkMode | None = setting(
+        None,
+        help="`user`: without root, on loopback addresses; `nat`: networks of a system libvirt.",
+    )
+    accelerator: AcceleratorWish = setting("auto", help="What runs the processors; `auto` finds out.")
     machines: Mapping[str, MachineFile] = setting(
         factory=dict, help="The machines by name; with a deploy file, sizes for the hosts named here."
     )
@@ -175,6 +190,7 @@ def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineS
         memory=found.memory or file.memory,
         disk=found.disk or file.disk,
         disks=found.disks,
+        hypervisor=found.hypervisor,
     )
 
 
@@ -191,4 +207,7 @@ def _spec(
         ports=file.ports,
         deadline=file.deadline,
         uri=file.uri,
+        hypervisors=file.hypervisors,
+        network=file.network,
+        accelerator=file.accelerator,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,10 @@ LEAST_DISK = 2 * GiB
 MOST_DISKS = 8
 
 Boot = Literal["kernel", "uefi"]
+# `user`: QEMU's own user-mode network, forwards on loopback addresses and the lab's own switch; no root.
+# `nat`: networks, disks and addresses by a system libvirt, here or on another computer.
+NetworkMode = Literal["user", "nat"]
+AcceleratorWish = Literal["auto", "kvm", "tcg"]
 
 
 def check_name(name: str, what: str) -> str:
@@ -53,7 +58,10 @@ class Ports:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it."""
+    """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it.
+
+    `hypervisor` names one of the lab's; the first where it is left out.
+    """
 
     name: str
     host: str = ""
@@ -62,6 +70,7 @@ class MachineSpec:
     memory: int = 1280 * MiB
     disk: int = 8 * GiB
     disks: tuple[int, ...] = ()
+    hypervisor: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "a machine")
@@ -75,7 +84,8 @@ class LabSpec:
 
     `image` is the directory of a golden image; None builds (or finds in the cache) the one for
     `suite` and `profile`. `internet` lets the machines out; otherwise they reach each other only.
-    `uri` names a libvirt; empty takes this user's own, or a private one where none runs.
+    `uri` names a libvirt; empty takes this user's own, or a private one where none runs. `hypervisors` are
+    several by name instead. `network` is `nat` wherever a system libvirt is named, unless it is said.
     """
 
     name: str
@@ -88,6 +98,9 @@ class LabSpec:
     ports: Ports = Ports()
     deadline: float = 600.0
     uri: str = ""
+    hypervisors: Mapping[str, str] = field(default_factory=dict)
+    network: NetworkMode | None = None
+    accelerator: AcceleratorWish = "auto"
 
     def __post_init__(self) -> None:
         check_name(self.name, "a lab")
@@ -102,6 +115,14 @@ class LabSpec:
             for value in values:
                 if values.count(value) > 1:
                     raise UsageError(f"two machines of the lab {self.name} have the {what} {value}")
+
+        for machine in self.machines:
+            if machine.hypervisor and machine.hypervisor not in self.hypervisors:
+                known = ", ".join(self.hypervisors)
+                raise UsageError(
+                    f"{machine.name}: the lab {self.name} has no hypervisor {machine.hypervisor!r}",
+                    hint=f"`hypervisors:` names {known}" if known else "name it under `hypervisors:`",
+                )
 
     @property
     def user(self) -> str:

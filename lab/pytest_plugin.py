@@ -175,7 +175,7 @@ def evidence(lab: Lab, since: float) -> list[tuple[str, str]]:
         return [(f"lab {lab.name}", str(exc))]
     sections = []
     for machine in state.machines:
-        text = "\n".join(console_tail(state.console(machine), CONSOLE_LINES))
+        text = "\n".join(console_tail(lab.console_log(machine.name), CONSOLE_LINES))
         sections.append((f"{machine.name}: console", text or "nothing"))
         sections.append((f"{machine.name}: journal", _journal(lab, machine.name, since)))
     return sections

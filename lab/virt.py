@@ -1,4 +1,4 @@
-"""libvirt: the one module that imports it. Its errors leave as LabError."""
+"""libvirt's machines. Only this module and `virtnet` import libvirt; its errors leave as LabError."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class Owned:
     lab: str
     directory: str
     state: str
+    token: str = ""
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as exc:
@@ -80,12 +81,24 @@ def answers(uri: str) -> bool:
 
 
 class Virt:
-    """A connection to one libvirt; leaving the block closes it. Methods may be called from any thread."""
+    """Connections to the libvirts of a lab; leaving the block closes them. Any thread may call the methods.
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        with _translated(f"libvirt at {uri} does not answer"):
-            self._connection = libvirt.open(uri)
+    A machine is looked for on all of them, as its identifier is on one only.
+    """
+
+    def __init__(self, *uris: str) -> None:
+        self._connections: dict[str, Any] = {}
+        try:
+            for uri in uris:
+                with translated(f"libvirt at {uri} does not answer"):
+                    self._connections[uri] = libvirt.open(uri)
+        except LabError:
+            self.close()
+            raise
+
+    def connection(self, uri: str) -> Any:
+        """libvirt's own object for one of them, for `virtnet`."""
+        return self._connections[uri]
 
     def __enter__(self) -> Virt:
         return self
@@ -96,24 +109,26 @@ class Virt:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the domains go on."""
-        with _translated("closing the connection to libvirt"):
-            self._connection.close()
+        """Close the connections; the domains go on."""
+        with translated("closing the connection to libvirt"):
+            for connection in self._connections.values():
+                connection.close()
 
     @property
     def qemu_version(self) -> tuple[int, int, int]:
-        """The version of QEMU that the domains run on."""
-        with _translated("asking for QEMU's version"):
-            number = self._connection.getVersion()
+        """The version of QEMU that the domains run on; the oldest of several."""
+        with translated("asking for QEMU's version"):
+            number = min(connection.getVersion() for connection in self._connections.values())
         return number // 1_000_000, number // 1000 % 1000, number % 1000
 
     def _find(self, uuid: str) -> Any:
-        try:
-            return self._connection.lookupByUUIDString(uuid)
-        except libvirt.libvirtError as exc:
-            if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
+        for connection in self._connections.values():
+            try:
+                return connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+        return None
 
     def _domain(self, uuid: str) -> Any:
         found = self._find(uuid)
@@ -123,7 +138,7 @@ class Virt:
 
     def state(self, uuid: str) -> str:
         """`running`, `paused`, `off`, `crashed`, `stopping`, `suspended` or `absent`."""
-        with _translated("asking for a machine's state"):
+        with translated("asking for a machine's state"):
             domain = self._find(uuid)
             if domain is None:
                 return ABSENT
@@ -134,24 +149,25 @@ class Virt:
                     return ABSENT
                 raise
 
-    def define(self, xml: str) -> None:
-        """Make the domain known, or change its definition for the next start."""
-        with _DEFINING, _translated("defining a machine"):
-            self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    def define(self, xml: str, uri: str = "") -> None:
+        """Make the domain known (at `uri`, where there are several), or change it for the next start."""
+        connection = self._connections[uri or next(iter(self._connections))]
+        with _DEFINING, translated("defining a machine"):
+            connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def start(self, uuid: str) -> None:
         """Start a defined domain."""
-        with _translated("starting a machine"):
+        with translated("starting a machine"):
             self._domain(uuid).create()
 
     def shutdown(self, uuid: str) -> None:
         """Ask the machine to power off (ACPI)."""
-        with _translated("stopping a machine"):
+        with translated("stopping a machine"):
             self._domain(uuid).shutdown()
 
     def destroy(self, uuid: str) -> None:
         """End the machine as a power cut does. Nothing happens where it does not run."""
-        with _translated("ending a machine"):
+        with translated("ending a machine"):
             domain = self._find(uuid)
             if domain is None:
                 return
@@ -167,7 +183,7 @@ class Virt:
     def remove(self, uuid: str) -> None:
         """End the machine and forget its definition, snapshots and firmware variables."""
         self.destroy(uuid)
-        with _translated("removing a machine"):
+        with translated("removing a machine"):
             domain = self._find(uuid)
             if domain is not None:
                 domain.undefineFlags(
@@ -178,22 +194,22 @@ class Virt:
 
     def suspend(self, uuid: str) -> None:
         """Freeze the machine's processors."""
-        with _translated("pausing a machine"):
+        with translated("pausing a machine"):
             self._domain(uuid).suspend()
 
     def resume(self, uuid: str) -> None:
         """Let a frozen machine go on."""
-        with _translated("resuming a machine"):
+        with translated("resuming a machine"):
             self._domain(uuid).resume()
 
     def reset(self, uuid: str) -> None:
         """Press the reset button."""
-        with _translated("resetting a machine"):
+        with translated("resetting a machine"):
             self._domain(uuid).reset()
 
     def monitor(self, uuid: str, command: str, **arguments: Any) -> Any:
         """A QEMU monitor command (QMP); returns what it answers."""
-        with _translated(f"QEMU's {command}"):
+        with translated(f"QEMU's {command}"):
             text = libvirt_qemu.qemuMonitorCommand(
                 self._domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
             )
@@ -203,12 +219,12 @@ class Virt:
         """Keep memory and disk under `name`, inside the machine's own disk file."""
         root = ET.Element("domainsnapshot")
         ET.SubElement(root, "name").text = name
-        with _translated(f"taking the snapshot {name}"):
+        with translated(f"taking the snapshot {name}"):
             self._domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
 
     def restore(self, uuid: str, name: str) -> None:
         """Put memory and disk back to the snapshot and let the machine run from there."""
-        with _translated(f"restoring the snapshot {name}"):
+        with translated(f"restoring the snapshot {name}"):
             domain = self._domain(uuid)
             snapshot = domain.snapshotLookupByName(name)
             domain.revertToSnapshot(
@@ -218,12 +234,12 @@ class Virt:
 
     def forget(self, uuid: str, name: str) -> None:
         """Delete a snapshot."""
-        with _translated(f"deleting the snapshot {name}"):
+        with translated(f"deleting the snapshot {name}"):
             self._domain(uuid).snapshotLookupByName(name).delete()
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         """The names of a machine's snapshots, the oldest first."""
-        with _translated("listing snapshots"):
+        with translated("listing snapshots"):
             domain = self._find(uuid)
             if domain is None:
                 return ()
@@ -233,7 +249,7 @@ class Virt:
 
     def resident(self, uuid: str) -> int:
         """Bytes of this computer's memory that the machine holds; 0 where it does not run."""
-        with _translated("asking for a machine's memory"):
+        with translated("asking for a machine's memory"):
             domain = self._find(uuid)
             if domain is None or not domain.isActive():
                 return 0
@@ -241,7 +257,7 @@ class Virt:
 
     def console_device(self, uuid: str) -> str:
         """The pseudo-terminal of the machine's serial console."""
-        with _translated("looking for a machine's console"):
+        with translated("looking for a machine's console"):
             root = ET.fromstring(self._domain(uuid).XMLDesc())
         found = root.find("./devices/serial/source")
         path = found.get("path") if found is not None else None
@@ -251,11 +267,32 @@ class Virt:
             )
         return path
 
+    def link(self, uuid: str, mac: str, *, up: bool, network: str = "") -> None:
+        """Pull or put back the cable of a card on one of libvirt's networks; `network` puts it elsewhere."""
+        with translated("changing a machine's cable"):
+            domain = self._domain(uuid)
+            card = next(
+                item
+                for item in ET.fromstring(domain.XMLDesc()).findall("./devices/interface")
+                if item.find(f"./mac[@address='{mac}']") is not None
+            )
+            for name in ("target", "link"):
+                for found in card.findall(name):
+                    card.remove(found)
+            source = card.find("source")
+            if source is not None:
+                for name in ("bridge", "portid"):
+                    source.attrib.pop(name, None)
+                if network:
+                    source.set("network", network)
+            ET.SubElement(card, "link", state="up" if up else "down")
+            domain.updateDeviceFlags(ET.tostring(card, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
     def owned(self) -> tuple[Owned, ...]:
         """Every domain here that some lab made."""
         found = []
-        with _translated("listing machines"):
-            for domain in self._connection.listAllDomains():
+        with translated("listing machines"):
+            for domain in (item for each in self._connections.values() for item in each.listAllDomains()):
                 label = ET.fromstring(domain.XMLDesc()).find(f"./metadata/{{{OWN_NAMESPACE}}}lab")
                 if label is not None:
                     found.append(
@@ -265,6 +302,7 @@ class Virt:
                             label.get("name", ""),
                             label.get("directory", ""),
                             STATES.get(domain.state()[0], "unknown"),
+                            label.get("token", ""),
                         )
                     )
         return tuple(found)
