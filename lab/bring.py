@@ -42,7 +42,7 @@ def bring_up(
     kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)
     kind = LibvirtCarrier if state.nat else OwnCarrier
     carrier: Carrier = kind(virt, state, image, kernel=kernel, user_key=public, runner=runner)
-    carrier.ready(cold, console.detail)
+    carrier.ready(cold, console.info)
     with console.board(f"lab {state.name}", [machine.name for machine in machines]) as board:
 
         def work(machine: MachineState, stop: Event) -> None:

@@ -109,7 +109,12 @@ class LibvirtCarrier:
                     f"{hypervisor.uri}: {len(mine)} machines need {room // MiB} MiB of disk in {there.path}, "
                     f"{there.free // MiB} MiB are free"
                 )
-            natmachine.deliver(there, self.image, self.kernel, tell)
+            natmachine.deliver(
+                there,
+                self.image,
+                self.kernel,
+                lambda text, uri=hypervisor.uri: tell(f"to {uri}: {text}"),  # type: ignore[misc]
+            )
 
     def start(self, machine: MachineState) -> None:
         natmachine.prepare(
@@ -119,7 +124,7 @@ class LibvirtCarrier:
             self.image,
             kernel=self.kernel,
             user_key=self.user_key,
-            size=self.size,
+            least=self.size,
         )
         domain = natmachine.domain(self.state, machine, self.image, kernel=self.kernel)
         self.virt.define(domain_xml(domain), self.state.hypervisor(machine).uri)

@@ -13,7 +13,8 @@ from lab.model import LabSpec
 from lab.natnet import POOLS, base_name, candidates, lan_name, lan_xml, management_xml, records, routed
 from lab.state import Hypervisor, LabState
 from lab.virt import Virt
-from lab.virtnet import Networks, Pool, has_kvm
+from lab.virtnet import Networks, has_kvm
+from lab.virtpool import Pool
 
 SYSTEM = "qemu:///system"
 

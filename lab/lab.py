@@ -9,34 +9,28 @@ lab.down()                  # nothing is left, and that was verified
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
-from builder.image import Image, build_image, load_image
-from builder.spec import ImageSpec
+from builder.image import Image, load_image
 from freehold.console import Console, duration
-from freehold.files import new_private_dir, write_atomic
+from freehold.files import write_atomic
 from freehold.process import Completed, Runner
-from lab import accelerator, daemon, tunnel
-from lab.address import loopback_prefix
+from lab import daemon, tunnel
 from lab.bring import bring_up
-from lab.hypervisors import assign, check_same, make_ready, planned, wanted
 from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
 from lab.natmachine import fetch_console, forget_disks, volume_use
 from lab.parallel import each
-from lab.plan import Place, plan_state, readdressed
+from lab.placing import Placing
 from lab.report import MachineStatus
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
 from lab.state import (
-    Hypervisor,
     LabState,
     MachineState,
     lab_dir,
@@ -44,8 +38,6 @@ from lab.state import (
     locked,
     remove_files,
     runtime_of,
-    save_state,
-    taken_prefixes,
 )
 from lab.takedown import take_down
 from lab.virt import Virt
@@ -92,11 +84,12 @@ class Lab:
         began = time.monotonic()
         with locked(self.name):
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
-            image = self._image(spec, known)
-            state = self._plan(spec, known, image)
+            placing = Placing(spec, known, runner=self.runner, console=self.console)
+            image = placing.image()
+            state = placing.plan(image, self.environ)
             with self.connected(state, tunnels=False) as virt:
                 if state.nat:
-                    state = self._placed(virt, spec, state)
+                    state = placing.placed(virt, state)
                     tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
@@ -105,78 +98,6 @@ class Lab:
             f"the lab {state.name} is up: {len(state.machines)} machines in "
             f"{duration(time.monotonic() - began)}"
         )
-        return state
-
-    def _image(self, spec: LabSpec, known: LabState | None) -> Image:
-        wanted = (
-            load_image(spec.image)
-            if spec.image is not None
-            else build_image(
-                ImageSpec(suite=spec.suite, profile=spec.profile), runner=self.runner, console=self.console
-            )
-        )
-        if known is None or known.image == wanted.directory:
-            return wanted
-        # The disks are written over the image that they began with.
-        self.console.warn(
-            f"the lab {spec.name} keeps its image; `freehold lab down` and `up` put it on the new one"
-        )
-        return load_image(known.image)
-
-    def _plan(self, spec: LabSpec, known: LabState | None, image: Image) -> LabState:
-        directory = new_private_dir(lab_dir(self.name))
-        runtime = new_private_dir(runtime_of(self.name))
-        hypervisors, token = self._hypervisors(spec, known)
-        if known is not None and not spec.uri:
-            connection = daemon.Connection(known.uri, known.private)
-        elif hypervisors:
-            connection = daemon.Connection(hypervisors[0].uri, False)
-        else:
-            connection = daemon.find(runtime, uri=spec.uri, environ=self.environ)
-        kind = hypervisors[0].accelerator if hypervisors else self._accelerator(spec)
-        place = Place(
-            directory=directory,
-            runtime=runtime,
-            prefix=known.prefix if known else loopback_prefix(self.name, taken_prefixes(self.name)),
-            uri=connection.uri,
-            private=connection.private,
-            accelerator="kvm" if kind == "kvm" else "tcg",
-            image=image.directory,
-            hypervisors=hypervisors,
-            token=token,
-        )
-        state = plan_state(
-            spec, place, {machine.name: machine for machine in known.machines} if known else {}
-        )
-        save_state(state)
-        return state
-
-    def _accelerator(self, spec: LabSpec) -> str:
-        if spec.accelerator != "auto":
-            return spec.accelerator
-        choice = accelerator.choose(self.runner)
-        if choice.accelerator == "tcg":
-            self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
-        return choice.accelerator
-
-    def _hypervisors(self, spec: LabSpec, known: LabState | None) -> tuple[tuple[Hypervisor, ...], str]:
-        """The libvirts that carry the lab, and its mark there; none where it carries itself."""
-        if known is not None:
-            check_same(spec, known)
-            return known.hypervisors, known.token
-        uris = wanted(spec)
-        if not uris:
-            return (), ""
-        token = secrets.token_hex(3)
-        with Virt(*uris.values()) as virt:
-            return planned(spec, token, virt, self.runner), token
-
-    def _placed(self, virt: Virt, spec: LabSpec, state: LabState) -> LabState:
-        """The state with the addresses that its hypervisors have room for."""
-        ready = replace(state, hypervisors=make_ready(virt, state, self.runner))
-        state = readdressed(spec, ready)
-        save_state(state)
-        assign(virt, state)
         return state
 
     @contextmanager

@@ -16,6 +16,7 @@ from lab.natnet import lan_name, lan_xml
 from lab.state import LabState, MachineState
 from lab.switch import Link
 from lab.virt import ALIVE, Virt
+from lab.virtnet import set_cable
 from lab.wire import Wire
 
 NOTE = "links.json"
@@ -61,11 +62,11 @@ class LibvirtLinks:
         self.virt, self.state = virt, state
 
     def lan(self, machine: MachineState, *, up: bool) -> None:
-        self.virt.link(machine.uuid, machine.lan_mac, up=up)
+        set_cable(self.virt, machine.uuid, machine.lan_mac, up=up)
         self._note(machine, cut=not up)
 
     def management(self, machine: MachineState, *, up: bool) -> None:
-        self.virt.link(machine.uuid, machine.management_mac, up=up)
+        set_cable(self.virt, machine.uuid, machine.management_mac, up=up)
 
     def spoil(self, machine: MachineState, link: Link) -> None:
         self._note(machine, delay=link.delay, jitter=link.jitter, loss=link.loss, rate=link.rate)
@@ -80,7 +81,7 @@ class LibvirtLinks:
         for machine in self._running():
             cut = bool(note["links"].get(machine.name, {}).get("cut"))
             network = lan_name(self.state, places.get(machine.name, 0))
-            self.virt.link(machine.uuid, machine.lan_mac, up=not cut, network=network)
+            set_cable(self.virt, machine.uuid, machine.lan_mac, up=not cut, network=network)
         _write_note(self.state, {**note, "groups": places})
 
     def heal(self) -> None:
@@ -88,7 +89,7 @@ class LibvirtLinks:
         if not note["links"] and not note["groups"]:
             return
         for machine in self._running():
-            self.virt.link(machine.uuid, machine.lan_mac, up=True, network=lan_name(self.state))
+            set_cable(self.virt, machine.uuid, machine.lan_mac, up=True, network=lan_name(self.state))
         for hypervisor in self.state.hypervisors:
             theirs = networks(self.virt, hypervisor)
             for number in set(note["groups"].values()):

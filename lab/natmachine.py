@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from builder.image import Image
 from cloudinit.iso import write_iso
 from cloudinit.keys import PublicKey
+from freehold.console import size
 from lab.domain import Card, DirectKernel, Domain
 from lab.hypervisors import pool
 from lab.machine import host_key
@@ -19,7 +20,7 @@ from lab.plan import domain_name, domain_of
 from lab.seeds import seed_files
 from lab.state import LabState, MachineState
 from lab.virt import Virt
-from lab.virtnet import Pool
+from lab.virtpool import Pool
 
 
 def image_volumes(image: Image, kernel: Path) -> dict[str, Path]:
@@ -54,7 +55,8 @@ def deliver(there: Pool, image: Image, kernel: Path, tell: Callable[[str], None]
     for name, path in image_volumes(image, kernel).items():
         if f"{name}-whole" in present:
             continue
-        there.upload(name, path, lambda percent, path=path: tell(f"{path.name} {percent}%"))  # type: ignore[misc]
+        tell(f"{path.name}, {size(path.stat().st_size)}")
+        there.upload(name, path)
         there.create(f"{name}-whole", 512, kind="raw")
     # What an upload is, a raw file or qcow2, libvirt finds out when it looks again.
     there.ensure()
@@ -68,11 +70,11 @@ def prepare(
     *,
     kernel: Path,
     user_key: PublicKey,
-    size: int,
+    least: int,
 ) -> None:
     """Make what is missing of a machine's volumes; disks that are there keep their content.
 
-    `size` is the least that the root disk has: the image's own.
+    `least` is the least that the root disk has: the image's own.
     """
     there = pool(virt, state, state.hypervisor(machine))
     present = there.names()
@@ -81,7 +83,8 @@ def prepare(
         if name in present:
             there.grow(name, wanted)
         else:
-            there.create(name, max(wanted, 0 if number else size), base=None if number else there.path / base)
+            over = None if number else there.path / base
+            there.create(name, wanted if number else max(wanted, least), base=over)
     files = seed_files(state, machine, host_key=host_key(state, machine), user_key=user_key)
     with TemporaryDirectory(prefix="freehold-seed-") as folder:
         path = Path(folder) / "seed.iso"

@@ -1,4 +1,4 @@
-"""libvirt's machines. Only this module and `virtnet` import libvirt; its errors leave as LabError."""
+"""libvirt's machines. Only here, in `virtnet` and in `virtpool` is libvirt; its errors leave as LabError."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ class Virt:
                     raise
         return None
 
-    def _domain(self, uuid: str) -> Any:
+    def domain(self, uuid: str) -> Any:
+        """libvirt's own object for a machine; LabError where it is on none."""
         found = self._find(uuid)
         if found is None:
             raise LabError("libvirt knows no such machine any more", hint="`freehold lab up` makes it again")
@@ -158,12 +159,12 @@ class Virt:
     def start(self, uuid: str) -> None:
         """Start a defined domain."""
         with translated("starting a machine"):
-            self._domain(uuid).create()
+            self.domain(uuid).create()
 
     def shutdown(self, uuid: str) -> None:
         """Ask the machine to power off (ACPI)."""
         with translated("stopping a machine"):
-            self._domain(uuid).shutdown()
+            self.domain(uuid).shutdown()
 
     def destroy(self, uuid: str) -> None:
         """End the machine as a power cut does. Nothing happens where it does not run."""
@@ -195,23 +196,23 @@ class Virt:
     def suspend(self, uuid: str) -> None:
         """Freeze the machine's processors."""
         with translated("pausing a machine"):
-            self._domain(uuid).suspend()
+            self.domain(uuid).suspend()
 
     def resume(self, uuid: str) -> None:
         """Let a frozen machine go on."""
         with translated("resuming a machine"):
-            self._domain(uuid).resume()
+            self.domain(uuid).resume()
 
     def reset(self, uuid: str) -> None:
         """Press the reset button."""
         with translated("resetting a machine"):
-            self._domain(uuid).reset()
+            self.domain(uuid).reset()
 
     def monitor(self, uuid: str, command: str, **arguments: Any) -> Any:
         """A QEMU monitor command (QMP); returns what it answers."""
         with translated(f"QEMU's {command}"):
             text = libvirt_qemu.qemuMonitorCommand(
-                self._domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
+                self.domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
             )
         return json.loads(text).get("return")
 
@@ -220,12 +221,12 @@ class Virt:
         root = ET.Element("domainsnapshot")
         ET.SubElement(root, "name").text = name
         with translated(f"taking the snapshot {name}"):
-            self._domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
+            self.domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
 
     def restore(self, uuid: str, name: str) -> None:
         """Put memory and disk back to the snapshot and let the machine run from there."""
         with translated(f"restoring the snapshot {name}"):
-            domain = self._domain(uuid)
+            domain = self.domain(uuid)
             snapshot = domain.snapshotLookupByName(name)
             domain.revertToSnapshot(
                 snapshot,
@@ -235,7 +236,7 @@ class Virt:
     def forget(self, uuid: str, name: str) -> None:
         """Delete a snapshot."""
         with translated(f"deleting the snapshot {name}"):
-            self._domain(uuid).snapshotLookupByName(name).delete()
+            self.domain(uuid).snapshotLookupByName(name).delete()
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         """The names of a machine's snapshots, the oldest first."""
@@ -258,7 +259,7 @@ class Virt:
     def console_device(self, uuid: str) -> str:
         """The pseudo-terminal of the machine's serial console."""
         with translated("looking for a machine's console"):
-            root = ET.fromstring(self._domain(uuid).XMLDesc())
+            root = ET.fromstring(self.domain(uuid).XMLDesc())
         found = root.find("./devices/serial/source")
         path = found.get("path") if found is not None else None
         if not path:
@@ -266,27 +267,6 @@ class Virt:
                 "the machine has no console now", hint="`freehold lab status` shows whether it runs"
             )
         return path
-
-    def link(self, uuid: str, mac: str, *, up: bool, network: str = "") -> None:
-        """Pull or put back the cable of a card on one of libvirt's networks; `network` puts it elsewhere."""
-        with translated("changing a machine's cable"):
-            domain = self._domain(uuid)
-            card = next(
-                item
-                for item in ET.fromstring(domain.XMLDesc()).findall("./devices/interface")
-                if item.find(f"./mac[@address='{mac}']") is not None
-            )
-            for name in ("target", "link"):
-                for found in card.findall(name):
-                    card.remove(found)
-            source = card.find("source")
-            if source is not None:
-                for name in ("bridge", "portid"):
-                    source.attrib.pop(name, None)
-                if network:
-                    source.set("network", network)
-            ET.SubElement(card, "link", state="up" if up else "down")
-            domain.updateDeviceFlags(ET.tostring(card, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def owned(self) -> tuple[Owned, ...]:
         """Every domain here that some lab made."""

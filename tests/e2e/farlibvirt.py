@@ -9,7 +9,11 @@ from tests.e2e.ownlibvirt import LIBVIRT
 
 HERE, FAR = "198.18.200.1", "198.18.200.2"
 # What runs over there. $1 is a directory with the server's key and the operator's public key.
-OVER_THERE = f"""{LIBVIRT}
+OVER_THERE = f"""
+# libvirtd locks a file with its number in /run.
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+{LIBVIRT}
 ip link set eth0 up
 ip address add {FAR}/30 dev eth0
 mkdir -p /run/sshd
@@ -38,9 +42,9 @@ END
 echo "{FAR} $(cut -d' ' -f1,2 "$place/host.pub")" > "$place/known_hosts"
 printf '#!/bin/sh\nexec ssh -F %s/ssh_config "$@"\n' "$place" > "$place/ssh"
 chmod +x "$place/ssh"
-cat > "$place/over-there" <<'END'
+cat > "$place/over-there" <<'OVER-THERE'
 {OVER_THERE}
-END
+OVER-THERE
 unshare --net --mount bash "$place/over-there" "$place" > "$place/log" 2>&1 &
 far=$!
 ip link add far type veth peer name eth0
