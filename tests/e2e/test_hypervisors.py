@@ -1,4 +1,4 @@
-"""A lab that system libvirts carry: one here, one on another computer, which is a namespace with its own sshd.
+"""A lab that system libvirts carry: one here, one on another computer (a namespace with its own sshd).
 
 One lab, brought up once: booting is what costs, and most of what it proves is that the same commands work.
 """
@@ -24,7 +24,7 @@ freehold() { command freehold -q "$@"; }
 fetch='curl -s -m 15 -o /dev/null -w %{http_code}:%{remote_ip} http://web-2/'
 between() { freehold lab exec --json -m web-1 -- sh -c "$fetch"; }
 left() {
-    virsh -q -c "$1" list --all --name; virsh -q -c "$1" net-list --all --name; virsh -q -c "$1" pool-list --all --name
+    for kind in list net-list pool-list; do virsh -q -c "$1" $kind --all --name; done
 }
 # The first network that this lab would try is taken by another program.
 ip link add taken type dummy
