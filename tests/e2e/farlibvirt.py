@@ -13,6 +13,8 @@ OVER_THERE = f"""
 # libvirtd locks a file with its number in /run.
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
+# libvirt sets a port's flags through sysfs, which shows the network namespace that mounted it.
+mount -t sysfs sysfs /sys
 {LIBVIRT}
 ip link set eth0 up
 ip address add {FAR}/30 dev eth0
