@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Event
 
-from builder.image import Image
 from cloudinit.keys import parse_public_key
 from freehold.console import Console
-from freehold.paths import cache_dir
 from freehold.process import Runner
-from lab.carrier import Carrier, LibvirtCarrier, OwnCarrier
-from lab.kernel import unpacked
+from lab.carrier import Carrier, Golden, LibvirtCarrier, OwnCarrier
 from lab.parallel import each
 from lab.state import LabState, MachineState
 from lab.virt import ALIVE, Virt
@@ -22,7 +19,6 @@ def bring_up(
     virt: Virt,
     state: LabState,
     machines: Sequence[MachineState],
-    image: Image,
     *,
     deadline: float,
     runner: Runner,
@@ -39,9 +35,9 @@ def bring_up(
             virt.destroy(machine.uuid)
             cold.append(machine)
     public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
-    kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)
+    golden = {path: Golden.load(path, runner) for path in {state.image_of(machine) for machine in machines}}
     kind = LibvirtCarrier if state.nat else OwnCarrier
-    carrier: Carrier = kind(virt, state, image, kernel=kernel, user_key=public, runner=runner)
+    carrier: Carrier = kind(virt, state, golden, user_key=public, runner=runner)
     carrier.ready(cold, console.info)
     with console.board(f"lab {state.name}", [machine.name for machine in machines]) as board:
 

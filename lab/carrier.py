@@ -5,18 +5,22 @@ A carrier checks that there is room, starts a machine, and says how it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from builder.image import Image
+from builder.image import Image, load_image
 from builder.spec import MiB
 from cloudinit.keys import PublicKey
 from freehold.errors import LabError
+from freehold.paths import cache_dir
 from freehold.process import Runner
 from lab import natmachine
 from lab.domain import domain_xml
 from lab.hypervisors import pool
+from lab.kernel import unpacked
 from lab.machine import base_size, prepare
 from lab.plan import domain_of
 from lab.preflight import FIRST_BOOT, OVERHEAD, check_memory, check_ports, check_space
@@ -29,6 +33,25 @@ from lab.wire import Wire
 RECONNECTS = (9, 2, 0)
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden image as machines start on it: with its kernel unpacked, and the size of its disk in bytes."""
+
+    image: Image
+    kernel: Path
+    size: int
+
+    @classmethod
+    def load(cls, directory: Path, runner: Runner) -> Golden:
+        """The image in a directory."""
+        image = load_image(directory)
+        kernel = unpacked(image.kernel, cache_dir() / "lab" / "kernels", runner)
+        return cls(image, kernel, base_size(image.qcow2, runner))
+
+
+Images = Mapping[Path, Golden]
 
 
 class Carrier(Protocol):
@@ -48,10 +71,10 @@ class OwnCarrier:
     """Files below the lab's directory, user-mode networks and the lab's switch."""
 
     def __init__(
-        self, virt: Virt, state: LabState, image: Image, *, kernel: Path, user_key: PublicKey, runner: Runner
+        self, virt: Virt, state: LabState, golden: Images, *, user_key: PublicKey, runner: Runner
     ) -> None:
-        self.virt, self.state, self.image = virt, state, image
-        self.kernel, self.user_key, self.runner = kernel, user_key, runner
+        self.virt, self.state, self.golden = virt, state, golden
+        self.user_key, self.runner = user_key, runner
         self.wire = Wire(state.runtime)
         self.reconnect = virt.qemu_version >= RECONNECTS
 
@@ -62,12 +85,14 @@ class OwnCarrier:
         check_ports(cold)
 
     def start(self, machine: MachineState) -> None:
-        prepare(self.state, machine, base=self.image.qcow2, user_key=self.user_key, runner=self.runner)
+        golden = self.golden[self.state.image_of(machine)]
+        base = golden.image.qcow2
+        prepare(self.state, machine, base=base, user_key=self.user_key, runner=self.runner)
         domain = domain_of(
             self.state,
             machine,
-            self.image,
-            kernel=self.kernel,
+            golden.image,
+            kernel=golden.kernel,
             socket=self.wire.socket(machine.name),
             reconnect=self.reconnect,
         )
@@ -82,14 +107,12 @@ class LibvirtCarrier:
     """Volumes and networks of system libvirts, here or on other computers."""
 
     def __init__(
-        self, virt: Virt, state: LabState, image: Image, *, kernel: Path, user_key: PublicKey, runner: Runner
+        self, virt: Virt, state: LabState, golden: Images, *, user_key: PublicKey, runner: Runner
     ) -> None:
-        self.virt, self.state, self.image = virt, state, image
-        self.kernel, self.user_key, self.runner = kernel, user_key, runner
-        self.size = 0
+        self.virt, self.state, self.golden = virt, state, golden
+        self.user_key, self.runner = user_key, runner
 
     def ready(self, cold: Sequence[MachineState], tell: Tell) -> None:
-        self.size = base_size(self.image.qcow2, self.runner)
         for hypervisor in self.state.hypervisors:
             mine = [machine for machine in cold if machine.hypervisor == hypervisor.name]
             if not mine:
@@ -103,33 +126,36 @@ class LibvirtCarrier:
                     hint="give them less (`memory:` in config/lab.yml), or place some elsewhere",
                 )
             there = pool(self.virt, self.state, hypervisor)
-            room = FIRST_BOOT * len(mine) + self.image.qcow2.stat().st_size
+            images = {path: self.golden[path] for path in map(self.state.image_of, mine)}
+            room = FIRST_BOOT * len(mine) + sum(item.image.qcow2.stat().st_size for item in images.values())
             if room > there.free:
                 raise LabError(
                     f"{hypervisor.uri}: {len(mine)} machines need {room // MiB} MiB of disk in {there.path}, "
                     f"{there.free // MiB} MiB are free"
                 )
-            natmachine.deliver(
-                there,
-                self.image,
-                self.kernel,
-                lambda text, uri=hypervisor.uri: tell(f"to {uri}: {text}"),  # type: ignore[misc]
-            )
+            for golden in images.values():
+                tell_there = partial(_tell, tell, hypervisor.uri)
+                natmachine.deliver(there, golden.image, golden.kernel, tell_there)
 
     def start(self, machine: MachineState) -> None:
+        golden = self.golden[self.state.image_of(machine)]
         natmachine.prepare(
             self.virt,
             self.state,
             machine,
-            self.image,
-            kernel=self.kernel,
+            golden.image,
+            kernel=golden.kernel,
             user_key=self.user_key,
-            least=self.size,
+            least=golden.size,
         )
-        domain = natmachine.domain(self.state, machine, self.image, kernel=self.kernel)
+        domain = natmachine.domain(self.state, machine, golden.image, kernel=golden.kernel)
         self.virt.define(domain_xml(domain), self.state.hypervisor(machine).uri)
         self.virt.start(machine.uuid)
 
     def alive(self, machine: MachineState) -> str:
         natmachine.fetch_console(self.virt, self.state, machine)
         return self.virt.state(machine.uuid)
+
+
+def _tell(tell: Tell, uri: str, text: str) -> None:
+    tell(f"to {uri}: {text}")

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from builder.image import Image, load_image
 from freehold.console import Console, duration
 from freehold.files import write_atomic
 from freehold.process import Completed, Runner
@@ -85,15 +84,14 @@ class Lab:
         with locked(self.name):
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
             placing = Placing(spec, known, runner=self.runner, console=self.console)
-            image = placing.image()
-            state = placing.plan(image, self.environ)
+            state = placing.plan(placing.image(), self.environ)
             with self.connected(state, tunnels=False) as virt:
                 if state.nat:
                     state = placing.placed(virt, state)
                     tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
-                self._bring_up(virt, state, state.machines, image, deadline=began + spec.deadline)
+                self._bring_up(virt, state, state.machines, deadline=began + spec.deadline)
         self.console.success(
             f"the lab {state.name} is up: {len(state.machines)} machines in "
             f"{duration(time.monotonic() - began)}"
@@ -127,9 +125,9 @@ class Lab:
         write_atomic(state.ssh_config, ssh_config(state), 0o600)
 
     def _bring_up(
-        self, virt: Virt, state: LabState, machines: Sequence[MachineState], image: Image, *, deadline: float
+        self, virt: Virt, state: LabState, machines: Sequence[MachineState], *, deadline: float
     ) -> None:
-        bring_up(virt, state, machines, image, deadline=deadline, runner=self.runner, console=self.console)
+        bring_up(virt, state, machines, deadline=deadline, runner=self.runner, console=self.console)
 
     def down(self) -> None:
         """Remove the lab: machines, disks, keys, switch, private daemon. Nothing happens where there is none.
@@ -165,9 +163,8 @@ class Lab:
         with locked(self.name):
             state = self.state
             chosen = self._chosen(names)
-            image = load_image(state.image)
             with self.connected(state) as virt:
-                self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
+                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
 
     def _chosen(self, names: Sequence[str]) -> tuple[MachineState, ...]:
         state = self.state
@@ -178,7 +175,6 @@ class Lab:
         with locked(self.name):
             state = self.state
             chosen = self._chosen(names)
-            image = load_image(state.image)
             with self.connected(state) as virt:
                 for machine in chosen:
                     virt.remove(machine.uuid)
@@ -187,7 +183,7 @@ class Lab:
                     folder = state.folder(machine)
                     for path in (folder / "console.log", *folder.glob("*.qcow2")):
                         path.unlink(missing_ok=True)
-                self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
+                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
 
     def status(self) -> tuple[MachineStatus, ...]:
         """Every machine as it is now."""

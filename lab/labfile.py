@@ -27,6 +27,8 @@ from lab.model import (
     is_address,
 )
 
+SUITE_SCHEMA = {"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]}
+
 
 def _read_size(least: int) -> Callable[[Node], int]:
     def parse(node: Node) -> int:
@@ -63,6 +65,8 @@ class MachineFile:
     cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
     memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
     disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
+    suite: str | None = setting(None, parse=_read_suite, help="Release that it runs.", schema=SUITE_SCHEMA)
+    image: Path | None = setting(None, help="Directory of a golden image of its own.", example="images/old")
     hypervisor: str = setting(
         "", help="Which of `hypervisors` it runs on; the first where left out.", example="big"
     )
@@ -84,7 +88,10 @@ class LabFile:
         "trixie",
         parse=_read_suite,
         help="Release that the machines run.",
-        schema={"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]},
+        schema=SUITE_SCHEMA,
+    )
+    image: Path | None = setting(
+        None, help="Directory of a golden image, in place of one that is built.", example="images/old"
     )
     cpus: int = setting(1, minimum=1, maximum=64, help="Virtual processors of each machine.")
     memory: int = setting(
@@ -191,6 +198,8 @@ def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineS
         disk=found.disk or file.disk,
         disks=found.disks,
         hypervisor=found.hypervisor,
+        suite=found.suite,
+        image=found.image,
     )
 
 
@@ -202,6 +211,7 @@ def _spec(
         machines=machines,
         suite=file.suite,
         profile=profile,
+        image=file.image,
         internet=file.internet,
         boot=file.boot,
         ports=file.ports,

@@ -60,7 +60,8 @@ class Ports:
 class MachineSpec:
     """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it.
 
-    `hypervisor` names one of the lab's; the first where it is left out.
+    `hypervisor` names one of the lab's; the first where it is left out. `suite` or `image` (a golden image's
+    directory) are its own where it does not run the lab's.
     """
 
     name: str
@@ -71,6 +72,8 @@ class MachineSpec:
     disk: int = 8 * GiB
     disks: tuple[int, ...] = ()
     hypervisor: str = ""
+    suite: str | None = None
+    image: Path | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a machine")

@@ -29,13 +29,7 @@ class Placing:
     def image(self) -> Image:
         """The golden image: the one that the lab's disks began with, or the one that is wanted."""
         spec, known = self.spec, self.known
-        wanted = (
-            load_image(spec.image)
-            if spec.image is not None
-            else build_image(
-                ImageSpec(suite=spec.suite, profile=spec.profile), runner=self.runner, console=self.console
-            )
-        )
+        wanted = self._built(spec.suite) if spec.image is None else load_image(spec.image)
         if known is None or known.image == wanted.directory:
             return wanted
         # The disks are written over the image that they began with.
@@ -43,6 +37,24 @@ class Placing:
             f"the lab {spec.name} keeps its image; `freehold lab down` and `up` put it on the new one"
         )
         return load_image(known.image)
+
+    def _images(self) -> dict[str, str]:
+        """The directories of the images of machines that do not run the lab's."""
+        before = {item.name: item.image for item in self.known.machines} if self.known else {}
+        found = {}
+        for machine in self.spec.machines:
+            if machine.image is None and machine.suite in (None, self.spec.suite):
+                continue
+            suite = machine.suite or self.spec.suite
+            own = self._built(suite) if machine.image is None else load_image(machine.image)
+            found[machine.name] = str(own.directory)
+            if before.get(machine.name, found[machine.name]) != found[machine.name]:
+                self.console.warn(f"{machine.name} keeps its image; `freehold lab down` and `up` change it")
+        return found
+
+    def _built(self, suite: str) -> Image:
+        wish = ImageSpec(suite=suite, profile=self.spec.profile)
+        return build_image(wish, runner=self.runner, console=self.console)
 
     def plan(self, image: Image, environ: Mapping[str, str]) -> LabState:
         """What the lab will be; written down before anything is made of it."""
@@ -67,6 +79,7 @@ class Placing:
             image=image.directory,
             hypervisors=hypervisors,
             token=token,
+            images=self._images(),
         )
         state = plan_state(
             spec, place, {machine.name: machine for machine in known.machines} if known else {}

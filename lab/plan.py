@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Place:
     image: Path
     hypervisors: tuple[Hypervisor, ...] = ()
     token: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -> LabState:
@@ -65,6 +66,7 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
                 disks=_grown(machine.disks, before.disks if before else ()),
                 hypervisor=there.name if there else "",
                 management=management,
+                image=before.image if before else place.images.get(machine.name, ""),
             )
         )
     return LabState(

@@ -34,7 +34,8 @@ class MachineState:
 
     `address` is on this computer's loopback, with three ports that stand for 22, 80 and 443; `lan` is
     its address between the machines. `memory`, `disk` and further `disks` in bytes. With libvirt's networks
-    `hypervisor` is where it runs and `management` its address there, by which it is reached.
+    `hypervisor` is where it runs and `management` its address there, by which it is reached. `image` is the
+    directory of a golden image where it does not run the lab's.
     """
 
     host: str
@@ -55,6 +56,7 @@ class MachineState:
     disks: tuple[int, ...] = ()
     hypervisor: str = ""
     management: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class LabState:
     def uris(self) -> tuple[str, ...]:
         """Every libvirt that has something of the lab."""
         return tuple(dict.fromkeys(item.uri for item in self.hypervisors)) or (self.uri,)
+
+    def image_of(self, machine: MachineState) -> Path:
+        """The golden image that the machine's disk began with."""
+        return Path(machine.image) if machine.image else self.image
 
     def hypervisor(self, machine: MachineState) -> Hypervisor:
         """Where the machine runs, in a lab with hypervisors."""

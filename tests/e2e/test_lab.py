@@ -190,7 +190,7 @@ def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, lab_faults: Faults) 
 
 def test_a_terminal_on_the_console_types_and_reads(lab: Lab, production: Production) -> None:
     here, there = pty.openpty()
-    command = [FREEHOLD, "lab", "console", "web-1"]
+    command: list[str | Path] = [FREEHOLD, "lab", "console", "web-1"]
     with subprocess.Popen(command, cwd=production.root, stdin=there, stdout=there, stderr=there) as process:
         os.close(there)
         seen = b""
