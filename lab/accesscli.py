@@ -16,7 +16,8 @@ from lab import report, ssh
 from lab.choose import NAME_OPTION, chosen
 from lab.graph import svg
 from lab.links import told
-from lab.terminal import attach
+from lab.terminal import attach, attach_far
+from lab.virtconsole import open_console
 
 # What stands behind the machine's name belongs to the command there.
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -103,8 +104,14 @@ def console(context: Context, machine: str, name: str | None) -> None:
     """Attach this terminal to a machine's serial console; Ctrl-] leaves it."""
     lab = chosen(context, name)
     state = lab.state
+    uuid = state.machine(machine).uuid
     with lab.connected(state) as virt:
-        device = virt.console_device(state.machine(machine).uuid)
+        if state.nat:
+            # libvirt brings it here: the device is another user's, or another computer's.
+            context.console.info(f"console of {machine}; Ctrl-] leaves it")
+            attach_far(open_console(virt, uuid))
+            return
+        device = virt.console_device(uuid)
     context.console.info(f"console of {machine}; Ctrl-] leaves it")
     attach(Path(device))
 

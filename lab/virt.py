@@ -1,4 +1,4 @@
-"""libvirt's machines. Only here, in `virtnet` and in `virtpool` is libvirt; its errors leave as LabError."""
+"""libvirt's machines. Only the modules called `virt...` import libvirt; its errors leave as LabError."""
 
 from __future__ import annotations
 

@@ -67,10 +67,20 @@ echo here > note
 freehold lab cp note db-1:note
 tell copied freehold lab exec --json -m db-1 -- cat note
 tell console freehold lab logs db-1 -n 400
-state=$(ls -d "$FREEHOLD_STATE"/labs/shop)
+typed=$( (sleep 5; printf '\r'; sleep 7; printf '\r'; sleep 7; printf '\035') |
+    timeout 90 script -qec 'freehold lab console db-1' /dev/null | grep -c login: || true)
+tell typed echo "$typed"
 freehold lab down
 tell leftHere left qemu:///system
 tell leftFar left "$FAR"
+cat > orphan.xml <<END
+<network><name>freehold-gone-0a0a0a</name><metadata>
+<freehold:lab xmlns:freehold="urn:freehold:lab" name="gone" directory="$FREEHOLD_STATE/labs/gone" token="0a0a0a"/>
+</metadata><bridge name="fh0a0a0am"/></network>
+END
+virsh -q -c qemu:///system net-define orphan.xml
+tell collected command freehold lab gc
+tell leftAfter left qemu:///system
 tell leftFiles find /var/lib/libvirt/images "$FREEHOLD_STATE" "$FREEHOLD_RUNTIME" -type f
 """
 
@@ -138,6 +148,15 @@ def test_a_machine_far_away_is_kept_copied_to_and_read(told: dict[str, str]) -> 
     assert out(told, "restored", "db-1") == "before\n"
     assert out(told, "copied", "db-1") == "here\n"
     assert "Linux version" in told["console"]
+
+
+def test_a_terminal_reaches_a_console_far_away(told: dict[str, str]) -> None:
+    assert int(told["typed"]) > 0
+
+
+def test_what_a_killed_run_left_is_collected(told: dict[str, str]) -> None:
+    assert told["collected"] == "removed network freehold-gone-0a0a0a and its disks"
+    assert told["leftAfter"] == ""
 
 
 def test_down_leaves_nothing_on_either(told: dict[str, str]) -> None:
