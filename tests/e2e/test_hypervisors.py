@@ -75,7 +75,7 @@ tell leftHere left qemu:///system
 tell leftFar left "$FAR"
 cat > orphan.xml <<END
 <network><name>freehold-gone-0a0a0a</name><metadata>
-<freehold:lab xmlns:freehold="urn:freehold:lab" name="gone" directory="$FREEHOLD_STATE/labs/gone" token="0a0a0a"/>
+<own:lab xmlns:own="urn:freehold:lab" name="gone" directory="$FREEHOLD_STATE/labs/gone" token="0a0a0a"/>
 </metadata><bridge name="fh0a0a0am"/></network>
 END
 virsh -q -c qemu:///system net-define orphan.xml
