@@ -10,7 +10,8 @@ from cloudinit.profile import HostProfile, load_profile
 from deployer.config import DeployConfig, load_config
 from deployer.endpoint import Endpoint
 from freehold.process import Runner
-from lab.model import LabFile, LabSpec, load_lab_file, mirror
+from lab.labfile import LabFile, load_lab_file, mirror
+from lab.model import LabSpec
 from lab.state import load_state
 
 LAB_FILE = Path("config/lab.yml")

@@ -15,8 +15,9 @@ from freehold.yamlfile import dump
 from lab import report, ssh
 from lab.choose import NAME_OPTION, chosen
 from lab.graph import svg
-from lab.terminal import attach
-from lab.wire import Wire
+from lab.links import told
+from lab.terminal import attach, attach_far
+from lab.virtconsole import open_console
 
 # What stands behind the machine's name belongs to the command there.
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -103,8 +104,14 @@ def console(context: Context, machine: str, name: str | None) -> None:
     """Attach this terminal to a machine's serial console; Ctrl-] leaves it."""
     lab = chosen(context, name)
     state = lab.state
+    uuid = state.machine(machine).uuid
     with lab.connected(state) as virt:
-        device = virt.console_device(state.machine(machine).uuid)
+        if state.nat:
+            # libvirt brings it here: the device is another user's, or another computer's.
+            context.console.info(f"console of {machine}; Ctrl-] leaves it")
+            attach_far(open_console(virt, uuid))
+            return
+        device = virt.console_device(uuid)
     context.console.info(f"console of {machine}; Ctrl-] leaves it")
     attach(Path(device))
 
@@ -118,8 +125,8 @@ def console(context: Context, machine: str, name: str | None) -> None:
 @pass_context
 def logs(context: Context, machine: str, lines: int, follow: bool, name: str | None) -> None:
     """Show what a machine printed on its serial console since its last start."""
-    state = chosen(context, name).state
-    path = state.console(state.machine(machine))
+    lab = chosen(context, name)
+    path = lab.console_log(machine)
     if not path.is_file():
         raise LabError(f"{machine} has printed nothing yet")
     with path.open("rb") as stream:
@@ -133,7 +140,8 @@ def logs(context: Context, machine: str, lines: int, follow: bool, name: str | N
                 sys.stdout.write(more.decode(errors="replace"))
                 sys.stdout.flush()
             else:
-                time.sleep(0.2)
+                time.sleep(0.2 if not lab.state.nat else 1.0)
+                lab.console_log(machine)
 
 
 @click.command(name="ssh-config")
@@ -191,9 +199,8 @@ def open_(context: Context, machine: str | None, name: str | None) -> None:
 def graph(context: Context, output: Path | None, name: str | None) -> None:
     """Draw the lab as SVG: machines, roles, addresses, and what is broken between them."""
     state = chosen(context, name).state
-    wire = Wire(state.runtime)
-    told = wire.ask("state") if wire.pid is not None else {}
-    picture = svg(state, told.get("links", {}), told.get("groups", {}))
+    found = told(state)
+    picture = svg(state, found.get("links", {}), found.get("groups", {}))
     if output is None:
         context.console.print(picture.rstrip("\n"))
         return

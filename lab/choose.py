@@ -11,7 +11,8 @@ from cloudinit.profile import HostProfile, load_profile
 from freehold.command import Context
 from freehold.errors import InputError, LabError
 from lab.lab import Lab
-from lab.model import LabFile, LabSpec, load_lab_file
+from lab.labfile import LabFile, load_lab_file
+from lab.model import LabSpec
 from lab.state import list_labs
 
 Mirror = Callable[[Context, str | None], LabSpec | None]

@@ -20,7 +20,8 @@ from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
-from lab.model import LabSpec, from_file
+from lab.labfile import from_file
+from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import MachineState, list_labs
 

@@ -73,17 +73,17 @@ def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
 
 
 def check_uri(uri: str) -> str:
-    """`uri`, or UsageError unless it names a QEMU libvirt of this computer."""
+    """`uri`, or UsageError unless it names a QEMU libvirt that a lab can use."""
     parts = urlsplit(uri)
     driver, _, transport = parts.scheme.partition("+")
     if driver != "qemu" or parts.path not in ("/system", "/session"):
         raise UsageError(
             f"{uri} is no libvirt that runs a lab", hint="write qemu:///system or qemu:///session"
         )
-    if parts.hostname or transport in ("ssh", "libssh", "libssh2", "tls", "tcp"):
+    if bool(parts.hostname) != (transport == "ssh") or (parts.hostname and parts.path != "/system"):
         raise UsageError(
-            f"{uri} is on another computer, which is not supported yet",
-            hint="disks and wire of a lab are files and sockets of one computer: run `freehold lab up` there",
+            f"{uri} does not lead to a lab on another computer",
+            hint="its machines are reached by ssh: write qemu+ssh://USER@HOST/system",
         )
     return uri
 

@@ -61,10 +61,21 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A card on one of libvirt's own networks; `alone` keeps it from all other machines there."""
+
+    name: str
+    mac: str
+    network: str
+    alone: bool = False
+
+
+@dataclass(frozen=True)
 class Domain:
     """All that goes into a domain. `memory` in bytes; `nvram` is needed to boot by firmware.
 
-    `as_root`: QEMU keeps the daemon's own user and labels nothing, for a libvirt that runs as root.
+    `as_root`: QEMU keeps the daemon's own user and labels nothing, for a libvirt that runs as root. With
+    `Card`s for both networks nothing of this computer is named, and the firmware's variables are libvirt's.
     """
 
     name: str
@@ -79,13 +90,14 @@ class Domain:
     base: Path
     seed: Path
     console: Path
-    management: Management
-    wire: Wire
+    management: Management | Card
+    wire: Wire | Card
     kernel: DirectKernel | None
     disks: tuple[Path, ...] = ()
     nvram: Path | None = None
     as_root: bool = False
     reconnect: bool = True
+    token: str = ""
 
 
 def domain_xml(domain: Domain) -> str:
@@ -95,9 +107,7 @@ def domain_xml(domain: Domain) -> str:
     _text(root, "uuid", domain.uuid)
     _text(root, "title", f"freehold lab {domain.lab}")
     metadata = ET.SubElement(root, "metadata")
-    ET.SubElement(
-        metadata, f"{{{OWN_NAMESPACE}}}lab", {"name": domain.lab, "directory": str(domain.directory)}
-    )
+    mark(metadata, domain.lab, domain.directory, domain.token)
     _text(root, "memory", str(domain.memory // KiB), unit="KiB")
     _text(root, "vcpu", str(domain.cpus))
     _boot(root, domain)
@@ -109,6 +119,12 @@ def domain_xml(domain: Domain) -> str:
     _command_line(root, domain)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode")
+
+
+def mark(metadata: ET.Element, lab: str, directory: Path, token: str = "") -> None:
+    """Say in something's metadata whose it is."""
+    names = {"name": lab, "directory": str(directory), **({"token": token} if token else {})}
+    ET.SubElement(metadata, f"{{{OWN_NAMESPACE}}}lab", names)
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
@@ -126,13 +142,14 @@ def _boot(root: ET.Element, domain: Domain) -> None:
         _text(system, "initrd", str(domain.kernel.initrd))
         _text(system, "cmdline", domain.kernel.cmdline)
         return
-    if domain.nvram is None:
+    if domain.nvram is None and not isinstance(domain.management, Card):
         raise ValueError("booting by firmware needs a file for the firmware's variables")
     system = ET.SubElement(root, "os", firmware="efi")
     _text(system, "type", "hvm", arch=domain.arch, machine=machine)
     features = ET.SubElement(system, "firmware")
     ET.SubElement(features, "feature", enabled="no", name="secure-boot")
-    _text(system, "nvram", str(domain.nvram))
+    if domain.nvram is not None:
+        _text(system, "nvram", str(domain.nvram))
 
 
 def _platform(root: ET.Element, domain: Domain) -> None:
@@ -182,10 +199,13 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(seed, "readonly")
     _text(seed, "serial", "freehold-seed")
     for number, path in enumerate(domain.disks):
-        _further_disk(devices, path, f"vd{FURTHER_LETTERS[number]}")
+        _further_disk(devices, path, number)
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(domain.console), append="on")
     ET.SubElement(serial, "target", port="0")
+    for card in (domain.management, domain.wire):
+        if isinstance(card, Card):
+            _card(devices, card)
     rng = ET.SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
     ET.SubElement(devices, "controller", type="usb", model="none")
@@ -197,13 +217,24 @@ def _devices(root: ET.Element, domain: Domain) -> None:
         ET.SubElement(devices, "panic", model="pvpanic")
 
 
-def _further_disk(devices: ET.Element, path: Path, target: str) -> None:
+def _further_disk(devices: ET.Element, path: Path, number: int) -> None:
     disk = ET.SubElement(devices, "disk", type="file", device="disk")
     ET.SubElement(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
     ET.SubElement(disk, "source", file=str(path))
-    ET.SubElement(disk, "target", dev=target, bus="virtio")
+    ET.SubElement(disk, "target", dev=f"vd{FURTHER_LETTERS[number]}", bus="virtio")
     # The machine finds it as /dev/disk/by-id/virtio-data-1, whatever order its kernel sees.
-    _text(disk, "serial", path.stem)
+    _text(disk, "serial", f"data-{number + 1}")
+
+
+def _card(devices: ET.Element, card: Card) -> None:
+    interface = ET.SubElement(devices, "interface", type="network")
+    ET.SubElement(interface, "mac", address=card.mac)
+    ET.SubElement(interface, "source", network=card.network)
+    ET.SubElement(interface, "model", type="virtio")
+    if card.alone:
+        ET.SubElement(interface, "port", isolated="yes")
+    ET.SubElement(interface, "alias", name=f"ua-{card.name}")
+    ET.SubElement(interface, "rom", enabled="no")
 
 
 def management_netdev(management: Management) -> str:
@@ -237,20 +268,20 @@ def wire_netdev(wire: Wire, *, reconnect: bool) -> str:
 
 def _command_line(root: ET.Element, domain: Domain) -> None:
     # Fixed slots, as QEMU would give these the first ones, which libvirt means for its own devices.
-    card = "virtio-net-pci,romfile=" if domain.arch == "x86_64" else "virtio-net-pci"
-    arguments = [
-        "-netdev",
-        management_netdev(domain.management),
-        "-device",
-        f"{card},netdev=management,id=card-management,mac={domain.management.mac},bus=pcie.0,addr=0x10",
-        "-netdev",
-        wire_netdev(domain.wire, reconnect=domain.reconnect),
-        "-device",
-        f"{card},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11",
-    ]
+    model = "virtio-net-pci,romfile=" if domain.arch == "x86_64" else "virtio-net-pci"
+    arguments: list[str] = []
+    if isinstance(domain.management, Management):
+        card = f"{model},netdev=management,id=card-management,mac={domain.management.mac}"
+        arguments += ["-netdev", management_netdev(domain.management)]
+        arguments += ["-device", f"{card},bus=pcie.0,addr=0x10"]
+    if isinstance(domain.wire, Wire):
+        card = f"{model},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11"
+        arguments += ["-netdev", wire_netdev(domain.wire, reconnect=domain.reconnect), "-device", card]
     if domain.arch == "x86_64" and domain.kernel is not None:
         # libvirt has no words for these; QEMU adds them to the machine that libvirt names.
         arguments += ["-machine", MACHINE_WITHOUT]
+    if not arguments:
+        return
     line = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
     for argument in arguments:
         ET.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=argument)

@@ -1,7 +1,7 @@
 """Faults on purpose: what breaks in production, broken in the lab. Each has its `heal`.
 
-Between the machines the lab's switch cuts, delays and loses. The road from this computer to a machine
-(SSH, HTTP) is QEMU's own card, whose link goes down and up.
+Between the machines the lab's switch cuts, delays and loses; on libvirt's networks cables are pulled, and the
+machine itself delays and loses. The road from this computer to a machine (SSH, HTTP) has a card of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from freehold.errors import LabError, UsageError
+from lab import guestlink
 from lab.lab import Lab
+from lab.links import links
 from lab.parallel import each
 from lab.state import LabState, MachineState, locked
 from lab.switch import Link
 from lab.virt import ALIVE, Virt
-from lab.wire import Wire
 
 # In a machine's folder: its power was cut by a fault; something inside of it was broken.
 DEAD, HURT = "killed", "hurt"
@@ -59,9 +60,6 @@ class Faults:
         if self.lab.exists:
             self.heal()
 
-    def _wire(self) -> Wire:
-        return Wire(self.lab.state.runtime)
-
     def _name(self, machine: str) -> str:
         return self.lab.state.machine(machine).name
 
@@ -77,24 +75,34 @@ class Faults:
         state = self.lab.state
         found = state.machine(machine)
         with locked(self.lab.name), self.lab.connected(state) as virt:
+            cables = links(virt, state)
             if lan:
-                Wire(state.runtime).fault(found.name, cut=not up)
+                cables.lan(found, up=up)
             if management:
-                virt.monitor(found.uuid, "set_link", name="card-management", up=up)
+                cables.management(found, up=up)
 
     def slow(
         self, machine: str, *, delay: float = 0.0, jitter: float = 0.0, loss: float = 0.0, rate: float = 0.0
     ) -> None:
         """Spoil a machine's link to the others: seconds each way, share lost (0 to 1), bits per second."""
         try:
-            Link(delay=delay, jitter=jitter, loss=loss, rate=rate)
+            link = Link(delay=delay, jitter=jitter, loss=loss, rate=rate)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
-        self._wire().fault(self._name(machine), delay=delay, jitter=jitter, loss=loss, rate=rate)
+        state = self.lab.state
+        found = state.machine(machine)
+        with self.lab.connected(state) as virt:
+            cables = links(virt, state)
+            if cables.inside:
+                self._break(machine, guestlink.slow(delay, jitter, loss, rate))
+            cables.spoil(found, link)
 
     def partition(self, *groups: Sequence[str]) -> None:
         """Keep groups of machines apart; those that no group names are one more group."""
-        self._wire().partition([[self._name(machine) for machine in group] for group in groups])
+        state = self.lab.state
+        names = [[self._name(machine) for machine in group] for group in groups]
+        with self.lab.connected(state) as virt:
+            links(virt, state).partition(names)
 
     def pause(self, machine: str) -> None:
         """Freeze a machine: it answers nothing, its connections stay open, its clock stands still."""
@@ -171,14 +179,15 @@ class Faults:
     def heal(self) -> None:
         """Undo every fault: links, partitions, pauses, cut power, full disks, stopped Docker, clocks."""
         state = self.lab.state
-        Wire(state.runtime).heal()
         with self.lab.connected(state) as virt:
+            cables = links(virt, state)
+            cables.heal()
             for machine in state.machines:
                 current = virt.state(machine.uuid)
                 if current == "paused":
                     virt.resume(machine.uuid)
                 if current in ("running", "paused"):
-                    virt.monitor(machine.uuid, "set_link", name="card-management", up=True)
+                    cables.management(machine, up=True)
             self._revive(state, virt)
         hurt = [machine for machine in state.machines if (state.folder(machine) / HURT).exists()]
         each(hurt, lambda machine, _stop: self._mend_inside(machine), doing="healing")
@@ -186,7 +195,9 @@ class Faults:
 
     def _mend_inside(self, machine: MachineState) -> None:
         if self.lab.answers(machine, timeout=30.0):
-            self._root(machine.name, "\n".join((FREE_DISK, right_clock(time.time()), START_DOCKER)))
+            whole = (guestlink.whole(),) if self.lab.state.nat else ()
+            script = "\n".join((*whole, FREE_DISK, right_clock(time.time()), START_DOCKER))
+            self._root(machine.name, script)
             (self.lab.state.folder(machine) / HURT).unlink(missing_ok=True)
 
     def _break(self, machine: str, script: str) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 from freehold.errors import LabError
 from freehold.paths import runtime_dir
 from lab import daemon, sweep
+from lab.natnet import POOLS, base_name
 from lab.state import labs_dir, list_labs, runtime_of
 from lab.sweep import Process
 from lab.virt import Owned, Virt
+from lab.virtnet import Networks, OwnedNetwork
+from lab.virtpool import Pool
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Leftovers:
 
     uri: str
     machines: tuple[Owned, ...]
+    networks: tuple[OwnedNetwork, ...]
     processes: tuple[Process, ...]
     folders: tuple[Path, ...]
 
@@ -30,6 +34,7 @@ class Leftovers:
         """Each as a person would call it."""
         return (
             *(f"machine {item.name} ({item.state})" for item in self.machines),
+            *(f"network {item.name} and its disks" for item in self.networks),
             *(f"process {item.pid} ({item.name})" for item in self.processes),
             *(f"directory {path}" for path in self.folders),
         )
@@ -46,27 +51,34 @@ def leftovers(environ: Mapping[str, str]) -> Leftovers:
     own = str(labs_dir())
     shared = daemon.find(Path(os.devnull), uri="", environ=environ)
     machines: tuple[Owned, ...] = ()
+    networks: tuple[OwnedNetwork, ...] = ()
+
+    def orphan(directory: str) -> bool:
+        return directory.startswith(f"{own}/") and not Path(directory, "lab.json").is_file()
+
     if not shared.private:
         with Virt(shared.uri) as virt:
-            machines = tuple(
-                item
-                for item in virt.owned()
-                if item.directory.startswith(f"{own}/") and not Path(item.directory, "lab.json").is_file()
-            )
+            machines = tuple(item for item in virt.owned() if orphan(item.directory))
+            theirs = Networks(virt.connection(shared.uri))
+            networks = tuple(item for item in theirs.owned() if orphan(item.directory))
     processes = sweep.processes(folders) if folders else ()
-    return Leftovers("" if shared.private else shared.uri, machines, processes, folders)
+    return Leftovers("" if shared.private else shared.uri, machines, networks, processes, folders)
 
 
 def _is_lab_runtime(path: Path) -> bool:
-    return len(path.name) == 10 and ((path / "virt").is_dir() or (path / "lan").is_dir())
+    return len(path.name) == 10 and (any((path / name).is_dir() for name in ("virt", "lan", "t")))
 
 
 def collect(found: Leftovers) -> None:
     """Remove them. LabError names what would not go."""
-    if found.machines:
+    if found.machines or found.networks:
         with Virt(found.uri) as virt:
             for item in found.machines:
                 virt.remove(item.uuid)
+            for network in found.networks:
+                name = base_name(network.lab, network.token)
+                Networks(virt.connection(found.uri)).remove(network.name)
+                Pool(virt.connection(found.uri), name, POOLS / name).remove()
     left = sweep.finish(found.processes)
     if left:
         raise LabError("some processes do not end", details=[f"{item.pid} {item.name}" for item in left])

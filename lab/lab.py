@@ -9,23 +9,23 @@ lab.down()                  # nothing is left, and that was verified
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
-from builder.image import Image, build_image, load_image
-from builder.spec import ImageSpec
 from freehold.console import Console, duration
-from freehold.files import new_private_dir, write_atomic
+from freehold.files import write_atomic
 from freehold.process import Completed, Runner
-from lab import accelerator, daemon
-from lab.address import loopback_prefix
+from lab import daemon, tunnel
 from lab.bring import bring_up
 from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
+from lab.natmachine import fetch_console, forget_disks, volume_use
 from lab.parallel import each
-from lab.plan import Place, plan_state
+from lab.placing import Placing
 from lab.report import MachineStatus
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
@@ -37,8 +37,6 @@ from lab.state import (
     locked,
     remove_files,
     runtime_of,
-    save_state,
-    taken_prefixes,
 )
 from lab.takedown import take_down
 from lab.virt import Virt
@@ -85,65 +83,29 @@ class Lab:
         began = time.monotonic()
         with locked(self.name):
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
-            image = self._image(spec, known)
-            state = self._plan(spec, known, image)
-            with self.connected(state) as virt:
+            placing = Placing(spec, known, runner=self.runner, console=self.console)
+            state = placing.plan(placing.image(), self.environ)
+            with self.connected(state, tunnels=False) as virt:
+                if state.nat:
+                    state = placing.placed(virt, state)
+                    tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
-                self._bring_up(virt, state, state.machines, image, deadline=began + spec.deadline)
+                self._bring_up(virt, state, state.machines, deadline=began + spec.deadline)
         self.console.success(
             f"the lab {state.name} is up: {len(state.machines)} machines in "
             f"{duration(time.monotonic() - began)}"
         )
         return state
 
-    def _image(self, spec: LabSpec, known: LabState | None) -> Image:
-        wanted = (
-            load_image(spec.image)
-            if spec.image is not None
-            else build_image(
-                ImageSpec(suite=spec.suite, profile=spec.profile), runner=self.runner, console=self.console
-            )
-        )
-        if known is None or known.image == wanted.directory:
-            return wanted
-        # The disks are written over the image that they began with.
-        self.console.warn(
-            f"the lab {spec.name} keeps its image; `freehold lab down` and `up` put it on the new one"
-        )
-        return load_image(known.image)
-
-    def _plan(self, spec: LabSpec, known: LabState | None, image: Image) -> LabState:
-        directory = new_private_dir(lab_dir(self.name))
-        runtime = new_private_dir(runtime_of(self.name))
-        if known is not None and not spec.uri:
-            connection = daemon.Connection(known.uri, known.private)
-        else:
-            connection = daemon.find(runtime, uri=spec.uri, environ=self.environ)
-        choice = accelerator.choose(self.runner)
-        if choice.accelerator == "tcg":
-            self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
-        place = Place(
-            directory=directory,
-            runtime=runtime,
-            prefix=known.prefix if known else loopback_prefix(self.name, taken_prefixes(self.name)),
-            uri=connection.uri,
-            private=connection.private,
-            accelerator=choice.accelerator,
-            image=image.directory,
-        )
-        state = plan_state(
-            spec, place, {machine.name: machine for machine in known.machines} if known else {}
-        )
-        save_state(state)
-        return state
-
     @contextmanager
-    def connected(self, state: LabState) -> Iterator[Virt]:
-        """The lab's libvirt for the block; a private daemon that ended is started again."""
+    def connected(self, state: LabState, *, tunnels: bool = True) -> Iterator[Virt]:
+        """The lab's libvirts for the block; a private daemon or a tunnel that ended is started again."""
         if state.private:
             daemon.ensure(state.runtime, self.runner)
-        with Virt(state.uri) as virt:
+        if tunnels:
+            tunnel.ensure(state, self.runner)
+        with Virt(*state.uris) as virt:
             yield virt
 
     def _remove_surplus(self, virt: Virt, known: LabState | None, state: LabState) -> None:
@@ -152,9 +114,9 @@ class Lab:
             if machine.name not in names:
                 self.console.info(f"{machine.name} is no longer wanted: removed")
                 virt.remove(machine.uuid)
-                for path in state.folder(machine).iterdir():
-                    path.unlink()
-                state.folder(machine).rmdir()
+                if state.nat:
+                    forget_disks(virt, state, machine)
+                shutil.rmtree(state.folder(machine), ignore_errors=True)
 
     def _write_files(self, state: LabState) -> None:
         key_pair(state.key, f"freehold-lab-{state.name}")
@@ -163,9 +125,9 @@ class Lab:
         write_atomic(state.ssh_config, ssh_config(state), 0o600)
 
     def _bring_up(
-        self, virt: Virt, state: LabState, machines: Sequence[MachineState], image: Image, *, deadline: float
+        self, virt: Virt, state: LabState, machines: Sequence[MachineState], *, deadline: float
     ) -> None:
-        bring_up(virt, state, machines, image, deadline=deadline, runner=self.runner, console=self.console)
+        bring_up(virt, state, machines, deadline=deadline, runner=self.runner, console=self.console)
 
     def down(self) -> None:
         """Remove the lab: machines, disks, keys, switch, private daemon. Nothing happens where there is none.
@@ -201,9 +163,8 @@ class Lab:
         with locked(self.name):
             state = self.state
             chosen = self._chosen(names)
-            image = load_image(state.image)
             with self.connected(state) as virt:
-                self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
+                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
 
     def _chosen(self, names: Sequence[str]) -> tuple[MachineState, ...]:
         state = self.state
@@ -214,14 +175,15 @@ class Lab:
         with locked(self.name):
             state = self.state
             chosen = self._chosen(names)
-            image = load_image(state.image)
             with self.connected(state) as virt:
                 for machine in chosen:
                     virt.remove(machine.uuid)
+                    if state.nat:
+                        forget_disks(virt, state, machine)
                     folder = state.folder(machine)
                     for path in (folder / "console.log", *folder.glob("*.qcow2")):
                         path.unlink(missing_ok=True)
-                self._bring_up(virt, state, chosen, image, deadline=time.monotonic() + deadline)
+                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
 
     def status(self) -> tuple[MachineStatus, ...]:
         """Every machine as it is now."""
@@ -230,13 +192,14 @@ class Lab:
         with self.connected(state) as virt:
             for machine in state.machines:
                 current = virt.state(machine.uuid)
+                fetch_console(virt, state, machine)
                 found.append(
                     MachineStatus(
                         machine,
                         current,
                         self._boot_stage(state, machine, current),
                         virt.resident(machine.uuid),
-                        disk_use(state, machine),
+                        volume_use(virt, state, machine) if state.nat else disk_use(state, machine),
                         virt.snapshots(machine.uuid),
                     )
                 )
@@ -250,6 +213,15 @@ class Lab:
             return fatal(tail)
         return "SSH answers" if self.answers(machine) else stage(tail)
 
+    def console_log(self, machine: str) -> Path:
+        """What the machine printed on its serial console since its last start: a file, brought up to date."""
+        state = self.state
+        found = state.machine(machine)
+        if not state.nat:
+            return state.console(found)
+        with self.connected(state, tunnels=False) as virt:
+            return fetch_console(virt, state, found)
+
     def answers(self, machine: MachineState, timeout: float = 2.0) -> bool:
         """Whether the machine's SSH server answers now."""
         return bool(banner(machine.address, machine.ssh_port, timeout))
@@ -258,14 +230,19 @@ class Lab:
         """Return when a machine that is restarting is ready again; seconds until DeadlineError."""
         state = self.state
         found = state.machine(machine)
-        since = console_size(state.console(found))
         with self.connected(state) as virt:
+            since = console_size(fetch_console(virt, state, found))
+
+            def alive() -> str:
+                fetch_console(virt, state, found)
+                return virt.state(found.uuid)
+
             wait_ready(
                 state,
                 found,
                 deadline=time.monotonic() + deadline,
                 runner=self.runner,
-                alive=lambda: virt.state(found.uuid),
+                alive=alive,
                 tell=lambda text: self.console.detail(f"{found.name}: {text}"),
                 stop=Event(),
                 since=since,

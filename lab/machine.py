@@ -53,6 +53,11 @@ def prepare(
     write_iso(files.files(), folder / "seed.iso")
 
 
+def base_size(base: Path, runner: Runner) -> int:
+    """Bytes of the disk that an image is."""
+    return _info(base, runner)["virtual-size"]
+
+
 def _empty(disk: Path, size: int, runner: Runner) -> None:
     with replace_atomically(disk, mode=0o600) as temporary:
         runner.run(["qemu-img", "create", "-q", "-f", "qcow2", temporary, str(size)], timeout=60)

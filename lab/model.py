@@ -1,20 +1,18 @@
-"""What a lab is: frozen values, from `config/lab.yml` or out of the hosts of a deploy file."""
+"""What a lab is: frozen values. `lab/labfile.py` makes them of `config/lab.yml` and a deploy file."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from builder.spec import SUITES, GiB, MiB, parse_size, parse_suite
+from builder.spec import GiB, MiB
 from cloudinit.profile import HostProfile
-from freehold import yamlfile
 from freehold.errors import UsageError
-from freehold.settings import fail, read, setting
-from freehold.yamlfile import Node
+from freehold.settings import setting
 
 NAME = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 # One /24 between the machines; addresses begin at .11.
@@ -24,6 +22,10 @@ LEAST_DISK = 2 * GiB
 MOST_DISKS = 8
 
 Boot = Literal["kernel", "uefi"]
+# `user`: QEMU's own user-mode network, forwards on loopback addresses and the lab's own switch; no root.
+# `nat`: networks, disks and addresses by a system libvirt, here or on another computer.
+NetworkMode = Literal["user", "nat"]
+AcceleratorWish = Literal["auto", "kvm", "tcg"]
 
 
 def check_name(name: str, what: str) -> str:
@@ -34,33 +36,6 @@ def check_name(name: str, what: str) -> str:
             hint="lower-case letters, digits and '-', at most 40, for example web-1",
         )
     return name
-
-
-def _read_size(least: int) -> Callable[[Node], int]:
-    def parse(node: Node) -> int:
-        try:
-            size = parse_size(node.raw or str(node.value))
-        except UsageError as exc:
-            fail(node, exc.message, hint="write it as 1280M or 8G")
-        if size < least or size % MiB:
-            fail(node, f"{size} bytes is not enough", hint=f"at least {least // MiB}M, in whole MiB")
-        return size
-
-    return parse
-
-
-def _read_disks(node: Node) -> tuple[int, ...]:
-    sizes = tuple(_read_size(MiB)(item) for item in node.elements())
-    if len(sizes) > MOST_DISKS:
-        fail(node, f"{len(sizes)} further disks are too many", hint=f"at most {MOST_DISKS}")
-    return sizes
-
-
-def _read_suite(node: Node) -> str:
-    try:
-        return parse_suite(str(node.value))
-    except UsageError as exc:
-        fail(node, exc.message, hint=exc.hint)
 
 
 @dataclass(frozen=True)
@@ -83,7 +58,11 @@ class Ports:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it."""
+    """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it.
+
+    `hypervisor` names one of the lab's; the first where it is left out. `suite` or `image` (a golden image's
+    directory) are its own where it does not run the lab's.
+    """
 
     name: str
     host: str = ""
@@ -92,6 +71,9 @@ class MachineSpec:
     memory: int = 1280 * MiB
     disk: int = 8 * GiB
     disks: tuple[int, ...] = ()
+    hypervisor: str = ""
+    suite: str | None = None
+    image: Path | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a machine")
@@ -105,7 +87,8 @@ class LabSpec:
 
     `image` is the directory of a golden image; None builds (or finds in the cache) the one for
     `suite` and `profile`. `internet` lets the machines out; otherwise they reach each other only.
-    `uri` names a libvirt; empty takes this user's own, or a private one where none runs.
+    `uri` names a libvirt; empty takes this user's own, or a private one where none runs. `hypervisors` are
+    several by name instead. `network` is `nat` wherever a system libvirt is named, unless it is said.
     """
 
     name: str
@@ -118,6 +101,9 @@ class LabSpec:
     ports: Ports = Ports()
     deadline: float = 600.0
     uri: str = ""
+    hypervisors: Mapping[str, str] = field(default_factory=dict)
+    network: NetworkMode | None = None
+    accelerator: AcceleratorWish = "auto"
 
     def __post_init__(self) -> None:
         check_name(self.name, "a lab")
@@ -133,111 +119,19 @@ class LabSpec:
                 if values.count(value) > 1:
                     raise UsageError(f"two machines of the lab {self.name} have the {what} {value}")
 
+        for machine in self.machines:
+            if machine.hypervisor and machine.hypervisor not in self.hypervisors:
+                known = ", ".join(self.hypervisors)
+                raise UsageError(
+                    f"{machine.name}: the lab {self.name} has no hypervisor {machine.hypervisor!r}",
+                    hint=f"`hypervisors:` names {known}" if known else "name it under `hypervisors:`",
+                )
+
     @property
     def user(self) -> str:
         """Who logs in: the first user of the profile."""
         users = (self.profile or HostProfile()).users
         return users[0].name if users else "root"
-
-
-@dataclass(frozen=True)
-class MachineFile:
-    """One machine in `config/lab.yml`; what is left out comes from the top of the file."""
-
-    roles: tuple[str, ...] = setting((), help="What it is for.", example=["web"])
-    cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
-    memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
-    disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
-    disks: tuple[int, ...] = setting(
-        (),
-        parse=_read_disks,
-        help="Sizes of further, empty disks: `/dev/disk/by-id/virtio-data-1` and so on.",
-        schema={"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_DISKS},
-        example=["10G"],
-    )
-
-
-@dataclass(frozen=True)
-class LabFile:
-    """`config/lab.yml`. The file may be missing: every key has a default."""
-
-    name: str | None = setting(None, pattern=NAME, help="Name of the lab; the service's where left out.")
-    suite: str = setting(
-        "trixie",
-        parse=_read_suite,
-        help="Release that the machines run.",
-        schema={"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]},
-    )
-    cpus: int = setting(1, minimum=1, maximum=64, help="Virtual processors of each machine.")
-    memory: int = setting(
-        1280 * MiB,
-        parse=_read_size(LEAST_MEMORY),
-        help="Memory of each machine.",
-        schema={"type": ["string", "integer"]},
-        example="1280M",
-    )
-    disk: int = setting(
-        8 * GiB,
-        parse=_read_size(LEAST_DISK),
-        help="Size of each machine's disk.",
-        schema={"type": ["string", "integer"]},
-        example="8G",
-    )
-    internet: bool = setting(False, help="Let the machines reach the internet.")
-    boot: Boot = setting("kernel", help="Start the kernel directly (fast), or by UEFI firmware.")
-    ports: Ports = setting(Ports(), help="Where the machines' ports answer on their loopback addresses.")
-    deadline: float = setting(600.0, minimum=10, help="Seconds until every machine has to be ready.")
-    uri: str = setting("", help="A libvirt of your own choice.", example="qemu:///session")
-    machines: Mapping[str, MachineFile] = setting(
-        factory=dict, help="The machines by name; with a deploy file, sizes for the hosts named here."
-    )
-
-
-def parse_lab_file(text: str, name: str = "config/lab.yml") -> LabFile:
-    """The lab file in a YAML text; ConfigError with line and key at the first mistake."""
-    return _read(yamlfile.parse(text, name))
-
-
-def load_lab_file(path: Path, *, name: str | None = None) -> LabFile:
-    """The lab file at `path`; `name` is how errors call it."""
-    return _read(yamlfile.load(path, name=name))
-
-
-def _read(node: Node) -> LabFile:
-    return read(LabFile, node, extensions=True)
-
-
-def from_file(file: LabFile, name: str, *, profile: HostProfile | None = None) -> LabSpec:
-    """A lab with the machines that the file itself names."""
-    machines = tuple(_sized(MachineSpec(key), file, (key,)) for key in file.machines)
-    return _spec(file, name, machines, profile)
-
-
-def mirror(
-    name: str,
-    hosts: Sequence[tuple[str, Sequence[str]]],
-    *,
-    file: LabFile | None = None,
-    profile: HostProfile | None = None,
-) -> LabSpec:
-    """A lab with one machine per host of a deploy file: (host, its roles), the same order.
-
-    A host that is given by name keeps its first label as machine name where that is unique; one that
-    is given by address is called after its first role (`web-1`).
-    """
-    file = file or LabFile()
-    merged: dict[str, list[str]] = {}
-    for host, roles in hosts:
-        known = merged.setdefault(host, [])
-        known += [role for role in roles if role not in known]
-    taken: dict[str, str] = {}
-    for host, roles in merged.items():
-        taken[_machine_name(host, roles, taken)] = host
-    machines = tuple(
-        _sized(MachineSpec(label, host, tuple(merged[host])), file, (label, host))
-        for label, host in taken.items()
-    )
-    return _spec(file, name, machines, profile)
 
 
 def is_address(host: str) -> bool:
@@ -247,44 +141,3 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _machine_name(host: str, roles: Sequence[str], taken: Mapping[str, str]) -> str:
-    if not is_address(host):
-        for candidate in (host.split(".")[0], host.replace(".", "-")):
-            label = re.sub(r"[^a-z0-9-]+", "-", candidate.lower()).strip("-")[:40].strip("-")
-            if label and label not in taken:
-                return label
-    stem = re.sub(r"[^a-z0-9-]+", "-", (roles[0] if roles else "host").lower()).strip("-")[:32] or "host"
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
-
-
-def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineSpec:
-    found = next((file.machines[key] for key in keys if key in file.machines), MachineFile())
-    return replace(
-        machine,
-        roles=machine.roles or found.roles,
-        cpus=found.cpus or file.cpus,
-        memory=found.memory or file.memory,
-        disk=found.disk or file.disk,
-        disks=found.disks,
-    )
-
-
-def _spec(
-    file: LabFile, name: str, machines: tuple[MachineSpec, ...], profile: HostProfile | None
-) -> LabSpec:
-    return LabSpec(
-        name=file.name or name,
-        machines=machines,
-        suite=file.suite,
-        profile=profile,
-        internet=file.internet,
-        boot=file.boot,
-        ports=file.ports,
-        deadline=file.deadline,
-        uri=file.uri,
-    )

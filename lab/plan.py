@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from builder.spec import ARCHES
 from lab.address import addresses, numbering
 from lab.bootpath import kernel_arguments
 from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
-from lab.model import LabSpec
-from lab.state import LabState, MachineState
+from lab.model import LabSpec, MachineSpec
+from lab.natnet import management_address
+from lab.state import Hypervisor, LabState, MachineState
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Place:
     private: bool
     accelerator: Accelerator
     image: Path
+    hypervisors: tuple[Hypervisor, ...] = ()
+    token: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -> LabState:
@@ -38,24 +42,31 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
         number = numbers[machine.name]
         where = addresses(spec.name, place.prefix, number, machine.name)
         before = known.get(machine.name)
+        there = _placed(machine, before, place)
+        management = management_address(there, number) if there else ""
+        # On this computer's own network a machine's ports are its own.
+        direct = there is not None and not there.remote
         machines.append(
             MachineState(
                 host=machine.host,
                 name=machine.name,
                 number=number,
-                address=where.loopback,
-                ssh_port=spec.ports.ssh,
-                http_port=spec.ports.http,
-                https_port=spec.ports.https,
+                address=management if direct else where.loopback,
+                ssh_port=22 if direct else spec.ports.ssh,
+                http_port=80 if direct else spec.ports.http,
+                https_port=443 if direct else spec.ports.https,
                 lan=where.lan,
                 roles=machine.roles,
-                uuid=before.uuid if before else machine_uuid(place.directory, machine.name),
+                uuid=before.uuid if before else machine_uuid(place.directory, machine.name, place.token),
                 management_mac=where.management_mac,
                 lan_mac=where.lan_mac,
                 cpus=machine.cpus,
                 memory=machine.memory,
                 disk=max(machine.disk, before.disk if before else 0),
                 disks=_grown(machine.disks, before.disks if before else ()),
+                hypervisor=there.name if there else "",
+                management=management,
+                image=before.image if before else place.images.get(machine.name, ""),
             )
         )
     return LabState(
@@ -71,7 +82,33 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
         internet=spec.internet,
         boot=spec.boot,
         machines=tuple(machines),
+        hypervisors=place.hypervisors,
+        token=place.token,
     )
+
+
+def readdressed(spec: LabSpec, state: LabState) -> LabState:
+    """The state with the addresses that follow from its hypervisors' networks."""
+    place = Place(
+        directory=state.directory,
+        runtime=state.runtime,
+        prefix=state.prefix,
+        uri=state.uri,
+        private=state.private,
+        accelerator="kvm" if state.accelerator == "kvm" else "tcg",
+        image=state.image,
+        hypervisors=state.hypervisors,
+        token=state.token,
+    )
+    return plan_state(spec, place, {machine.name: machine for machine in state.machines})
+
+
+def _placed(machine: MachineSpec, before: MachineState | None, place: Place) -> Hypervisor | None:
+    """Where a machine runs: where it was, else where it is wanted, else on the first hypervisor."""
+    if not place.hypervisors:
+        return None
+    name = before.hypervisor if before else machine.hypervisor
+    return next((item for item in place.hypervisors if item.name == name), place.hypervisors[0])
 
 
 def _grown(wanted: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
@@ -79,9 +116,9 @@ def _grown(wanted: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(sizes) for sizes in zip_longest(wanted, before, fillvalue=0))
 
 
-def machine_uuid(directory: Path, name: str) -> str:
-    """The machine's identifier: the same for the same lab directory and name."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"freehold:{directory}#{name}"))
+def machine_uuid(directory: Path, name: str, token: str = "") -> str:
+    """The machine's identifier: the same for the same lab directory, name and token."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"freehold:{directory}#{name}{token}"))
 
 
 def domain_name(lab: str, machine: str) -> str:

@@ -1,16 +1,20 @@
-"""Where the seconds of a machine's boot went, from what systemd knows. A command and a pure parser."""
+"""Where the seconds of a boot went, from what systemd and cloud-init know. A command and a pure parser."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# One round trip: the manager's own times, an empty line, then a block for each service.
+MARK = "== cloud-init"
+# One round trip: the manager's own times, an empty line, then a block for each service; behind the mark the
+# moment now, seconds since the kernel's start, and cloud-init's own record.
 COMMAND = (
     "systemctl show -p UserspaceTimestampMonotonic -p GeneratorsStartTimestampMonotonic "
     "-p UnitsLoadFinishTimestampMonotonic -p FinishTimestampMonotonic; echo; "
     "systemctl show '*.service' '*.mount' -p Id -p InactiveExitTimestampMonotonic "
-    "-p ActiveEnterTimestampMonotonic -p InactiveEnterTimestampMonotonic -p CPUUsageNSec"
+    "-p ActiveEnterTimestampMonotonic -p InactiveEnterTimestampMonotonic -p CPUUsageNSec; "
+    f"echo '{MARK}'; date +%s.%N; cat /proc/uptime; sudo cloud-init analyze dump"
 )
 HEADERS = ("what", "begins", "takes", "processor", "")
 MOST = 14
@@ -36,7 +40,8 @@ class Span:
 
 def parse(text: str) -> tuple[Span, ...]:
     """The spans out of what COMMAND prints, in the order in which they began."""
-    manager, *units = [_block(block) for block in text.split("\n\n")]
+    told, _, record = text.partition(f"{MARK}\n")
+    manager, *units = [_block(block) for block in told.split("\n\n")]
     user = _seconds(manager, "UserspaceTimestampMonotonic")
     finish = _seconds(manager, "FinishTimestampMonotonic")
     found = [Span("kernel and initrd", 0.0, user), Span("user space", user, max(user, finish))]
@@ -53,7 +58,32 @@ def parse(text: str) -> tuple[Span, ...]:
         ends = [moment for moment in (active, inactive) if moment >= begin]
         if begin and ends:
             found.append(Span(unit.get("Id", "?"), begin, min(ends), _number(unit, "CPUUsageNSec") / 1e9))
+    found += _cloud_init(record)
     return tuple(sorted(found, key=lambda span: span.begin))
+
+
+def _cloud_init(record: str) -> list[Span]:
+    """The steps of cloud-init's stages, of `cloud-init analyze dump`: a list of events with epoch times."""
+    now, _, rest = record.partition("\n")
+    uptime, _, events = rest.partition("\n")
+    try:
+        booted = float(now) - float(uptime.split()[0])
+        known = json.loads(events)
+    except (ValueError, IndexError):
+        # An image without cloud-init, or one that has not run.
+        return []
+    begun: dict[str, float] = {}
+    found = []
+    for event in known:
+        # A stage is a unit of systemd's, which is there already; its steps are below its name.
+        name, moment = str(event.get("name", "")), float(event.get("timestamp", 0)) - booted
+        if "/" not in name:
+            continue
+        if event.get("event_type") == "start":
+            begun[name] = moment
+        elif name in begun and moment >= begun[name] >= 0:
+            found.append(Span(f"cloud-init: {name}", begun.pop(name), moment))
+    return found
 
 
 def _block(text: str) -> dict[str, str]:

@@ -68,7 +68,7 @@ def lab_home() -> None:
 def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
     """Which lab: the machines of `config/lab.yml`. Override it for another, or to mirror a deploy file."""
     from freehold.errors import UsageError
-    from lab.model import from_file, load_lab_file
+    from lab.labfile import from_file, load_lab_file
 
     path = pytestconfig.rootpath / "config" / "lab.yml"
     if not path.is_file():
@@ -175,7 +175,7 @@ def evidence(lab: Lab, since: float) -> list[tuple[str, str]]:
         return [(f"lab {lab.name}", str(exc))]
     sections = []
     for machine in state.machines:
-        text = "\n".join(console_tail(state.console(machine), CONSOLE_LINES))
+        text = "\n".join(console_tail(lab.console_log(machine.name), CONSOLE_LINES))
         sections.append((f"{machine.name}: console", text or "nothing"))
         sections.append((f"{machine.name}: journal", _journal(lab, machine.name, since)))
     return sections

@@ -37,7 +37,7 @@ IDENTITY_ONLY: Mapping[str, Any] = {
 
 
 def network(lab: LabState, machine: MachineState) -> Network:
-    """Static addresses on both cards: no DHCP to wait for.
+    """Static addresses on both cards, so that there is no DHCP to wait for, unless libvirt has a network.
 
     Hosts that the deploy file calls by an IPv4 address keep it on the private network, so that what
     one host's configuration says about another is true in the lab.
@@ -52,16 +52,21 @@ def network(lab: LabState, machine: MachineState) -> Network:
             lan_addresses.append(f"{other.host}/32")
         else:
             routes.append(Route(f"{other.host}/32", other.lan))
+    if lab.nat:
+        # libvirt's dnsmasq gives address, names and, where there is one, the way out.
+        management = Interface(MANAGEMENT, mac=machine.management_mac, rename=True, dhcp4=True)
+    else:
+        management = Interface(
+            MANAGEMENT,
+            mac=machine.management_mac,
+            rename=True,
+            addresses=(f"{MANAGEMENT_ADDRESS}/24",),
+            gateway4=MANAGEMENT_GATEWAY if out else None,
+            nameservers=(MANAGEMENT_DNS,) if out else (),
+        )
     return Network(
         (
-            Interface(
-                MANAGEMENT,
-                mac=machine.management_mac,
-                rename=True,
-                addresses=(f"{MANAGEMENT_ADDRESS}/24",),
-                gateway4=MANAGEMENT_GATEWAY if out else None,
-                nameservers=(MANAGEMENT_DNS,) if out else (),
-            ),
+            management,
             Interface(
                 LAN,
                 mac=machine.lan_mac,

@@ -20,7 +20,7 @@ def ssh_config(state: LabState) -> str:
             f"    HostName {machine.address}\n"
             f"    Port {machine.ssh_port}\n"
             f"    User {state.user}\n"
-            f"    HostKeyAlias [{machine.address}]:{machine.ssh_port}\n"
+            f"    HostKeyAlias {_known_as(machine)}\n"
         )
     every = (
         f"Match host {','.join(f'{machine.address}' for machine in state.machines)}\n"
@@ -37,6 +37,11 @@ def ssh_config(state: LabState) -> str:
     )
     # `Match host` compares with the HostName found above, so that Include-ing the file touches no other host.
     return "\n".join([f"# The lab {state.name}; written by `freehold lab up`.", *blocks, every])
+
+
+def _known_as(machine: MachineState) -> str:
+    """Under what the machine stands in known_hosts: a port of its own is named there, 22 is not."""
+    return machine.address if machine.ssh_port == 22 else f"[{machine.address}]:{machine.ssh_port}"
 
 
 def _quoted(path: str) -> str:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from freehold.errors import LabError, LockedError
 from freehold.files import new_private_dir, write_atomic
@@ -32,7 +33,9 @@ class MachineState:
     """A machine of a lab. `host` is what the deploy file calls it, `name` its own host name.
 
     `address` is on this computer's loopback, with three ports that stand for 22, 80 and 443; `lan` is
-    its address between the machines. `memory`, `disk` and further `disks` in bytes.
+    its address between the machines. `memory`, `disk` and further `disks` in bytes. With libvirt's networks
+    `hypervisor` is where it runs and `management` its address there, by which it is reached. `image` is the
+    directory of a golden image where it does not run the lab's.
     """
 
     host: str
@@ -51,11 +54,34 @@ class MachineState:
     memory: int
     disk: int
     disks: tuple[int, ...] = ()
+    hypervisor: str = ""
+    management: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """A system libvirt that runs machines of a lab: `subnet` of their management network, `pool` of disks."""
+
+    name: str
+    uri: str
+    accelerator: str
+    subnet: str
+    pool: Path
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on another computer, and its machines are reached through a tunnel."""
+        return bool(urlsplit(self.uri).hostname)
 
 
 @dataclass(frozen=True)
 class LabState:
-    """A lab that was brought up. `uri` is its libvirt, `private` whether the lab started it itself."""
+    """A lab that was brought up. `uri` is its libvirt, `private` whether the lab started it itself.
+
+    With `hypervisors` their libvirts hold networks and disks too, all named with the lab's `token`, as labs
+    of several computers may meet on one.
+    """
 
     name: str
     directory: Path
@@ -69,6 +95,30 @@ class LabState:
     internet: bool
     boot: str
     machines: tuple[MachineState, ...]
+    hypervisors: tuple[Hypervisor, ...] = ()
+    token: str = ""
+
+    @property
+    def nat(self) -> bool:
+        """Whether libvirt's own networks and disks carry the lab."""
+        return bool(self.hypervisors)
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """Every libvirt that has something of the lab."""
+        return tuple(dict.fromkeys(item.uri for item in self.hypervisors)) or (self.uri,)
+
+    def image_of(self, machine: MachineState) -> Path:
+        """The golden image that the machine's disk began with."""
+        return Path(machine.image) if machine.image else self.image
+
+    def hypervisor(self, machine: MachineState) -> Hypervisor:
+        """Where the machine runs, in a lab with hypervisors."""
+        return next(item for item in self.hypervisors if item.name == machine.hypervisor)
+
+    def on(self, hypervisor: Hypervisor) -> tuple[MachineState, ...]:
+        """The machines that run there."""
+        return tuple(item for item in self.machines if item.hypervisor == hypervisor.name)
 
     @property
     def key(self) -> Path:
@@ -121,11 +171,8 @@ def lab_runtime(name: str) -> Path:
 def save_state(state: LabState) -> None:
     """Write the state, whole or not at all."""
     plain = asdict(state)
-    for name in ("directory", "runtime", "image"):
-        plain[name] = str(plain[name])
-    write_atomic(
-        state.directory / "lab.json", json.dumps({"format": FORMAT, **plain}, indent=2) + "\n", 0o600
-    )
+    text = json.dumps({"format": FORMAT, **plain}, indent=2, default=str)
+    write_atomic(state.directory / "lab.json", f"{text}\n", 0o600)
 
 
 def load_state(name: str) -> LabState:
@@ -154,7 +201,10 @@ def _restored(found: Any, path: Path) -> LabState:
         )
         for name in ("directory", "runtime", "image"):
             found[name] = Path(found[name])
-        return LabState(**found, machines=machines)
+        hypervisors = tuple(
+            Hypervisor(**{**item, "pool": Path(item["pool"])}) for item in found.pop("hypervisors", ())
+        )
+        return LabState(**found, machines=machines, hypervisors=hypervisors)
     except (KeyError, TypeError) as exc:
         raise _unreadable(path, str(exc)) from exc
 

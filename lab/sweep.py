@@ -50,7 +50,10 @@ def _serves(line: bytes) -> bool:
     words = line.split(b"\0")
     program = os.path.basename(words[0])  # noqa: PTH119 - bytes
     return (
-        program.startswith((b"qemu-system-", b"libvirtd", b"virtqemud", b"passt")) or b"lab.switchd" in words
+        program.startswith((b"qemu-system-", b"libvirtd", b"virtqemud", b"passt"))
+        or b"lab.switchd" in words
+        # A tunnel to a hypervisor.
+        or b"ControlPersist=no" in words
     )
 
 

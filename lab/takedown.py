@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from freehold.errors import FreeholdError, LabError
-from lab import daemon, sweep
+from lab import daemon, hypervisors, sweep, tunnel
 from lab.state import LabState, lab_dir, load_state, runtime_of
 from lab.virt import ABSENT, Virt
 from lab.wire import Wire
@@ -32,7 +32,7 @@ def take_down(name: str, connect: Connect) -> None:
             _remove_machines(state, connect)
         except FreeholdError as exc:
             trouble.append(str(exc))
-    for end in (partial(daemon.end, runtime), Wire(runtime).end):
+    for end in (partial(daemon.end, runtime), Wire(runtime).end, partial(tunnel.end, runtime)):
         try:
             end()
         except LabError as exc:
@@ -46,6 +46,12 @@ def take_down(name: str, connect: Connect) -> None:
 
 def _remove_machines(state: LabState, connect: Connect) -> None:
     if state.private and not (state.runtime / "virt").is_dir():
+        return
+    if state.nat:
+        with Virt(*state.uris) as virt:
+            still = hypervisors.empty(virt, state)
+        if still:
+            raise LabError(f"libvirt still has {', '.join(still)}")
         return
     with connect(state) as virt:
         mine = [item for item in virt.owned() if Path(item.directory) == state.directory]

@@ -1,4 +1,4 @@
-"""libvirt: the one module that imports it. Its errors leave as LabError."""
+"""libvirt's machines. Only the modules called `virt...` import libvirt; its errors leave as LabError."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class Owned:
     lab: str
     directory: str
     state: str
+    token: str = ""
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as exc:
@@ -80,12 +81,24 @@ def answers(uri: str) -> bool:
 
 
 class Virt:
-    """A connection to one libvirt; leaving the block closes it. Methods may be called from any thread."""
+    """Connections to the libvirts of a lab; leaving the block closes them. Any thread may call the methods.
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        with _translated(f"libvirt at {uri} does not answer"):
-            self._connection = libvirt.open(uri)
+    A machine is looked for on all of them, as its identifier is on one only.
+    """
+
+    def __init__(self, *uris: str) -> None:
+        self._connections: dict[str, Any] = {}
+        try:
+            for uri in uris:
+                with translated(f"libvirt at {uri} does not answer"):
+                    self._connections[uri] = libvirt.open(uri)
+        except LabError:
+            self.close()
+            raise
+
+    def connection(self, uri: str) -> Any:
+        """libvirt's own object for one of them, for `virtnet`."""
+        return self._connections[uri]
 
     def __enter__(self) -> Virt:
         return self
@@ -96,26 +109,29 @@ class Virt:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the domains go on."""
-        with _translated("closing the connection to libvirt"):
-            self._connection.close()
+        """Close the connections; the domains go on."""
+        with translated("closing the connection to libvirt"):
+            for connection in self._connections.values():
+                connection.close()
 
     @property
     def qemu_version(self) -> tuple[int, int, int]:
-        """The version of QEMU that the domains run on."""
-        with _translated("asking for QEMU's version"):
-            number = self._connection.getVersion()
+        """The version of QEMU that the domains run on; the oldest of several."""
+        with translated("asking for QEMU's version"):
+            number = min(connection.getVersion() for connection in self._connections.values())
         return number // 1_000_000, number // 1000 % 1000, number % 1000
 
     def _find(self, uuid: str) -> Any:
-        try:
-            return self._connection.lookupByUUIDString(uuid)
-        except libvirt.libvirtError as exc:
-            if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
+        for connection in self._connections.values():
+            try:
+                return connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+        return None
 
-    def _domain(self, uuid: str) -> Any:
+    def domain(self, uuid: str) -> Any:
+        """libvirt's own object for a machine; LabError where it is on none."""
         found = self._find(uuid)
         if found is None:
             raise LabError("libvirt knows no such machine any more", hint="`freehold lab up` makes it again")
@@ -123,7 +139,7 @@ class Virt:
 
     def state(self, uuid: str) -> str:
         """`running`, `paused`, `off`, `crashed`, `stopping`, `suspended` or `absent`."""
-        with _translated("asking for a machine's state"):
+        with translated("asking for a machine's state"):
             domain = self._find(uuid)
             if domain is None:
                 return ABSENT
@@ -134,24 +150,25 @@ class Virt:
                     return ABSENT
                 raise
 
-    def define(self, xml: str) -> None:
-        """Make the domain known, or change its definition for the next start."""
-        with _DEFINING, _translated("defining a machine"):
-            self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    def define(self, xml: str, uri: str = "") -> None:
+        """Make the domain known (at `uri`, where there are several), or change it for the next start."""
+        connection = self._connections[uri or next(iter(self._connections))]
+        with _DEFINING, translated("defining a machine"):
+            connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def start(self, uuid: str) -> None:
         """Start a defined domain."""
-        with _translated("starting a machine"):
-            self._domain(uuid).create()
+        with translated("starting a machine"):
+            self.domain(uuid).create()
 
     def shutdown(self, uuid: str) -> None:
         """Ask the machine to power off (ACPI)."""
-        with _translated("stopping a machine"):
-            self._domain(uuid).shutdown()
+        with translated("stopping a machine"):
+            self.domain(uuid).shutdown()
 
     def destroy(self, uuid: str) -> None:
         """End the machine as a power cut does. Nothing happens where it does not run."""
-        with _translated("ending a machine"):
+        with translated("ending a machine"):
             domain = self._find(uuid)
             if domain is None:
                 return
@@ -167,7 +184,7 @@ class Virt:
     def remove(self, uuid: str) -> None:
         """End the machine and forget its definition, snapshots and firmware variables."""
         self.destroy(uuid)
-        with _translated("removing a machine"):
+        with translated("removing a machine"):
             domain = self._find(uuid)
             if domain is not None:
                 domain.undefineFlags(
@@ -178,24 +195,24 @@ class Virt:
 
     def suspend(self, uuid: str) -> None:
         """Freeze the machine's processors."""
-        with _translated("pausing a machine"):
-            self._domain(uuid).suspend()
+        with translated("pausing a machine"):
+            self.domain(uuid).suspend()
 
     def resume(self, uuid: str) -> None:
         """Let a frozen machine go on."""
-        with _translated("resuming a machine"):
-            self._domain(uuid).resume()
+        with translated("resuming a machine"):
+            self.domain(uuid).resume()
 
     def reset(self, uuid: str) -> None:
         """Press the reset button."""
-        with _translated("resetting a machine"):
-            self._domain(uuid).reset()
+        with translated("resetting a machine"):
+            self.domain(uuid).reset()
 
     def monitor(self, uuid: str, command: str, **arguments: Any) -> Any:
         """A QEMU monitor command (QMP); returns what it answers."""
-        with _translated(f"QEMU's {command}"):
+        with translated(f"QEMU's {command}"):
             text = libvirt_qemu.qemuMonitorCommand(
-                self._domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
+                self.domain(uuid), json.dumps({"execute": command, "arguments": arguments}), 0
             )
         return json.loads(text).get("return")
 
@@ -203,13 +220,13 @@ class Virt:
         """Keep memory and disk under `name`, inside the machine's own disk file."""
         root = ET.Element("domainsnapshot")
         ET.SubElement(root, "name").text = name
-        with _translated(f"taking the snapshot {name}"):
-            self._domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
+        with translated(f"taking the snapshot {name}"):
+            self.domain(uuid).snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
 
     def restore(self, uuid: str, name: str) -> None:
         """Put memory and disk back to the snapshot and let the machine run from there."""
-        with _translated(f"restoring the snapshot {name}"):
-            domain = self._domain(uuid)
+        with translated(f"restoring the snapshot {name}"):
+            domain = self.domain(uuid)
             snapshot = domain.snapshotLookupByName(name)
             domain.revertToSnapshot(
                 snapshot,
@@ -218,12 +235,12 @@ class Virt:
 
     def forget(self, uuid: str, name: str) -> None:
         """Delete a snapshot."""
-        with _translated(f"deleting the snapshot {name}"):
-            self._domain(uuid).snapshotLookupByName(name).delete()
+        with translated(f"deleting the snapshot {name}"):
+            self.domain(uuid).snapshotLookupByName(name).delete()
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         """The names of a machine's snapshots, the oldest first."""
-        with _translated("listing snapshots"):
+        with translated("listing snapshots"):
             domain = self._find(uuid)
             if domain is None:
                 return ()
@@ -233,7 +250,7 @@ class Virt:
 
     def resident(self, uuid: str) -> int:
         """Bytes of this computer's memory that the machine holds; 0 where it does not run."""
-        with _translated("asking for a machine's memory"):
+        with translated("asking for a machine's memory"):
             domain = self._find(uuid)
             if domain is None or not domain.isActive():
                 return 0
@@ -241,8 +258,8 @@ class Virt:
 
     def console_device(self, uuid: str) -> str:
         """The pseudo-terminal of the machine's serial console."""
-        with _translated("looking for a machine's console"):
-            root = ET.fromstring(self._domain(uuid).XMLDesc())
+        with translated("looking for a machine's console"):
+            root = ET.fromstring(self.domain(uuid).XMLDesc())
         found = root.find("./devices/serial/source")
         path = found.get("path") if found is not None else None
         if not path:
@@ -254,8 +271,8 @@ class Virt:
     def owned(self) -> tuple[Owned, ...]:
         """Every domain here that some lab made."""
         found = []
-        with _translated("listing machines"):
-            for domain in self._connection.listAllDomains():
+        with translated("listing machines"):
+            for domain in (item for each in self._connections.values() for item in each.listAllDomains()):
                 label = ET.fromstring(domain.XMLDesc()).find(f"./metadata/{{{OWN_NAMESPACE}}}lab")
                 if label is not None:
                     found.append(
@@ -265,6 +282,7 @@ class Virt:
                             label.get("name", ""),
                             label.get("directory", ""),
                             STATES.get(domain.state()[0], "unknown"),
+                            label.get("token", ""),
                         )
                     )
         return tuple(found)

@@ -127,10 +127,11 @@ def _wait_banner(
 ) -> None:
     reached = "starting"
     while not banner(machine.address, machine.ssh_port, 5.0):
+        # First, as this also brings the console up to date where it is on another computer.
+        current = alive()
         tail = console_tail(console, since=since)
         reached = stage(tail, reached)
         cause = fatal(tail)
-        current = alive()
         if not cause and current not in ("running", "paused"):
             cause = f"the machine is {current}"
         if cause:

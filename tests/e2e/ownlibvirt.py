@@ -17,7 +17,8 @@ from freehold.process import which
 from tests.conftest import required
 
 NEEDED = ("libvirtd", "virsh", "dnsmasq", "ip", "unshare", "qemu-system-x86_64")
-INSIDE = r"""
+# Everything that a libvirt keeps, in memory of this mount namespace; then a libvirtd, until it answers.
+LIBVIRT = r"""
 set -eu
 mount --make-rprivate /
 ip link set lo up
@@ -40,17 +41,19 @@ for attempt in $(seq 120); do
     virsh -q -c qemu:///system uri > /dev/null 2>&1 && break
     sleep 0.5
 done
+"""
+INSIDE = f"""{LIBVIRT}
 # Not exec: when this shell, the namespace's first process, ends, everything inside ends.
 "$@"
 """
 
 
-def check_needs(*programs: str) -> None:
-    """Skip the test (or fail it, where e2e is required) when libvirt cannot run here."""
+def check_needs(*programs: str, kind: str = "vagrant") -> None:
+    """Skip the test (or fail it, where its kind is required) when libvirt cannot run here."""
     reasons = [f"{name} is not installed" for name in (*NEEDED, *programs) if which(name) is None]
     if os.geteuid() != 0:
         reasons.append("network namespaces need root")
-    if reasons and required("vagrant"):
+    if reasons and required(kind):
         pytest.fail("; ".join(reasons))
     if reasons:
         pytest.skip("; ".join(reasons))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import select
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from freehold.errors import LabError, LockedError
 from lab.faults import Faults
@@ -17,6 +23,7 @@ from lab.lab import Lab
 from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import locked
+from tests.e2e.production import FREEHOLD, Production
 
 NAMES = ("web-1", "web-2", "job-1")
 
@@ -179,6 +186,67 @@ def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, lab_faults: Faults) 
     after = boots(lab)
     assert after[:2] == before[:2]
     assert after[2] != before[2]
+
+
+def test_a_terminal_on_the_console_types_and_reads(lab: Lab, production: Production) -> None:
+    here, there = pty.openpty()
+    command: list[str | Path] = [FREEHOLD, "lab", "console", "web-1"]
+    with subprocess.Popen(command, cwd=production.root, stdin=there, stdout=there, stderr=there) as process:
+        os.close(there)
+        seen = b""
+        deadline = time.monotonic() + 120
+        # A getty asks for a name after each line that it gets.
+        while b"login:" not in seen:
+            assert time.monotonic() < deadline, seen
+            if select.select([here], [], [], 2)[0]:
+                seen += os.read(here, 4096)
+            else:
+                os.write(here, b"\r")
+        os.write(here, b"\x1d")
+        assert process.wait(30) == 0
+    os.close(here)
+    assert "needs a terminal" in production.freehold("lab", "console", "web-1", expect=2)
+
+
+def test_files_go_there_and_back_with_their_folders(lab: Lab, production: Production, tmp_path: Path) -> None:
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "a file").write_text("there and back\n")
+    production.freehold("lab", "cp", "-r", str(tmp_path / "sent"), "203.0.113.7:/tmp/")
+    production.freehold("lab", "cp", "web-2:/tmp/sent/a file", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "there and back\n"
+    assert "has no machine 'nobody'" in production.freehold("lab", "cp", "nobody:/x", "/tmp/", expect=1)
+    assert "No such file" in production.freehold("lab", "cp", "web-2:/none", str(tmp_path), expect=1)
+
+
+def test_logs_inventories_addresses_and_the_picture_agree(lab: Lab, production: Production) -> None:
+    machine = lab.state.machine("web-2")
+    assert "Linux version" in production.freehold("lab", "logs", "web-2")
+    assert len(production.freehold("lab", "logs", "web-2", "-n", "3").splitlines()) == 3
+    told = json.loads(production.freehold("lab", "inventory"))
+    assert told["machines"][1]["address"] == machine.address
+    ansible = yaml.safe_load(production.freehold("lab", "inventory", "--ansible"))
+    assert ansible["all"]["hosts"]["web-2"]["ansible_host"] == machine.address
+    assert set(ansible["all"]["children"]) == {"web", "job"}
+    assert f"{machine.address} web-2" in production.freehold("lab", "hosts")
+    assert production.freehold("lab", "open", "203.0.113.7").strip() == f"http://{machine.address}:8080/"
+    picture = ET.fromstring(production.freehold("lab", "graph"))
+    assert machine.address in "".join(picture.itertext())
+
+
+def test_the_picture_shows_what_is_broken(lab: Lab, lab_faults: Faults, production: Production) -> None:
+    lab_faults.cut("web-2", management=False)
+    lab_faults.slow("job-1", delay=0.05)
+    texts = list(ET.fromstring(production.freehold("lab", "graph")).itertext())
+    assert [text for text in texts if text in ("cut", "50 ms")] == ["cut", "50 ms"]
+
+
+def test_the_boot_is_told_by_systemd_and_cloud_init(lab: Lab, production: Production) -> None:
+    told = json.loads(production.freehold("lab", "up", "--profile", "--json", "-q"))
+    spans = {span["name"]: span for span in told["profile"]["web-1"]}
+    assert 0 < spans["docker.service"]["begin"] < spans["docker.service"]["end"]
+    steps = [span for name, span in spans.items() if name.startswith("cloud-init: ")]
+    assert len(steps) > 3
+    assert all(0 < step["begin"] <= step["end"] for step in steps)
 
 
 def test_another_command_cannot_change_the_lab_meanwhile(lab: Lab) -> None:

@@ -1,5 +1,6 @@
 """A lab for tests that need no machine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lab.model import LabSpec, MachineSpec
@@ -16,16 +17,19 @@ SPEC = LabSpec(
 )
 
 
+PLACE = Place(
+    directory=Path("/state/labs/shop"),
+    runtime=Path("/state/run"),
+    prefix="127.80.3",
+    uri="qemu:///session",
+    private=True,
+    accelerator="tcg",
+    image=Path("/state/image"),
+)
+
+
 def lab_state(root: Path = Path("/state"), spec: LabSpec = SPEC, known: LabState | None = None) -> LabState:
     """The state that `lab up` would plan below `root`."""
-    place = Place(
-        directory=root / "labs" / spec.name,
-        runtime=root / "run",
-        prefix="127.80.3",
-        uri="qemu:///session",
-        private=True,
-        accelerator="tcg",
-        image=root / "image",
-    )
+    place = replace(PLACE, directory=root / "labs" / spec.name, runtime=root / "run", image=root / "image")
     machines = {machine.name: machine for machine in known.machines} if known else {}
     return plan_state(spec, place, machines)

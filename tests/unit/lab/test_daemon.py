@@ -15,8 +15,10 @@ from lab.virt import ABSENT, Virt, answers
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("qemu+ssh://root@big.example.com/system", "on another computer"),
+        ("qemu+ssh://root@big.example.com/session", "on another computer"),
+        ("qemu+tls://big.example.com/system", "on another computer"),
         ("qemu://big.example.com/system", "on another computer"),
+        ("qemu+ssh:///system", "on another computer"),
         ("xen:///system", "no libvirt that runs a lab"),
         ("qemu:///nothing", "no libvirt that runs a lab"),
         ("system", "no libvirt that runs a lab"),

@@ -8,9 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lab.domain import DirectKernel, Domain, Management, Wire, domain_xml, management_netdev
+from lab.domain import Card, DirectKernel, Domain, Management, Wire, domain_xml, management_netdev
 
 MANAGEMENT = Management("52:54:00:00:00:01", "127.80.3.11", ((2222, 22), (8080, 80)), internet=False)
+WIRE = Wire("52:54:00:00:00:02", Path("/run/lan/web-1.sock"))
 DOMAIN = Domain(
     name="freehold-shop-web-1",
     uuid="0d8f5f5e-1d3c-5b0a-9d52-5f6d5b1c2e3f",
@@ -25,11 +26,18 @@ DOMAIN = Domain(
     seed=Path("/state/seed.iso"),
     console=Path("/state/console.log"),
     management=MANAGEMENT,
-    wire=Wire("52:54:00:00:00:02", Path("/run/lan/web-1.sock")),
+    wire=WIRE,
     kernel=DirectKernel(Path("/cache/vmlinuz"), Path("/cache/initrd"), "root=UUID=1 ro"),
 )
 MORE = replace(DOMAIN, disks=(Path("/state/data-1.qcow2"), Path("/state/data-2.qcow2")))
 UEFI = replace(DOMAIN, kernel=None, nvram=Path("/state/nvram.fd"))
+# Libvirt's own networks: nothing of this computer stands in the domain.
+CARRIED = replace(
+    DOMAIN,
+    management=Card("management", "52:54:00:00:00:01", "freehold-shop-abc123", alone=True),
+    wire=Card("lan", "52:54:00:00:00:02", "freehold-shop-abc123-lan"),
+    token="abc123",
+)
 
 
 def arguments(domain: Domain) -> list[str]:
@@ -37,7 +45,9 @@ def arguments(domain: Domain) -> list[str]:
     return [arg.get("value", "") for arg in root.iter("{http://libvirt.org/schemas/domain/qemu/1.0}arg")]
 
 
-@pytest.mark.parametrize("domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True), MORE])
+@pytest.mark.parametrize(
+    "domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True), MORE, CARRIED]
+)
 def test_libvirts_schema_accepts_it(domain: Domain, tmp_path: Path) -> None:
     program = shutil.which("virt-xml-validate")
     if program is None:
@@ -63,7 +73,7 @@ def test_the_way_out_is_open_only_where_it_was_asked_for() -> None:
 
 
 def test_a_comma_in_a_path_stays_in_the_path() -> None:
-    domain = replace(DOMAIN, wire=replace(DOMAIN.wire, socket=Path("/run/a,b/web-1.sock")))
+    domain = replace(DOMAIN, wire=replace(WIRE, socket=Path("/run/a,b/web-1.sock")))
     assert any("addr.path=/run/a,,b/web-1.sock" in value for value in arguments(domain))
 
 
@@ -111,3 +121,12 @@ def test_firmware_boot_has_no_kernel_and_boots_the_disk() -> None:
 def test_firmware_boot_without_a_place_for_its_variables_is_refused() -> None:
     with pytest.raises(ValueError, match="firmware"):
         domain_xml(replace(UEFI, nvram=None))
+
+
+def test_libvirts_networks_need_nothing_of_this_computer() -> None:
+    assert not any("netdev" in word for word in arguments(CARRIED))
+    cards = ET.fromstring(domain_xml(CARRIED)).findall("./devices/interface")
+    assert [card.find("source[@network]") is not None for card in cards] == [True, True]
+    # Machines meet between themselves only, where faults are.
+    assert [card.find("port[@isolated='yes']") is not None for card in cards] == [True, False]
+    assert ET.fromstring(domain_xml(replace(CARRIED, kernel=None))).find("os/nvram") is None

@@ -1,10 +1,13 @@
 """What a lab is: names, sizes, the mirror of a deploy file, mistakes with line and key."""
 
+from pathlib import Path
+
 import pytest
 
 from builder.spec import GiB, MiB
 from freehold.errors import ConfigError, UsageError
-from lab.model import LabFile, LabSpec, MachineSpec, Ports, from_file, mirror, parse_lab_file
+from lab.labfile import LabFile, from_file, mirror, parse_lab_file
+from lab.model import LabSpec, MachineSpec, Ports
 
 
 def test_a_missing_file_is_all_defaults() -> None:
@@ -85,3 +88,19 @@ def test_names_that_cannot_be_host_names_are_refused(name: str) -> None:
 def test_ports_differ() -> None:
     with pytest.raises(ValueError, match="three different"):
         Ports(ssh=8080)
+
+
+def test_a_machine_may_run_another_release_or_image_elsewhere() -> None:
+    file = parse_lab_file(
+        "suite: debian-13\n"
+        "hypervisors: {here: qemu:///system, big: qemu+ssh://root@big/system}\n"
+        "machines:\n"
+        "  web-1: {suite: debian-12}\n"
+        "  203.0.113.7: {image: images/old, hypervisor: big}\n"
+    )
+    spec = mirror("shop", [("web-1.example.com", ["web"]), ("203.0.113.7", ["db"])], file=file)
+    web, db = spec.machines
+    assert (spec.suite, web.suite, web.image, web.hypervisor) == ("trixie", "bookworm", None, "")
+    assert (db.suite, db.image, db.hypervisor) == (None, Path("images/old"), "big")
+    with pytest.raises(ConfigError, match="unknown suite 'plan9'"):
+        parse_lab_file("machines: {web-1: {suite: plan9}}")

@@ -10,9 +10,9 @@ from builder.spec import GiB
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
 from lab.model import LabSpec, MachineSpec
-from lab.plan import domain_of, further_disks
+from lab.plan import domain_of, further_disks, plan_state
 from lab.seeds import known_hosts, network, seed_files
-from tests.unit.lab.samples import SPEC, lab_state
+from tests.unit.lab.samples import PLACE, SPEC, lab_state
 
 
 def test_a_second_plan_changes_nothing() -> None:
@@ -128,3 +128,13 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
     )
     assert firmware.kernel is None
     assert firmware.nvram is not None
+
+
+def test_a_machine_keeps_the_image_that_its_disk_began_with() -> None:
+    first = lab_state()
+    own = replace(PLACE, images={"db-1": "/image/bookworm"})
+    made = plan_state(SPEC, own, {})
+    assert made.image_of(made.machine("db-1")) == Path("/image/bookworm")
+    assert made.image_of(made.machine("web-1")) == made.image
+    kept = plan_state(SPEC, own, {machine.name: machine for machine in first.machines})
+    assert kept.image_of(kept.machine("db-1")) == kept.image

@@ -1,0 +1,223 @@
+"""`config/lab.yml`, and the labs that follow from it and from the hosts of a deploy file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builder.spec import SUITES, GiB, MiB, parse_size, parse_suite
+from cloudinit.profile import HostProfile
+from freehold import yamlfile
+from freehold.errors import UsageError
+from freehold.settings import fail, read, setting
+from freehold.yamlfile import Node
+from lab.model import (
+    LEAST_DISK,
+    LEAST_MEMORY,
+    MOST_DISKS,
+    NAME,
+    AcceleratorWish,
+    Boot,
+    LabSpec,
+    MachineSpec,
+    NetworkMode,
+    Ports,
+    is_address,
+)
+
+SUITE_SCHEMA = {"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]}
+
+
+def _read_size(least: int) -> Callable[[Node], int]:
+    def parse(node: Node) -> int:
+        try:
+            size = parse_size(node.raw or str(node.value))
+        except UsageError as exc:
+            fail(node, exc.message, hint="write it as 1280M or 8G")
+        if size < least or size % MiB:
+            fail(node, f"{size} bytes is not enough", hint=f"at least {least // MiB}M, in whole MiB")
+        return size
+
+    return parse
+
+
+def _read_disks(node: Node) -> tuple[int, ...]:
+    sizes = tuple(_read_size(MiB)(item) for item in node.elements())
+    if len(sizes) > MOST_DISKS:
+        fail(node, f"{len(sizes)} further disks are too many", hint=f"at most {MOST_DISKS}")
+    return sizes
+
+
+def _read_suite(node: Node) -> str:
+    try:
+        return parse_suite(str(node.value))
+    except UsageError as exc:
+        fail(node, exc.message, hint=exc.hint)
+
+
+@dataclass(frozen=True)
+class MachineFile:
+    """One machine in `config/lab.yml`; what is left out comes from the top of the file."""
+
+    roles: tuple[str, ...] = setting((), help="What it is for.", example=["web"])
+    cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
+    memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
+    disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
+    suite: str | None = setting(None, parse=_read_suite, help="Release that it runs.", schema=SUITE_SCHEMA)
+    image: Path | None = setting(None, help="Directory of a golden image of its own.", example="images/old")
+    hypervisor: str = setting(
+        "", help="Which of `hypervisors` it runs on; the first where left out.", example="big"
+    )
+    disks: tuple[int, ...] = setting(
+        (),
+        parse=_read_disks,
+        help="Sizes of further, empty disks: `/dev/disk/by-id/virtio-data-1` and so on.",
+        schema={"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_DISKS},
+        example=["10G"],
+    )
+
+
+@dataclass(frozen=True)
+class LabFile:
+    """`config/lab.yml`. The file may be missing: every key has a default."""
+
+    name: str | None = setting(None, pattern=NAME, help="Name of the lab; the service's where left out.")
+    suite: str = setting(
+        "trixie",
+        parse=_read_suite,
+        help="Release that the machines run.",
+        schema=SUITE_SCHEMA,
+    )
+    image: Path | None = setting(
+        None, help="Directory of a golden image, in place of one that is built.", example="images/old"
+    )
+    cpus: int = setting(1, minimum=1, maximum=64, help="Virtual processors of each machine.")
+    memory: int = setting(
+        1280 * MiB,
+        parse=_read_size(LEAST_MEMORY),
+        help="Memory of each machine.",
+        schema={"type": ["string", "integer"]},
+        example="1280M",
+    )
+    disk: int = setting(
+        8 * GiB,
+        parse=_read_size(LEAST_DISK),
+        help="Size of each machine's disk.",
+        schema={"type": ["string", "integer"]},
+        example="8G",
+    )
+    internet: bool = setting(False, help="Let the machines reach the internet.")
+    boot: Boot = setting("kernel", help="Start the kernel directly (fast), or by UEFI firmware.")
+    ports: Ports = setting(Ports(), help="Where the machines' ports answer on their loopback addresses.")
+    deadline: float = setting(600.0, minimum=10, help="Seconds until every machine has to be ready.")
+    uri: str = setting("", help="A libvirt of your own choice.", example="qemu+ssh://root@big/system")
+    hypervisors: Mapping[str, str] = setting(
+        factory=dict,
+        help="Several libvirts by name, for `hypervisor` of the machines.",
+        example={"here": "qemu:///system", "big": "qemu+ssh://root@big/system"},
+    )
+    network: NetworkMode | None = setting(
+        None,
+        help="`user`: without root, on loopback addresses; `nat`: networks of a system libvirt.",
+    )
+    accelerator: AcceleratorWish = setting("auto", help="What runs the processors; `auto` finds out.")
+    machines: Mapping[str, MachineFile] = setting(
+        factory=dict, help="The machines by name; with a deploy file, sizes for the hosts named here."
+    )
+
+
+def parse_lab_file(text: str, name: str = "config/lab.yml") -> LabFile:
+    """The lab file in a YAML text; ConfigError with line and key at the first mistake."""
+    return _read(yamlfile.parse(text, name))
+
+
+def load_lab_file(path: Path, *, name: str | None = None) -> LabFile:
+    """The lab file at `path`; `name` is how errors call it."""
+    return _read(yamlfile.load(path, name=name))
+
+
+def _read(node: Node) -> LabFile:
+    return read(LabFile, node, extensions=True)
+
+
+def from_file(file: LabFile, name: str, *, profile: HostProfile | None = None) -> LabSpec:
+    """A lab with the machines that the file itself names."""
+    machines = tuple(_sized(MachineSpec(key), file, (key,)) for key in file.machines)
+    return _spec(file, name, machines, profile)
+
+
+def mirror(
+    name: str,
+    hosts: Sequence[tuple[str, Sequence[str]]],
+    *,
+    file: LabFile | None = None,
+    profile: HostProfile | None = None,
+) -> LabSpec:
+    """A lab with one machine per host of a deploy file: (host, its roles), the same order.
+
+    A host that is given by name keeps its first label as machine name where that is unique; one that
+    is given by address is called after its first role (`web-1`).
+    """
+    file = file or LabFile()
+    merged: dict[str, list[str]] = {}
+    for host, roles in hosts:
+        known = merged.setdefault(host, [])
+        known += [role for role in roles if role not in known]
+    taken: dict[str, str] = {}
+    for host, roles in merged.items():
+        taken[_machine_name(host, roles, taken)] = host
+    machines = tuple(
+        _sized(MachineSpec(label, host, tuple(merged[host])), file, (label, host))
+        for label, host in taken.items()
+    )
+    return _spec(file, name, machines, profile)
+
+
+def _machine_name(host: str, roles: Sequence[str], taken: Mapping[str, str]) -> str:
+    if not is_address(host):
+        for candidate in (host.split(".")[0], host.replace(".", "-")):
+            label = re.sub(r"[^a-z0-9-]+", "-", candidate.lower()).strip("-")[:40].strip("-")
+            if label and label not in taken:
+                return label
+    stem = re.sub(r"[^a-z0-9-]+", "-", (roles[0] if roles else "host").lower()).strip("-")[:32] or "host"
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineSpec:
+    found = next((file.machines[key] for key in keys if key in file.machines), MachineFile())
+    return replace(
+        machine,
+        roles=machine.roles or found.roles,
+        cpus=found.cpus or file.cpus,
+        memory=found.memory or file.memory,
+        disk=found.disk or file.disk,
+        disks=found.disks,
+        hypervisor=found.hypervisor,
+        suite=found.suite,
+        image=found.image,
+    )
+
+
+def _spec(
+    file: LabFile, name: str, machines: tuple[MachineSpec, ...], profile: HostProfile | None
+) -> LabSpec:
+    return LabSpec(
+        name=file.name or name,
+        machines=machines,
+        suite=file.suite,
+        profile=profile,
+        image=file.image,
+        internet=file.internet,
+        boot=file.boot,
+        ports=file.ports,
+        deadline=file.deadline,
+        uri=file.uri,
+        hypervisors=file.hypervisors,
+        network=file.network,
+        accelerator=file.accelerator,
+    )

@@ -1,0 +1,118 @@
+"""Where a lab goes: its image, its libvirts, its addresses."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+
+from builder.image import Image, build_image, load_image
+from builder.spec import ImageSpec
+from freehold.console import Console
+from freehold.files import new_private_dir
+from freehold.process import Runner
+from lab import accelerator, daemon
+from lab.address import loopback_prefix
+from lab.hypervisors import assign, check_same, make_ready, planned, wanted
+from lab.model import LabSpec
+from lab.plan import Place, plan_state, readdressed
+from lab.state import Hypervisor, LabState, lab_dir, runtime_of, save_state, taken_prefixes
+from lab.virt import Virt
+
+
+class Placing:
+    """From a wish to a lab's state; `known` is what the lab was before."""
+
+    def __init__(self, spec: LabSpec, known: LabState | None, *, runner: Runner, console: Console) -> None:
+        self.spec, self.known, self.runner, self.console = spec, known, runner, console
+
+    def image(self) -> Image:
+        """The golden image: the one that the lab's disks began with, or the one that is wanted."""
+        spec, known = self.spec, self.known
+        wanted = self._built(spec.suite) if spec.image is None else load_image(spec.image)
+        if known is None or known.image == wanted.directory:
+            return wanted
+        # The disks are written over the image that they began with.
+        self.console.warn(
+            f"the lab {spec.name} keeps its image; `freehold lab down` and `up` put it on the new one"
+        )
+        return load_image(known.image)
+
+    def _images(self) -> dict[str, str]:
+        """The directories of the images of machines that do not run the lab's."""
+        before = {item.name: item.image for item in self.known.machines} if self.known else {}
+        found = {}
+        for machine in self.spec.machines:
+            if machine.image is None and machine.suite in (None, self.spec.suite):
+                continue
+            suite = machine.suite or self.spec.suite
+            own = self._built(suite) if machine.image is None else load_image(machine.image)
+            found[machine.name] = str(own.directory)
+            if before.get(machine.name, found[machine.name]) != found[machine.name]:
+                self.console.warn(f"{machine.name} keeps its image; `freehold lab down` and `up` change it")
+        return found
+
+    def _built(self, suite: str) -> Image:
+        wish = ImageSpec(suite=suite, profile=self.spec.profile)
+        return build_image(wish, runner=self.runner, console=self.console)
+
+    def plan(self, image: Image, environ: Mapping[str, str]) -> LabState:
+        """What the lab will be; written down before anything is made of it."""
+        spec, known = self.spec, self.known
+        directory = new_private_dir(lab_dir(spec.name))
+        runtime = new_private_dir(runtime_of(spec.name))
+        hypervisors, token = self._hypervisors()
+        if known is not None and not spec.uri:
+            connection = daemon.Connection(known.uri, known.private)
+        elif hypervisors:
+            connection = daemon.Connection(hypervisors[0].uri, False)
+        else:
+            connection = daemon.find(runtime, uri=spec.uri, environ=environ)
+        kind = hypervisors[0].accelerator if hypervisors else self._accelerator()
+        place = Place(
+            directory=directory,
+            runtime=runtime,
+            prefix=known.prefix if known else loopback_prefix(spec.name, taken_prefixes(spec.name)),
+            uri=connection.uri,
+            private=connection.private,
+            accelerator="kvm" if kind == "kvm" else "tcg",
+            image=image.directory,
+            hypervisors=hypervisors,
+            token=token,
+            images=self._images(),
+        )
+        state = plan_state(
+            spec, place, {machine.name: machine for machine in known.machines} if known else {}
+        )
+        save_state(state)
+        return state
+
+    def _accelerator(self) -> str:
+        spec = self.spec
+        if spec.accelerator != "auto":
+            return spec.accelerator
+        choice = accelerator.choose(self.runner)
+        if choice.accelerator == "tcg":
+            self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
+        return choice.accelerator
+
+    def _hypervisors(self) -> tuple[tuple[Hypervisor, ...], str]:
+        """The libvirts that carry the lab, and its mark there; none where it carries itself."""
+        spec, known = self.spec, self.known
+        if known is not None:
+            check_same(spec, known)
+            return known.hypervisors, known.token
+        uris = wanted(spec)
+        if not uris:
+            return (), ""
+        token = secrets.token_hex(3)
+        with Virt(*uris.values()) as virt:
+            return planned(spec, token, virt, self.runner), token
+
+    def placed(self, virt: Virt, state: LabState) -> LabState:
+        """The state with the addresses that its hypervisors have room for."""
+        ready = replace(state, hypervisors=make_ready(virt, state, self.runner))
+        state = readdressed(self.spec, ready)
+        save_state(state)
+        assign(virt, state)
+        return state

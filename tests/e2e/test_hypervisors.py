@@ -1,0 +1,163 @@
+"""A lab that system libvirts carry: one here, one on another computer (a namespace with its own sshd).
+
+One lab, brought up once: booting is what costs, and most of what it proves is that the same commands work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.e2e.farlibvirt import START
+from tests.e2e.ownlibvirt import check_needs, run_inside
+
+# Lines that begin with `= name ` go to the test; all others are for whoever reads a failure.
+STORY = r"""
+tell() { echo "= $1 $(shift; "$@" | tr '\n' ' ')"; }
+freehold() { command freehold -q "$@"; }
+fetch='curl -s -m 15 -o /dev/null -w %{http_code}:%{remote_ip} http://web-2/'
+between() { freehold lab exec --json -m web-1 -- sh -c "$fetch"; }
+left() {
+    for kind in list net-list pool-list; do virsh -q -c "$1" $kind --all --name; done
+}
+# The first network that this lab would try is taken by another program.
+ip link add taken type dummy
+ip address add "$TAKEN" dev taken
+mkdir config
+cat > config/lab.yml <<END
+name: shop
+memory: 800M
+deadline: 800
+accelerator: tcg
+hypervisors: {here: "qemu:///system", far: "$FAR"}
+machines:
+  web-1: {}
+  web-2: {}
+  db-1: {hypervisor: far, disks: [1G]}
+END
+command freehold lab up
+tell status freehold lab status --json
+tell names freehold lab exec --json -- sh -c 'hostname; ls /dev/disk/by-id'
+tell lookup freehold lab exec --json -m web-1 -- sh -c 'getent hosts web-2'
+tell whole between
+freehold lab fault cut web-2 --cable lan
+tell cut between
+freehold lab fault heal
+freehold lab fault partition web-1 web-2
+tell apart between
+freehold lab fault heal
+tell healed between
+freehold lab fault slow web-2 --delay 500ms
+fetch='curl -s -m 30 -o /dev/null -w %{time_connect} http://web-2/'
+tell slow between
+freehold lab fault heal
+tell fast between
+freehold lab exec -m db-1 -- touch before
+freehold lab snapshot clean
+freehold lab exec -m db-1 -- rm before
+freehold lab restore
+tell restored freehold lab exec --json -m db-1 -- ls before
+echo here > note
+freehold lab cp note db-1:note
+tell copied freehold lab exec --json -m db-1 -- cat note
+tell console freehold lab logs db-1 -n 400
+typed=$( (sleep 5; printf '\r'; sleep 7; printf '\r'; sleep 7; printf '\035') |
+    timeout 90 script -qec 'freehold lab console db-1' /dev/null | grep -c login: || true)
+tell typed echo "$typed"
+freehold lab down
+tell leftHere left qemu:///system
+tell leftFar left "$FAR"
+cat > orphan.xml <<END
+<network><name>freehold-gone-0a0a0a</name><metadata>
+<own:lab xmlns:own="urn:freehold:lab" name="gone" directory="$FREEHOLD_STATE/labs/gone" token="0a0a0a"/>
+</metadata><bridge name="fh0a0a0am"/></network>
+END
+virsh -q -c qemu:///system net-define orphan.xml
+tell collected command freehold lab gc
+tell leftAfter left qemu:///system
+tell leftFiles find /var/lib/libvirt/images "$FREEHOLD_STATE" "$FREEHOLD_RUNTIME" -type f
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, str]:
+    """What the story says, by name."""
+    from lab.natnet import candidates
+
+    check_needs("sshd", "ssh", kind="e2e")
+    first = next(candidates("shop", "here", ()))
+    with TemporaryDirectory(prefix="fh") as place:
+        env = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "FREEHOLD_STATE": f"{place}/state",
+            "FREEHOLD_RUNTIME": f"{place}/run",
+            "TAKEN": first.replace(".0/24", ".77/28"),
+        }
+        done = run_inside(START + STORY, cwd=Path(place), env=env, timeout=1500)
+    assert done.returncode == 0, done.stdout[-8000:]
+    found = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("= "):
+            name, _, value = line[2:].partition(" ")
+            found[name] = value.strip()
+    return found
+
+
+def out(told: dict[str, str], name: str, machine: str = "web-1") -> str:
+    answer: Any = json.loads(told[name])
+    return str(answer[machine]["stdout"])
+
+
+def test_machines_run_on_their_hypervisors_and_answer_here(told: dict[str, str]) -> None:
+    status = json.loads(told["status"])
+    machines = {machine["name"]: machine for machine in status["machines"]}
+    assert {machine["state"] for machine in machines.values()} == {"running"}
+    assert {machine["boot"] for machine in machines.values()} == {"SSH answers"}
+    from lab.natnet import candidates
+
+    taken, free = list(candidates("shop", "here", ()))[:2]
+    assert machines["web-1"]["address"].startswith(free[: free.rindex(".")])
+    assert not machines["web-1"]["address"].startswith(taken[: taken.rindex(".") + 1])
+    assert (machines["web-1"]["ssh_port"], machines["db-1"]["ssh_port"]) == (22, 2222)
+    assert machines["db-1"]["address"].startswith("127.")
+    assert out(told, "names", "db-1").split()[0] == "db-1"
+    assert "virtio-data-1" in out(told, "names", "db-1")
+    assert "virtio-data-1" not in out(told, "names", "web-1")
+
+
+def test_machines_find_each_other_by_name(told: dict[str, str]) -> None:
+    assert "198.18.0.12" in out(told, "lookup")
+    assert out(told, "whole").endswith(":198.18.0.12")
+
+
+def test_faults_are_made_and_healed_on_libvirts_networks(told: dict[str, str]) -> None:
+    assert out(told, "cut") == out(told, "apart") == "000:"
+    assert out(told, "healed") == out(told, "whole")
+    # There and back again.
+    assert float(out(told, "slow")) >= 1.0
+    assert float(out(told, "fast")) < float(out(told, "slow"))
+
+
+def test_a_machine_far_away_is_kept_copied_to_and_read(told: dict[str, str]) -> None:
+    assert out(told, "restored", "db-1") == "before\n"
+    assert out(told, "copied", "db-1") == "here\n"
+    assert "Linux version" in told["console"]
+
+
+def test_a_terminal_reaches_a_console_far_away(told: dict[str, str]) -> None:
+    assert int(told["typed"]) > 0
+
+
+def test_what_a_killed_run_left_is_collected(told: dict[str, str]) -> None:
+    assert told["collected"] == "removed network freehold-gone-0a0a0a and its disks"
+    assert told["leftAfter"] == ""
+
+
+def test_down_leaves_nothing_on_either(told: dict[str, str]) -> None:
+    assert told["leftHere"] == told["leftFar"] == told["leftFiles"] == ""

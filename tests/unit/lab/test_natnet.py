@@ -1,0 +1,170 @@
+"""Labs that libvirt's networks carry: where they go, what they are called, and how they are reached."""
+
+import ipaddress
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from freehold.errors import UsageError
+from lab import tunnel
+from lab.guestlink import netem, slow, whole
+from lab.hypervisors import check_same, wanted
+from lab.model import LabSpec, MachineSpec
+from lab.natnet import candidates, lan_xml, management_xml, records, routed
+from lab.plan import Place, plan_state
+from lab.seeds import network
+from lab.state import Hypervisor, LabState
+
+HERE = Hypervisor("here", "qemu:///system", "tcg", "198.19.7.0/24", Path("/pools/freehold-shop-abc123"))
+BIG = replace(HERE, name="big", uri="qemu+ssh://ops@big:2200/system?keyfile=/k", subnet="198.19.8.0/24")
+URIS = {"here": HERE.uri, "big": BIG.uri}
+SPEC = LabSpec(
+    "shop",
+    (
+        MachineSpec("web-1", host="web-1.example.com"),
+        MachineSpec("db-1", host="203.0.113.9", hypervisor="big"),
+    ),
+    hypervisors=URIS,
+)
+
+PLAIN = LabSpec("shop", (MachineSpec("a"),))
+
+
+def state(spec: LabSpec = SPEC) -> LabState:
+    place = Place(
+        directory=Path("/state/labs/shop"),
+        runtime=Path("/run/x"),
+        prefix="127.80.3",
+        uri=HERE.uri,
+        private=False,
+        accelerator="tcg",
+        image=Path("/image"),
+        hypervisors=(HERE, BIG),
+        token="abc123",
+    )
+    return plan_state(spec, place, {})
+
+
+def test_a_machine_here_has_its_own_ports_and_one_elsewhere_is_forwarded() -> None:
+    web, db = state().machines
+    assert (web.address, web.ssh_port, web.http_port) == ("198.19.7.11", 22, 80)
+    assert (db.address, db.ssh_port, db.management) == ("127.80.3.12", 2222, "198.19.8.12")
+    words = tunnel.command(state(), BIG)
+    assert words[:6] == ["ssh", "-i", "/k", "-p", "2200", "-l"]
+    assert words[-1] == "big"
+    assert "127.80.3.12:2222:198.19.8.12:22" in words
+    assert not any("198.19.7." in word for word in words)
+
+
+def test_a_uri_that_takes_any_host_key_is_refused() -> None:
+    with pytest.raises(UsageError, match="any host key"):
+        tunnel.ssh_words("qemu+ssh://big/system?no_verify=1")
+
+
+def test_no_network_is_tried_that_the_hypervisor_uses() -> None:
+    every = list(candidates("shop", "", ()))
+    assert len(set(every)) == 256
+    assert list(candidates("shop", "", ())) == every
+    taken = [every[0].replace(".0/24", ".200/32"), "198.19.0.0/17"]
+    for subnet in candidates("shop", "", taken):
+        assert not any(ipaddress.ip_network(item).overlaps(ipaddress.ip_network(subnet)) for item in taken)
+    assert list(candidates("shop", "", ["198.18.0.0/15"])) == []
+
+
+def test_networks_of_a_computer_are_its_routes_and_addresses() -> None:
+    routes = json.dumps([{"dst": "default"}, {"dst": "198.19.4.0/24"}, {"dst": "192.0.2.7"}])
+    addresses = json.dumps([{"addr_info": [{"local": "198.19.9.1", "prefixlen": 24}]}, {}])
+    assert routed(routes, addresses) == ("198.19.4.0/24", "192.0.2.7/32", "198.19.9.0/24")
+    assert routed("", "") == ()
+
+
+@pytest.mark.parametrize("internet", [True, False])
+def test_libvirts_schema_accepts_the_networks(internet: bool, tmp_path: Path) -> None:
+    program = shutil.which("virt-xml-validate")
+    if program is None:
+        pytest.skip("virt-xml-validate is not installed")
+    lab = replace(state(), internet=internet)
+    for xml in (management_xml(lab, "198.19.7.0/24"), lan_xml(lab), lan_xml(lab, 2)):
+        path = tmp_path / "network.xml"
+        path.write_text(xml)
+        done = subprocess.run([program, path, "network"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_lab_without_internet_has_no_way_out_of_its_network() -> None:
+    assert ET.fromstring(management_xml(state(), "198.19.7.0/24")).find("forward") is None
+    open_ = ET.fromstring(management_xml(replace(state(), internet=True), "198.19.7.0/24"))
+    assert open_.find("forward[@mode='nat']") is not None
+    assert ET.fromstring(lan_xml(state())).find("ip") is None
+
+
+def test_names_and_addresses_are_those_of_the_machines_there() -> None:
+    leases, names = records(state(), HERE)
+    web = state().machine("web-1")
+    assert leases == {web.management_mac: "198.19.7.11"}
+    assert names == {"198.18.0.11": ["web-1", "web-1.example.com"]}
+    assert records(state(), BIG)[1] == {"198.18.0.12": ["db-1"]}
+
+
+def test_the_seed_asks_for_the_management_address() -> None:
+    cards = network(state(), state().machine("web-1")).v2()["ethernets"]
+    assert cards["eth0"]["dhcp4"] is True
+    assert cards["eth1"]["addresses"] == ["198.18.0.11/24"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, {}),
+        ({"uri": "qemu:///session"}, {}),
+        ({"uri": "qemu:///system"}, {"": "qemu:///system"}),
+        ({"uri": "qemu:///system", "network": "user"}, {}),
+        ({"network": "nat"}, {"": "qemu:///system"}),
+        ({"hypervisors": URIS}, URIS),
+    ],
+)
+def test_who_carries_a_lab(asked: dict[str, Any], found: dict[str, str]) -> None:
+    assert wanted(replace(PLAIN, **asked)) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"uri": "qemu:///session", "network": "nat"}, "has no networks"),
+        ({"uri": "qemu+ssh://big/system", "network": "user"}, "this computer alone"),
+        ({"uri": "qemu:///system", "hypervisors": URIS}, "exclude each other"),
+        ({"hypervisors": {"a": "qemu:///system", "b": "qemu:///system"}}, "the same libvirt"),
+    ],
+)
+def test_what_cannot_carry_a_lab_is_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        wanted(replace(PLAIN, **asked))
+
+
+def test_a_machine_on_a_hypervisor_that_nobody_named_is_refused() -> None:
+    with pytest.raises(UsageError, match="no hypervisor 'far'") as caught:
+        LabSpec("shop", (MachineSpec("a", hypervisor="far"),), hypervisors=URIS)
+    assert "here, big" in caught.value.hint
+
+
+def test_a_lab_that_is_up_does_not_move() -> None:
+    check_same(SPEC, state())
+    with pytest.raises(UsageError, match="runs on qemu:///system"):
+        check_same(replace(SPEC, machines=SPEC.machines[:1], hypervisors={}, uri="qemu:///system"), state())
+    moved = replace(SPEC, machines=(replace(SPEC.machines[0], hypervisor="big"),))
+    with pytest.raises(UsageError, match="runs on here, not on big"):
+        check_same(moved, state())
+
+
+def test_a_bad_link_is_bad_in_both_directions_and_made_whole() -> None:
+    assert netem(0.05, 0.01, 0.02, 1e7) == "netem limit 20000 delay 50000us 10000us loss 2% rate 10000000bit"
+    script = slow(0.5, 0, 0, 0)
+    assert script.startswith(whole())
+    assert script.count("netem limit 20000 delay 500000us") == 2
+    assert slow(0, 0, 0, 0) == whole()
