@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -134,21 +136,21 @@ def following(project: Project) -> None:
                 host.exec(f"docker exec shop-web-{version} sh -c 'echo line-{text} >/proc/1/fd/1'")
                 said[host.name].append(f"line-{text}")
 
-        def heard(number: int) -> bool:
-            return len(project.printed.splitlines()) >= number * len(project.hosts)
+        def heard(number: int) -> Callable[[], bool]:
+            return lambda: len(project.printed.splitlines()) >= number * len(project.hosts)
 
         say("v1", "before")
-        project.until(lambda: heard(1), "the first lines")
+        project.until(heard(1), "the first lines")
         project.image("v2")
         for number, step in enumerate(("switched", "again"), 2):
             # The second time the same version comes in another container of the same name.
             project.freehold("redeploy", "--skip-push", "--version", "v2")
             say("v2", step)
-            project.until(lambda number=number: heard(number), f"lines of container {number}")
+            project.until(heard(number), f"lines of container {number}")
         for host in project.hosts:
             host.exec("docker restart --time 2 shop-web-v2")
         say("v2", "restarted")
-        project.until(lambda: heard(4), "lines after the restart")
+        project.until(heard(4), "lines after the restart")
         os.kill(command_pid(reading.pid), signal.SIGINT)
         assert reading.wait(30) == 0
     found: dict[str, list[str]] = {}
@@ -157,9 +159,11 @@ def following(project: Project) -> None:
         found.setdefault(name.strip(), []).append(text)
     assert found == said
     for host in project.hosts:
-        project.until(
-            lambda host=host: host.exec("pgrep -fc '[d]ocker logs'", check=False).stdout == "0\n", "end"
-        )
+        project.until(partial(read_by_nobody, host), "end")
+
+
+def read_by_nobody(host: Host) -> bool:
+    return host.exec("pgrep -fc '[d]ocker logs'", check=False).stdout == "0\n"
 
 
 def logs(project: Project, *words: str) -> str:
