@@ -68,10 +68,15 @@ def confirm(question: str, confirmed: bool) -> None:
 
 
 def follow_all(
-    context: Context, fleet: Fleet, commands: Sequence[tuple[str, str]], *, label: bool | None = None
+    context: Context,
+    fleet: Fleet,
+    commands: Sequence[tuple[str, str]],
+    *,
+    label: bool | None = None,
+    reads: bool = False,
 ) -> int:
     """Run (host, command) pairs at once and print their lines as they come, with the host where there are
-    several; the worst exit code. Ctrl-C ends the reading.
+    several; the worst exit code. Ctrl-C ends the reading, and commands that only `reads`.
     """
     many = len(commands) > 1 if label is None else label
     stop = threading.Event()
@@ -88,7 +93,7 @@ def follow_all(
 
     def work(key: str) -> int:
         host, command = keys[key]
-        return fleet[host].follow(bash(command), lambda line: show(host, line), stop)
+        return fleet[host].follow(bash(command), lambda line: show(host, line), stop, reads=reads)
 
     try:
         return max(fleet.each(keys, work).all().values(), default=0)
