@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -144,7 +145,7 @@ def following(project: Project) -> None:
             # The second time the same version comes in another container of the same name.
             project.freehold("redeploy", "--skip-push", "--version", "v2")
             say("v2", step)
-            project.until(lambda number=number: heard(number), f"lines of container {number}")
+            project.until(partial(heard, number), f"lines of container {number}")
         for host in project.hosts:
             host.exec("docker restart --time 2 shop-web-v2")
         say("v2", "restarted")
@@ -156,10 +157,10 @@ def following(project: Project) -> None:
         name, _, text = line.partition("| ")
         found.setdefault(name.strip(), []).append(text)
     assert found == said
+    # Nothing of the reading goes on.
+    gone = "until ! pgrep -f '[d]ocker logs' >/dev/null; do sleep 0.1; done"
     for host in project.hosts:
-        project.until(
-            lambda host=host: host.exec("pgrep -fc '[d]ocker logs'", check=False).stdout == "0\n", "end"
-        )
+        host.exec(gone, timeout=30)
 
 
 def logs(project: Project, *words: str) -> str:

@@ -66,8 +66,8 @@ class Authority:
         """Offer these challenges only; keys and accounts outlast the block."""
         path = self.folder / "Caddyfile"
         path.write_text(CADDYFILE.format(name=NAME, port=PORT, challenges=challenges))
-        argv = (program("caddy"), "run", "--config", path)
-        argv = ("env", f"XDG_DATA_HOME={self.folder / 'data'}", *argv)
+        data = f"XDG_DATA_HOME={self.folder / 'data'}"
+        argv = ("env", data, program("caddy"), "run", "--config", path)
         log = self.folder / f"log-{challenges}"
         with self.rig.control_start(argv, stdout=log) as run:
             end = time.monotonic() + 30
