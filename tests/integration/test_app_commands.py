@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -136,21 +135,21 @@ def following(project: Project) -> None:
                 host.exec(f"docker exec shop-web-{version} sh -c 'echo line-{text} >/proc/1/fd/1'")
                 said[host.name].append(f"line-{text}")
 
-        def heard(number: int) -> Callable[[], bool]:
-            return lambda: len(project.printed.splitlines()) >= number * len(project.hosts)
+        def heard(number: int) -> bool:
+            return len(project.printed.splitlines()) >= number * len(project.hosts)
 
         say("v1", "before")
-        project.until(heard(1), "the first lines")
+        project.until(lambda: heard(1), "the first lines")
         project.image("v2")
         for number, step in enumerate(("switched", "again"), 2):
             # The second time the same version comes in another container of the same name.
             project.freehold("redeploy", "--skip-push", "--version", "v2")
             say("v2", step)
-            project.until(heard(number), f"lines of container {number}")
+            project.until(partial(heard, number), f"lines of container {number}")
         for host in project.hosts:
             host.exec("docker restart --time 2 shop-web-v2")
         say("v2", "restarted")
-        project.until(heard(4), "lines after the restart")
+        project.until(lambda: heard(4), "lines after the restart")
         os.kill(command_pid(reading.pid), signal.SIGINT)
         assert reading.wait(30) == 0
     found: dict[str, list[str]] = {}
@@ -158,12 +157,10 @@ def following(project: Project) -> None:
         name, _, text = line.partition("| ")
         found.setdefault(name.strip(), []).append(text)
     assert found == said
+    # Nothing of the reading goes on.
+    gone = "until ! pgrep -f '[d]ocker logs' >/dev/null; do sleep 0.1; done"
     for host in project.hosts:
-        project.until(partial(read_by_nobody, host), "end")
-
-
-def read_by_nobody(host: Host) -> bool:
-    return host.exec("pgrep -fc '[d]ocker logs'", check=False).stdout == "0\n"
+        host.exec(gone, timeout=30)
 
 
 def logs(project: Project, *words: str) -> str:
