@@ -105,6 +105,8 @@ def install_trials(
     """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
     if medium == "net" and "secure" in modes:
         raise UsageError("QEMU's network cards carry an iPXE that is not signed", hint="leave secure out")
+    if medium == "usb" and spec.kernel == "cloud":
+        raise UsageError("the cloud kernel knows no USB", hint="add --kernel generic, as installers have it")
     chosen = _chosen(live.image, modes or (("bios", "uefi") if medium == "net" else ()))
     if "direct" in chosen:
         raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
