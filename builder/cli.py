@@ -218,13 +218,14 @@ def test(
     With --medium an empty machine is installed from the ISO first, and the host that it becomes is checked.
     """
     from builder.image import build_image
-    from builder.report import install_trials, report, trials
+    from builder.report import check_medium, install_trials, report, trials
 
     spec = spec_of(context, options)
     runner, console = context.runner, context.console
     if medium is not None:
         from builder.installer import build_live
 
+        check_medium(spec, modes, medium)
         live = build_live(spec, runner=runner, console=console, mirror=mirror, refresh=refresh)
         report(
             install_trials(live, spec, modes, medium, runner=runner, console=console, evidence=evidence),

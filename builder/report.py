@@ -92,6 +92,16 @@ def trials(
     return tuple(results)
 
 
+def check_medium(spec: ImageSpec, modes: Sequence[str], medium: Medium) -> None:
+    """UsageError where no machine could be installed this way; before anything is built."""
+    if medium == "net" and "secure" in modes:
+        raise UsageError("QEMU's network cards carry an iPXE that is not signed", hint="leave secure out")
+    if medium == "usb" and spec.kernel == "cloud":
+        raise UsageError("the cloud kernel knows no USB", hint="add --kernel generic, as installers have it")
+    if "direct" in modes:
+        raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
+
+
 def install_trials(
     live: Live,
     spec: ImageSpec,
@@ -103,11 +113,8 @@ def install_trials(
     evidence: Path,
 ) -> tuple[TrialResult, ...]:
     """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
-    if medium == "net" and "secure" in modes:
-        raise UsageError("QEMU's network cards carry an iPXE that is not signed", hint="leave secure out")
+    check_medium(spec, modes, medium)
     chosen = _chosen(live.image, modes or (("bios", "uefi") if medium == "net" else ()))
-    if "direct" in chosen:
-        raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
     results = []
     for mode in chosen:
         with (

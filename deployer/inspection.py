@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import Any
 
 import testinfra
 
 from cloudinit.checks import CheckedHost
+from deployer.become import Become
 from deployer.endpoint import Endpoint
+from deployer.remote import Remote
 
 
 def ssh_arguments(end: Endpoint) -> list[str]:
@@ -30,6 +33,29 @@ def ssh_arguments(end: Endpoint) -> list[str]:
     if end.proxy_command:
         options += ["-o", f"ProxyCommand={end.proxy_command}"]
     return options
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command returned, as the checks read it."""
+
+    stdout: str
+    stderr: str
+    rc: int
+
+
+@dataclass(frozen=True)
+class HostBySudo:
+    """A host whose sudo asks for a password, which travels on standard input and in no command line."""
+
+    remote: Remote
+    become: Become
+
+    def run(self, command: str, /) -> Answer:
+        """Run a shell command as root."""
+        words = self.become.command(f"bash -c {shlex.quote(command)}")
+        done = self.remote.exec(words, stdin=self.become.head.encode(), timeout=300)
+        return Answer(done.stdout, done.stderr, done.returncode)
 
 
 def testinfra_host(end: Endpoint) -> CheckedHost:

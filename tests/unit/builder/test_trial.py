@@ -13,6 +13,7 @@ import pytest
 
 from builder.qemu import SERVER, Machine, qemu
 from builder.report import install_trials
+from builder.spec import ImageSpec
 from builder.trial import seeded
 from freehold.errors import UsageError
 
@@ -79,6 +80,12 @@ def test_the_relay_carries_both_directions_and_ends_with_the_server() -> None:
         thread.join()
     assert heard == [b"GET /\n"]
     assert done.stdout == b"x" * 300_000
+
+
+def test_a_kernel_without_usb_is_not_tried_from_usb() -> None:
+    """It would find no medium, after minutes, and say so on a console that nobody reads."""
+    with pytest.raises(UsageError, match="knows no USB"):
+        install_trials(None, ImageSpec(), ("bios",), "usb", runner=None, console=None, evidence=PLACE)  # type: ignore[arg-type]
 
 
 def test_an_unsigned_ipxe_is_not_for_secure_boot() -> None:
