@@ -4,13 +4,15 @@ PYTEST = .venv/bin/python -m pytest
 PARALLEL = -n 2 --dist loadfile
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help setup demo demo-down test test-images-all test-fast test-unit test-integration test-e2e lint lock
+.PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e test-images-all test-vagrant \
+	lint lock
 
 help:
 	@echo "make demo       build an image, bring up a lab of two VMs, deploy to it under load, roll back"
 	@echo "make demo-down  take the demo down; leaves nothing"
 	@echo "make test       every test: unit, integration (hosts in namespaces), end to end (VMs)"
 	@echo "make test-fast  the tests that need no VM"
+	@echo "make test-vagrant  the box under the real Vagrant, which it installs"
 	@echo "make setup      install what is needed; leaves .venv/bin/freehold"
 
 setup:
@@ -38,6 +40,11 @@ test-e2e: setup
 # Half an hour: the ways of booting that the suites above leave out.
 test-images-all: setup
 	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py
+
+# Two machines boot under Vagrant: minutes without KVM, so it is no part of `test`.
+test-vagrant: setup
+	$(SUDO) apt-get install -yq --no-install-recommends vagrant vagrant-libvirt
+	$(SUDO) env FREEHOLD_REQUIRE=vagrant $(PYTEST) tests/e2e/test_vagrant.py
 
 test-fast: test-unit test-integration
 

@@ -23,7 +23,7 @@ def main() -> int:
     installer.add_arguments(commands.add_parser("installer", help="the installer's writing, against dd"))
     kamal.add_arguments(commands.add_parser("kamal", help="this deployer against a real Kamal"))
     seed.add_arguments(commands.add_parser("seed", help="a seed ISO, in this process"))
-    lab.add_arguments(commands.add_parser("lab", help="labs of 1, 2 and 4 machines, beside vagrant-libvirt"))
+    lab.add_arguments(commands.add_parser("lab", help="labs of 1, 2 and 4 machines, beside other tools"))
     options = parser.parse_args()
     modules: dict[str, Any] = {
         "deploy": deploy,

@@ -1,30 +1,26 @@
-"""A lab of 1, 2 and 4 machines: until all are ready, back to a snapshot, and beside vagrant-libvirt.
+"""A lab of 1, 2 and 4 machines: until all are ready, back to a snapshot, and beside other tools.
 
-The same golden image, accelerator and sizes on both sides. vagrant-libvirt runs where it is installed and
-this is root, with a libvirt in namespaces of its own, its box in libvirt's storage before the clock starts.
+The same golden image, accelerator and sizes for all. Others run where they are installed and this is root.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.project import REPO
-from builder.formats import make_format
+from benchmarks import labpeers
 from builder.image import Image, build_image, load_image
 from builder.spec import ImageSpec, MiB
 from cloudinit.keys import parse_public_key
 from freehold.console import Console
 from freehold.paths import cache_dir
-from freehold.process import LocalRunner, which
+from freehold.process import LocalRunner
 from lab.domain import domain_xml
 from lab.kernel import unpacked
 from lab.lab import Lab
@@ -33,7 +29,6 @@ from lab.model import LabSpec, MachineSpec
 from lab.moments import Moments
 from lab.plan import domain_of
 from lab.wire import Wire
-from tests.e2e.ownlibvirt import run_inside
 
 COUNTS = (1, 2, 4)
 MEMORY = 1000 * MiB
@@ -41,31 +36,21 @@ MEMORY = 1000 * MiB
 RESET_LIMIT = 8.0
 MACHINE_LIMIT = 1.0
 SHARE_LIMIT = 0.7
-VAGRANT = """\
-vagrant box add --name freehold "$1" > /dev/null
-vagrant up --provider libvirt > up.log
-vagrant destroy --force > destroy.log
-begin=$(date +%s.%N)
-vagrant up --provider libvirt > again.log
-end=$(date +%s.%N)
-vagrant destroy --force > destroy.log
-echo "took $begin $end"
-"""
 
 
 @dataclass
 class Result:
-    """Seconds: `ready` and `vagrant` by number of machines, `reset` of two, `machine` for each start."""
+    """Seconds: `ready` and others' by number of machines, `reset` of two, `machine` for each start."""
 
     ready: dict[int, float] = field(default_factory=dict)
-    vagrant: dict[int, float] = field(default_factory=dict)
+    others: dict[int, dict[str, float]] = field(default_factory=dict)
     reset: float = 0.0
     machine: float = 0.0
 
     @property
     def good(self) -> bool:
         """Whether every limit was kept."""
-        shares = (self.ready[count] / taken for count, taken in self.vagrant.items())
+        shares = (self.ready[count] / min(taken.values()) for count, taken in self.others.items() if taken)
         return (
             self.reset < RESET_LIMIT
             and self.machine < MACHINE_LIMIT
@@ -76,7 +61,7 @@ class Result:
         """For --json."""
         return {
             "ready": self.ready,
-            "vagrant": self.vagrant,
+            "others": self.others,
             "reset": self.reset,
             "machine": self.machine,
             "limits": {"reset": RESET_LIMIT, "machine": MACHINE_LIMIT, "share": SHARE_LIMIT},
@@ -86,9 +71,11 @@ class Result:
         """For people."""
         lines = []
         for count, taken in self.ready.items():
-            beside = self.vagrant.get(count)
-            share = f", vagrant-libvirt {beside:.0f} s, share {taken / beside:.2f}" if beside else ""
-            lines.append(f"{count} machines ready after {taken:.0f} s{share}")
+            shares = [
+                f", {tool} {beside:.0f} s, share {taken / beside:.2f}"
+                for tool, beside in self.others.get(count, {}).items()
+            ]
+            lines.append(f"{count} machines ready after {taken:.0f} s{''.join(shares)}")
         lines.append(f"back to a snapshot {self.reset:.1f} s (limit {RESET_LIMIT:g} s)")
         lines.append(f"disk, seed, definition and start {self.machine:.2f} s (limit {MACHINE_LIMIT:g} s)")
         return "\n".join(lines)
@@ -97,19 +84,18 @@ class Result:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="how many machines")
-    parser.add_argument("--no-vagrant", action="store_true", help="without vagrant-libvirt")
+    parser.add_argument("--alone", action="store_true", help="without other tools")
 
 
 def run(options: argparse.Namespace) -> Result:
     """Measure. FreeholdError where a lab does not come up."""
     image = build_image(ImageSpec(), runner=LocalRunner(), console=Console(quiet=True))
-    beside = not options.no_vagrant and which("vagrant") is not None and os.geteuid() == 0
+    tools = () if options.alone or os.geteuid() != 0 else labpeers.available()
     result = Result()
     for count in options.counts:
         with own_place():
             _own(count, image, result)
-        if beside:
-            result.vagrant[count] = _vagrant(count, image)
+        result.others[count] = {tool: labpeers.measure(tool, count, image, MEMORY // MiB) for tool in tools}
     return result
 
 
@@ -165,21 +151,3 @@ def _start(lab: Lab) -> float:
         virt.define(domain_xml(domain))
         virt.start(machine.uuid)
         return time.monotonic() - began
-
-
-def _vagrant(count: int, image: Image) -> float:
-    box = make_format(image, "vagrant", runner=LocalRunner(), console=Console(quiet=True))
-    with tempfile.TemporaryDirectory(prefix="fb") as place:
-        project = Path(place) / "bench"
-        (project / "config").mkdir(parents=True)
-        named = "".join(f"  web-{number}: {{}}\n" for number in range(1, count + 1))
-        (project / "config" / "lab.yml").write_text(
-            f"name: bench\nmemory: {MEMORY // MiB}M\ndeadline: 1800\nmachines:\n{named}"
-        )
-        (project / "Vagrantfile").write_text((REPO / "vagrant" / "Vagrantfile").read_text())
-        env = {"VAGRANT_HOME": f"{place}/home", "FREEHOLD": str(Path(sys.executable).parent / "freehold")}
-        done = run_inside(VAGRANT, str(box), cwd=project, env=env, timeout=3600)
-    if done.returncode != 0:
-        raise RuntimeError(done.stdout[-4000:])
-    _, begin, end = done.stdout.splitlines()[-1].split()
-    return float(end) - float(begin)

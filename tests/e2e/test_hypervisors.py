@@ -27,7 +27,7 @@ left() {
     for kind in list net-list pool-list; do virsh -q -c "$1" $kind --all --name; done
 }
 # The first network that this lab would try is taken by another program.
-ip link add taken type dummy
+ip link add taken type bridge
 ip address add "$TAKEN" dev taken
 mkdir config
 cat > config/lab.yml <<END

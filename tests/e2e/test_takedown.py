@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from builder.image import load_image
+from builder.spec import GiB
 from freehold.console import Console
-from freehold.errors import LabError
+from freehold.errors import FreeholdError, LabError
 from freehold.process import LocalRunner
 from lab import sweep
+from lab.address import FIRST, loopback_prefix
 from lab.lab import Lab
 from lab.model import LabSpec
-from lab.state import list_labs
+from lab.state import lab_dir, list_labs, runtime_of, taken_prefixes
 from lab.wire import Wire
 
 
@@ -44,6 +51,70 @@ def test_a_machine_that_never_boots_says_why_and_leaves_nothing(
     finally:
         broken.down()
     assert list_labs() == (lab.name,)
+
+
+@contextmanager
+def no_room(spec: LabSpec) -> Iterator[LabSpec]:
+    """More memory than any computer of a developer has."""
+    yield replace(spec, machines=(replace(spec.machines[0], memory=4096 * GiB),))
+
+
+@contextmanager
+def taken_address(spec: LabSpec) -> Iterator[LabSpec]:
+    """Another program listens where the machine is to answer."""
+    prefix = loopback_prefix(spec.name, taken_prefixes(spec.name))
+    with socket.create_server((f"{prefix}.{FIRST}", spec.ports.http)):
+        yield spec
+
+
+@contextmanager
+def full_disk(spec: LabSpec) -> Iterator[LabSpec]:
+    """The disk under the lab's files has less room than a first boot writes."""
+    place = lab_dir(spec.name)
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], check=True)
+    try:
+        yield spec
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def lost_image(spec: LabSpec) -> Iterator[LabSpec]:
+    """The image that it should run is none."""
+    with TemporaryDirectory() as empty:
+        yield replace(spec, image=Path(empty))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (no_room, "machines need .* MiB of memory"),
+        (taken_address, "8080 is in use by another program"),
+        (full_disk, "machines need .* MiB of disk"),
+        (lost_image, "image"),
+    ],
+)
+def test_what_cannot_come_up_says_why_at_once_and_leaves_nothing(
+    lab: Lab,
+    lab_spec: LabSpec,
+    trouble: Callable[[LabSpec], AbstractContextManager[LabSpec]],
+    said: str,
+) -> None:
+    if trouble is full_disk and os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    refused = Lab("refused", runner=LocalRunner(), console=Console())
+    plain = replace(lab_spec, name="refused", machines=lab_spec.machines[:1], image=lab.state.image)
+    with trouble(plain) as spec:
+        with pytest.raises(FreeholdError, match=said) as caught:
+            refused.up(spec)
+        assert caught.value.exit_code in (1, 2)
+        runtime = runtime_of("refused")
+        assert not [item for item in sweep.processes([runtime]) if item.name.startswith("qemu")]
+    refused.down()
+    assert list_labs() == (lab.name,)
+    assert not runtime.exists()
+    assert [item.state for item in lab.status()] == ["running"] * 3
 
 
 def test_down_leaves_nothing(lab: Lab) -> None:

@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from freehold.errors import UsageError
+from freehold.errors import LabError, UsageError
+from freehold.process import LocalRunner
 from lab import tunnel
 from lab.guestlink import netem, slow, whole
 from lab.hypervisors import check_same, wanted
@@ -60,6 +61,16 @@ def test_a_machine_here_has_its_own_ports_and_one_elsewhere_is_forwarded() -> No
     assert words[-1] == "big"
     assert "127.80.3.12:2222:198.19.8.12:22" in words
     assert not any("198.19.7." in word for word in words)
+
+
+def test_a_hypervisor_that_does_not_answer_is_told_with_sshs_own_words(tmp_path: Path) -> None:
+    nobody = replace(BIG, uri="qemu+ssh://127.0.0.1:1/system")
+    lab = replace(state(), runtime=tmp_path, hypervisors=(HERE, nobody))
+    with pytest.raises(LabError, match="no tunnel to") as caught:
+        tunnel.ensure(lab, LocalRunner())
+    assert any("Connection refused" in line for line in caught.value.details)
+    tunnel.end(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_uri_that_takes_any_host_key_is_refused() -> None:

@@ -1,0 +1,102 @@
+"""The same machines by other tools, each beside a libvirt of its own in namespaces: until all are ready.
+
+Each tool has the image in its own storage, and libvirt knows its QEMU, before the clock starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.project import REPO
+from builder.formats import make_format
+from builder.image import Image
+from freehold.console import Console
+from freehold.paths import cache_dir
+from freehold.process import LocalRunner, which
+from tests.e2e.ownlibvirt import run_inside
+
+VIRT_LIGHTNING = "virt-lightning==2.5.0"
+DEADLINE = 3600
+# The first machine brings the box into libvirt's storage.
+VAGRANT = """\
+vagrant box add --name freehold "$1" > /dev/null
+vagrant up --provider libvirt web-1 > up.log
+vagrant destroy --force > destroy.log
+begin=$(date +%s.%N)
+vagrant up --provider libvirt > again.log
+end=$(date +%s.%N)
+vagrant destroy --force > destroy.log
+echo "took $begin $end"
+"""
+# It would take KVM for usable because the device is there. A seed on its usual CD drive is out of reach of
+# Debian's cloud kernel.
+LIGHTNING = """\
+mount --bind /dev/null /dev/kvm 2> /dev/null || true
+mkdir -p /var/lib/virt-lightning
+mount -t tmpfs tmpfs /var/lib/virt-lightning
+mkdir -p /var/lib/virt-lightning/pool/upstream "$HOME/.ssh" "$HOME/.config/virt-lightning"
+cp "$2" /var/lib/virt-lightning/pool/upstream/freehold.qcow2
+ssh-keygen -q -t ed25519 -N '' -f "$HOME/.ssh/id_ed25519"
+printf '[main]\\nnetwork_cidr = 198.18.5.0/24\\n' > "$HOME/.config/virt-lightning/config.ini"
+for number in $(seq "$3"); do
+    echo "- {name: web-$number, distro: freehold, memory: $4, vcpus: 1, username: deploy, disks: [{size: 8}],"
+    echo "   meta_data_media_type: disk, metadata_format: {provider: nocloud}}"
+done > machines.yml
+virsh -q -c qemu:///system domcapabilities --virttype qemu > /dev/null
+begin=$(date +%s.%N)
+"$1" up --virt-lightning-yaml machines.yml
+end=$(date +%s.%N)
+echo "took $begin $end"
+"""
+
+
+def available() -> tuple[str, ...]:
+    """The tools that can be measured here."""
+    needed = {"vagrant-libvirt": "vagrant", "virt-lightning": "genisoimage"}
+    return tuple(name for name, program in needed.items() if which(program) is not None)
+
+
+def measure(tool: str, count: int, image: Image, memory: int) -> float:
+    """Seconds until `count` machines of `memory` MiB are ready."""
+    if tool == "vagrant-libvirt":
+        return vagrant(count, image, memory)
+    return lightning(count, image, memory)
+
+
+def vagrant(count: int, image: Image, memory: int) -> float:
+    """vagrant-libvirt with the project's own Vagrantfile."""
+    box = make_format(image, "vagrant", runner=LocalRunner(), console=Console(quiet=True))
+    with tempfile.TemporaryDirectory(prefix="fb") as place:
+        project = Path(place) / "bench"
+        (project / "config").mkdir(parents=True)
+        named = "".join(f"  web-{number}: {{}}\n" for number in range(1, count + 1))
+        (project / "config" / "lab.yml").write_text(
+            f"name: bench\nmemory: {memory}M\ndeadline: 1800\nmachines:\n{named}"
+        )
+        shutil.copy(REPO / "vagrant" / "Vagrantfile", project)
+        env = {"VAGRANT_HOME": f"{place}/home", "FREEHOLD": str(Path(sys.executable).parent / "freehold")}
+        return _timed(VAGRANT, str(box), cwd=project, env=env)
+
+
+def lightning(count: int, image: Image, memory: int) -> float:
+    """virt-lightning, installed from the Python package index into the cache."""
+    program = cache_dir() / "benchmarks" / VIRT_LIGHTNING / "bin" / "vl"
+    if not program.is_file():
+        venv.create(program.parents[1], with_pip=True, clear=True)
+        LocalRunner().run([program.with_name("pip"), "install", "-q", VIRT_LIGHTNING], timeout=600)
+    with tempfile.TemporaryDirectory(prefix="fb") as place:
+        words = (str(program), str(image.qcow2), str(count), str(memory))
+        return _timed(LIGHTNING, *words, cwd=Path(place), env={"HOME": place})
+
+
+def _timed(script: str, *words: str, cwd: Path, env: Mapping[str, str]) -> float:
+    done = run_inside(script, *words, cwd=cwd, env=env, timeout=DEADLINE)
+    if done.returncode != 0:
+        raise RuntimeError(done.stdout[-4000:])
+    _, begin, end = done.stdout.splitlines()[-1].split()
+    return float(end) - float(begin)
