@@ -171,11 +171,17 @@ class Remote:
             lines.flush()
             return parser.finish(channel.recv_exit_status())
 
-    def follow(self, command: str, on_line: Callable[[str], None], stop: threading.Event) -> int:
-        """Hand on each line of a command that goes on for ever, until `stop` or its end."""
+    def follow(
+        self, command: str, on_line: Callable[[str], None], stop: threading.Event, *, leash: bool = False
+    ) -> int:
+        """Hand on each line of a command that goes on for ever, until `stop` or its end.
+
+        With `leash` its standard input stays open for as long as somebody reads.
+        """
         lines = _Lines(on_line)
         with self._channel(command) as channel:
-            channel.shutdown_write()
+            if not leash:
+                channel.shutdown_write()
             self._pump(channel, lines.feed, lines.feed, None, stop)
             lines.flush()
             return -1 if stop.is_set() else channel.recv_exit_status()
