@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import socket
 import threading
 import time
@@ -28,18 +27,6 @@ SILENCE = 20
 """Seconds without a word from a host after which its connection counts as lost."""
 TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """Linux has it; elsewhere a host that vanishes is noticed later."""
-
-
-# What only reads would go on for ever once nobody listens: it ends with the stream that nothing is sent by.
-WATCHED = """\
-exec 3<&0 </dev/null
-{{ read -r _ <&3; kill 0; }} &
-watch=$!
-exec 3<&-
-{command}
-status=$?
-kill $watch 2>/dev/null
-exit $status"""
 
 
 @dataclass(frozen=True)
@@ -217,17 +204,15 @@ class Remote:
             return parser.finish(channel.recv_exit_status())
 
     def follow(
-        self, command: str, on_line: Callable[[str], None], stop: threading.Event, *, reads: bool = False
+        self, command: str, on_line: Callable[[str], None], stop: threading.Event, *, leash: bool = False
     ) -> int:
-        """Hand on each line of a command, until `stop` or its end; its exit code, -1 after `stop`.
+        """Hand on each line of a command that goes on for ever, until `stop` or its end.
 
-        One that only `reads` ends on the host too when nobody listens any more.
+        With `leash` its standard input stays open for as long as somebody reads.
         """
         lines = Lines(on_line)
-        if reads:
-            command = shlex.join(["bash", "-c", WATCHED.format(command=command)])
         with self._channel(command) as channel:
-            if not reads:
+            if not leash:
                 channel.shutdown_write()
             self._pump(channel).run(lines.feed, lines.feed, enough=stop.is_set)
             lines.flush()

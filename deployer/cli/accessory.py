@@ -243,7 +243,8 @@ def logs(context: Context, name: str, target: Target, wishes: LogWishes) -> int:
 
     with opened(context, target, name) as (session, work, placed):
         text = commands.logs_command(session.config.accessory(name), wishes)
-        return follow_all(context, work.fleet, [(host, text) for host in placed], reads=True)
+        found = [(host, text) for host in placed]
+        return follow_all(context, work.fleet, found, endless=wishes.follow)
 
 
 @accessory.command("upload", hidden=True)

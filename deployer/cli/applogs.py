@@ -31,4 +31,4 @@ def logs(context: Context, target: Target, wishes: LogWishes, container_id: str 
             for role in config.roles_on(host)
         ]
     with session.fleet() as fleet:
-        return follow_all(context, fleet, found, reads=True)
+        return follow_all(context, fleet, found, endless=wishes.follow)

@@ -214,7 +214,7 @@ def logs(context: Context, target: Target, wishes: LogWishes) -> int:
     session = open_session(context, target)
     hosts, command = proxy_hosts(session), hostproxy.logs_command(wishes)
     with session.fleet() as fleet:
-        return follow_all(context, fleet, [(host, command) for host in hosts], reads=True)
+        return follow_all(context, fleet, [(host, command) for host in hosts], endless=wishes.follow)
 
 
 @proxy.command()

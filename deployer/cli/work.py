@@ -67,16 +67,28 @@ def confirm(question: str, confirmed: bool) -> None:
         click.confirm(question, abort=True, err=True)
 
 
+def leashed(fragment: str) -> str:
+    """Shell text that ends, with all that it has started, when its standard input does.
+
+    sshd tells a program nothing when its reader goes; one that waits for a log would stay for ever.
+    """
+    return f"""setsid bash -c {shlex.quote(fragment)} </dev/null & main=$!
+{{ cat >/dev/null; kill -TERM -- "-$main"; }} <&0 2>/dev/null & watch=$!
+wait $main; code=$?
+kill $watch 2>/dev/null
+exit $code"""
+
+
 def follow_all(
     context: Context,
     fleet: Fleet,
     commands: Sequence[tuple[str, str]],
     *,
     label: bool | None = None,
-    reads: bool = False,
+    endless: bool = False,
 ) -> int:
     """Run (host, command) pairs at once and print their lines as they come, with the host where there are
-    several; the worst exit code. Ctrl-C ends the reading, and commands that only `reads`.
+    several; the worst exit code. Ctrl-C ends the reading, and what is `endless` on the hosts.
     """
     many = len(commands) > 1 if label is None else label
     stop = threading.Event()
@@ -93,7 +105,8 @@ def follow_all(
 
     def work(key: str) -> int:
         host, command = keys[key]
-        return fleet[host].follow(bash(command), lambda line: show(host, line), stop, reads=reads)
+        text = leashed(command) if endless else command
+        return fleet[host].follow(bash(text), lambda line: show(host, line), stop, leash=endless)
 
     try:
         return max(fleet.each(keys, work).all().values(), default=0)
