@@ -4,7 +4,7 @@ PYTEST = .venv/bin/python -m pytest
 PARALLEL = -n 2 --dist loadfile
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e test-images-all test-vagrant \
+.PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e test-every-boot test-vagrant \
 	lint lock
 
 help:
@@ -38,8 +38,9 @@ test-e2e: setup
 	env FREEHOLD_REQUIRE=e2e $(PYTEST) -n 2 $(addprefix --ignore=,$(LAB_TESTS)) tests/e2e
 
 # Half an hour: the ways of booting that the suites above leave out.
-test-images-all: setup
-	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py
+test-every-boot: setup
+	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py \
+		tests/e2e/test_hypervisors.py
 
 # Two machines boot under Vagrant: minutes without KVM, so it is no part of `test`.
 test-vagrant: setup

@@ -1,4 +1,4 @@
-"""Every further way in which the images promise to boot; `make test-images-all`, as it takes half an hour.
+"""Every further way in which the images promise to boot; `make test-every-boot`, as it takes half an hour.
 
 What CI runs of these kinds stands in test_images.py and test_installer.py.
 """
@@ -24,7 +24,7 @@ from freehold.process import LocalRunner
 
 pytestmark = [
     pytest.mark.every_boot,
-    pytest.mark.skipif(not os.environ.get("FREEHOLD_EVERY_BOOT"), reason="`make test-images-all` runs these"),
+    pytest.mark.skipif(not os.environ.get("FREEHOLD_EVERY_BOOT"), reason="`make test-every-boot` runs these"),
 ]
 RUNNER = LocalRunner()
 QUIET = Console(quiet=True)
