@@ -15,7 +15,7 @@ from deployer.engine import Engine, local_engine, own_arch, remote_engine
 from deployer.fleet import Fleet
 from deployer.images.build import build_app, source_directory
 from deployer.images.context import exposed_secrets
-from deployer.images.dockerfile import import_bases
+from deployer.images.dockerfile import import_bases, set_by_args
 from deployer.images.push import logged_in, push_image
 from deployer.images.request import TO_ENGINE, TO_REGISTRY
 from deployer.images.wanted import attested, builds_remotely, latest_name, make_request
@@ -85,6 +85,7 @@ class Shipping:
             engine = stack.enter_context(self.engine())
             together = self.registry and len(arches) > 1
             groups: list[tuple[str, ...]] = [arches] if together else [(arch,) for arch in arches]
+            dockerfile = directory / (self.config.builder.context or ".") / self.config.builder.dockerfile
             for group in groups or [()]:
                 request = make_request(
                     self.config,
@@ -94,16 +95,11 @@ class Shipping:
                     arches=group,
                     output=self.output or (TO_REGISTRY if self._straight(group) else TO_ENGINE),
                     suffix=self.suffix,
-                    no_cache=self.no_cache,
+                    no_cache=self.no_cache or _misleading(engine, dockerfile),
                     latest=self.registry,
                     environ=self.environ,
                 )
-                import_bases(
-                    directory / (self.config.builder.context or ".") / self.config.builder.dockerfile,
-                    engine=engine,
-                    runner=self.runner,
-                    console=self.console,
-                )
+                import_bases(dockerfile, engine=engine, runner=self.runner, console=self.console)
                 title = f"Building {self.image}" + (f" for {', '.join(group)}" if len(arches) > 1 else "")
                 with self.console.step(title):
                     image = build_app(
@@ -196,6 +192,13 @@ class Shipping:
                 where=Location(self.config.file, key="builder.arch"),
             )
         return found
+
+
+def _misleading(engine: Engine, dockerfile: Path) -> bool:
+    """Whether the engine's cache could give an image of other arguments."""
+    if engine.program != "podman" or not dockerfile.is_file():
+        return False
+    return set_by_args(dockerfile.read_text(encoding="utf-8", errors="replace"))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from freehold.console import Console
 from freehold.process import Runner
 
 _FROM = re.compile(r"\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def bases(text: str) -> tuple[str, ...]:
@@ -29,6 +30,21 @@ def bases(text: str) -> tuple[str, ...]:
         if stage:
             stages.add(stage.lower())
     return tuple(dict.fromkeys(found))
+
+
+def set_by_args(text: str) -> bool:
+    """Whether an instruction other than RUN has the value of an ARG in it, as `ENV X=$ARG` has.
+
+    Podman's cache (4.3, 5.4) goes by the words of such a line: with another value it finds the old image.
+    """
+    names: set[str] = set()
+    for line in re.sub(r"\\\s*\n", " ", text).splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word.upper() == "ARG":
+            names.update(part.partition("=")[0] for part in rest.split())
+        elif word.upper() not in ("RUN", "FROM") and names & set(_VARIABLE.findall(rest)):
+            return True
+    return False
 
 
 def import_bases(dockerfile: Path, *, engine: Engine, runner: Runner, console: Console) -> None:
