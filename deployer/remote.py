@@ -102,7 +102,8 @@ class Remote:
         """Begin to connect, and make ready for a script; what fails is told to the next use."""
 
         def work() -> None:
-            with contextlib.suppress(HostError):
+            # Whatever it is, the next use meets it, and tells it where somebody listens.
+            with contextlib.suppress(Exception):
                 self._transport(ahead=True)
                 self._shells.append(self._new_shell())
             if self._left:
