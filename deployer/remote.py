@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,22 +10,16 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import paramiko
-from fabric import Connection
 from paramiko.agent import AgentRequestHandler
 
 from cloudinit.script import StepEvent
-from deployer.connect import HANDSHAKE_TIMEOUT, open_connection
+from deployer.connect import HANDSHAKE_TIMEOUT
 from deployer.endpoint import Endpoint, Reached
+from deployer.link import Link
 from deployer.script import Script, ScriptResult, StreamParser
 from deployer.shell import LOOP, Shell
 from deployer.stream import STALL, Lines, Pump, Stopped, send
 from freehold.errors import ConnectError, HostError
-
-KEEPALIVE = 5
-SILENCE = 20
-"""Seconds without a word from a host after which its connection counts as lost."""
-TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-"""Linux has it; elsewhere a host that vanishes is noticed later."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +45,15 @@ class Remote:
     ) -> None:
         """`starts` is entered while a connection is made; one idle for `idle` seconds is not used again."""
         self.endpoint = endpoint
-        self._starts = starts or contextlib.nullcontext()
-        self._idle = idle
-        self._used = 0.0
-        self._open = 0
+        self._link = Link(endpoint, starts or contextlib.nullcontext(), idle)
         self._agents: list[AgentRequestHandler] = []
         self._shells: list[Shell] = []
         self._ahead: threading.Thread | None = None
-        self._refused: ConnectError | None = None
         self._left = False
         self._cancelled = cancelled or threading.Event()
         self.name = endpoint.name
         self.execs = 0
         self._debug = debug
-        self._connection: Connection | None = None
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Remote:
         return self
@@ -84,19 +71,15 @@ class Remote:
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""
-        with self._lock:
-            self._shells.clear()
-            connection, self._connection = self._connection, None
-            agents, self._agents = self._agents, []
+        self._shells.clear()
+        agents, self._agents = self._agents, []
         for agent in agents:
             agent.close()
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.close()
+        self._link.close()
 
     def connect(self) -> None:
         """Connect now; raise ConnectError or HostKeyError. A refused or silent host is tried again."""
-        self._transport()
+        self._link.transport()
 
     def connect_ahead(self) -> None:
         """Begin to connect, and make ready for a script; what fails is told to the next use."""
@@ -104,7 +87,7 @@ class Remote:
         def work() -> None:
             # Whatever it is, the next use meets it, and tells it where somebody listens.
             with contextlib.suppress(Exception):
-                self._transport(ahead=True)
+                self._link.transport(ahead=True)
                 self._shells.append(self._new_shell())
             if self._left:
                 self.close()
@@ -114,11 +97,7 @@ class Remote:
 
     def reached(self) -> Reached:
         """Where the connection leads, and the host key that was proven to belong there."""
-        key = self._transport().get_remote_server_key()
-        connection = self._connection
-        assert connection is not None
-        name = f"{key.get_name()} {key.get_base64()}"
-        return Reached(str(connection.host), int(connection.port or 22), str(connection.user), name)
+        return self._link.reached()
 
     def exec(self, command: str, *, stdin: bytes | None = None, timeout: float | None = None) -> Output:
         """Run one command; `stdin` is sent, then closed."""
@@ -248,7 +227,7 @@ class Remote:
             raise Stopped("stopped", host=self.name)
         if self._ahead is not None:
             self._ahead.join()
-        self._transport()
+        self._link.transport()
         while self._shells:
             with contextlib.suppress(IndexError):
                 shell = self._shells.pop()
@@ -268,7 +247,7 @@ class Remote:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """While something is under way: a broken connection is a HostError."""
-        self._open += 1
+        self._link.busy += 1
         try:
             yield
         except (paramiko.SSHException, EOFError, OSError) as exc:
@@ -278,12 +257,12 @@ class Remote:
                 hint="check the network, then run again; a half-done deploy converges",
             ) from exc
         finally:
-            self._open -= 1
+            self._link.busy -= 1
 
     def _session(self) -> paramiko.Channel:
         if self._cancelled.is_set():
             raise Stopped("stopped", host=self.name)
-        transport = self._transport()
+        transport = self._link.transport()
         self.execs += 1
         try:
             channel = transport.open_session(timeout=HANDSHAKE_TIMEOUT)
@@ -295,34 +274,6 @@ class Remote:
         if self.endpoint.forward_agent:
             self._agents.append(AgentRequestHandler(channel))
         return channel
-
-    def _transport(self, *, ahead: bool = False) -> paramiko.Transport:
-        with self._lock:
-            if self._refused is not None:
-                refused, self._refused = self._refused, None
-                raise refused
-            connection = self._connection
-            now, before = time.monotonic(), self._used
-            self._used = now
-            if connection is not None and connection.is_connected:
-                kept: paramiko.Transport = connection.transport
-                if self._open or not self._idle or now - before < self._idle:
-                    return kept
-                with contextlib.suppress(Exception):
-                    connection.close()
-            try:
-                with self._starts:
-                    self._connection = open_connection(self.endpoint)
-            except ConnectError as exc:
-                self._refused = exc if ahead else None
-                raise
-            self._used = time.monotonic()
-            transport: paramiko.Transport = self._connection.transport
-            transport.set_keepalive(KEEPALIVE)
-            # A host that vanishes says no word; its silence would be noticed after a quarter of an hour.
-            if isinstance(transport.sock, socket.socket) and TCP_USER_TIMEOUT is not None:
-                transport.sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE * 1000)
-            return transport
 
 
 def _text(data: bytearray) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import Target, target_options
-from freehold.command import Context, common_options, pass_context
+from deployer.cli.options import Target, reading
+from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -45,9 +45,7 @@ class Drilled:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A backup on this computer, as `get` fetched it, instead of the newest on production's host.",
 )
-@target_options
-@common_options
-@pass_context
+@reading
 def drill(context: Context, name: str | None, local: Path | None, target: Target) -> None:
     """Prove with --lab that the newest backup of the accessory NAME (or of each) can be restored and read.
 
