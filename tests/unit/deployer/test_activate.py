@@ -1,0 +1,127 @@
+"""Which files the proxy gets, and what it is told: `activate` by this computer's own bash."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deployer.commands import layout, site
+
+
+class Place:
+    """A proxy's directory, and a Caddy that answers as it is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.proxy = directory / "proxy"
+        self.proxy.mkdir()
+        self.caddy("exit 0")
+
+    def caddy(self, text: str) -> None:
+        program = self.directory / "caddy"
+        program.write_text(f"#!/bin/sh\necho reload >>{self.directory}/reloads\n{text}\n")
+        program.chmod(0o755)
+
+    @property
+    def reloads(self) -> int:
+        path = self.directory / "reloads"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def version(self, name: str, files: dict[str, str]) -> Path:
+        root = self.directory / name
+        shutil.rmtree(root, ignore_errors=True)
+        for path, text in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        return root
+
+    def activate(self, want: Path | str, *names: str) -> subprocess.CompletedProcess[str]:
+        library = layout.library().replace(f"PROXY={layout.PROXY}\n", f"PROXY={self.proxy}\n")
+        library = library.replace(f"LOCKS={layout.LOCKS}\n", f"LOCKS={self.directory}\n")
+        library = library.replace(f"CADDY={layout.CADDY}\n", f"CADDY={self.directory}/caddy\n")
+        words = " ".join([str(want), *names])
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"{library}\nactivate {words}"], capture_output=True, text=True
+        )
+
+    def files(self) -> dict[str, str]:
+        return {
+            str(path.relative_to(self.proxy)): path.read_text()
+            for path in sorted(self.proxy.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+ONE = {"sites/a.test.caddy": "site", "routes/a.test/shop.caddy": "route"}
+MOVED = {"sites/b.test.caddy": "site", "routes/b.test/shop.caddy": "route"}
+
+
+def test_new_files_are_loaded_once(place: Place) -> None:
+    want = place.version("v1", ONE)
+    assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
+    assert place.files() == ONE
+    assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
+    assert place.reloads == 1
+
+
+def test_a_name_that_is_not_served_any_more_goes_with_its_site(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    place.activate(place.version("v2", MOVED), "shop.caddy")
+    assert place.files() == MOVED
+
+
+def test_the_routes_of_others_stay(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    api = {"sites/a.test.caddy": "site", "routes/a.test/api.caddy": "api"}
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == {**ONE, **api}
+    place.activate("/nonexistent", "shop.caddy")
+    assert place.files() == api
+    place.activate("/nonexistent", "api.caddy")
+    assert place.files() == {}
+
+
+def test_a_path_of_a_name_leaves_the_site_of_the_whole_name_alone(place: Place) -> None:
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    of_path = f"{site.OF_A_PATH}\nhttp"
+    api = {"sites/a.test.caddy": of_path, "routes/a.test/api.caddy": "api"}
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == {**ONE, "sites/a.test.caddy": "https", "routes/a.test/api.caddy": "api"}
+    # Where there is no other, and where the other one comes later, the right one stands.
+    place.activate("/nonexistent", "shop.caddy")
+    place.activate("/nonexistent", "api.caddy")
+    place.activate(place.version("api", api), "api.caddy")
+    assert place.files() == api
+    place.activate(place.version("v1", {**ONE, "sites/a.test.caddy": "https"}), "shop.caddy")
+    assert place.files()["sites/a.test.caddy"] == "https"
+
+
+def test_what_the_proxy_refuses_is_taken_back(place: Place) -> None:
+    place.activate(place.version("v1", ONE), "shop.caddy")
+    place.caddy("echo 'Error: adapting config: no such directive' >&2; exit 1")
+    bad = {**MOVED, "routes/a.test/shop.caddy": "other"}
+    done = place.activate(place.version("v2", bad), "shop.caddy")
+    assert done.returncode == 1
+    assert "caddy| Error: adapting config: no such directive" in done.stdout
+    assert "failed: the proxy refuses the new routes" in done.stdout
+    kept = place.files()
+    # Loaded again at the next chance, as nobody knows what the proxy holds now.
+    kept.pop("unloaded", None)
+    assert kept == ONE
+
+
+def test_files_that_were_changed_but_never_loaded_are_loaded_later(place: Place) -> None:
+    want = place.version("v1", ONE)
+    place.activate(want, "shop.caddy")
+    (place.proxy / "unloaded").touch()
+    assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
+    assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
+    assert place.reloads == 2
