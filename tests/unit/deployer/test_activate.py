@@ -1,4 +1,4 @@
-"""Which files the proxy gets, and what it is told: `activate` by this computer's own bash."""
+"""Making the files of a version those of the proxy, by the host's own words."""
 
 from __future__ import annotations
 

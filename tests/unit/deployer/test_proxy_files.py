@@ -314,9 +314,6 @@ def test_the_main_file_without_any_service(tmp_path: Path) -> None:
     assert [one.get("status_code") for one in handlers(made, "static_response")] == [404]
 
 
-# Making the files of a version those of the proxy, by the host's own words
-
-
 def test_files_that_an_answer_names_are_of_the_hosts_volumes(tmp_path: Path) -> None:
     more = {"volumes": ["/srv/shop/storage:/rails/storage", "/srv/big:/rails/storage/big", "data:/data"]}
     wanted = {"host": "shop.test", "sendfile": ["/rails/storage", "/rails/storage/big/x"]}
