@@ -2,7 +2,7 @@
 
     /var/lib/freehold/backups/<accessory's service>/<time>.<kind>.tar.gz, 0600, and its .sha256
 
-A database is restored beside the one in use and takes its place only when it is complete, so that a
+A database is restored beside the one in use, and its place is taken only by what is complete, so that a
 restore that fails leaves everything as it was.
 """
 
@@ -46,15 +46,17 @@ quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/"/""/g')"; }
 literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
 # Roles that are there already stay as they are.
 psql -X -q -d template1 -f "$work/globals.sql" >/dev/null 2>&1 || true
+# Names in between of our own: one made of the database's may be somebody's, or be cut off at 63 bytes.
 number=0
 while IFS= read -r database; do
-    number=$((number + 1))
-    new=$(quoted "${database}_restored") old=$(quoted "${database}_replaced") name=$(quoted "$database")
+    number=$((number + 1)) new=freehold_restored_$number
     sql -c "DROP DATABASE IF EXISTS $new" -c "CREATE DATABASE $new TEMPLATE template0"
-    pg_restore --exit-on-error --dbname="${database}_restored" "$work/$number.dump" </dev/null
+    pg_restore --exit-on-error --dbname=$new "$work/$number.dump" </dev/null
 done <"$work/databases"
+number=0
 while IFS= read -r database; do
-    new=$(quoted "${database}_restored") old=$(quoted "${database}_replaced") name=$(quoted "$database")
+    number=$((number + 1)) new=freehold_restored_$number old=freehold_replaced_$number
+    name=$(quoted "$database")
     sql -c "DROP DATABASE IF EXISTS $old WITH (FORCE)"
     there=$(psql -X -q -At -d template1 -c "SELECT 1 FROM pg_database WHERE datname = $(literal "$database")")
     if [ -n "$there" ]; then
@@ -82,18 +84,25 @@ found() {
     echo "there is no $1 in the image" >&2
     return 1
 }
+quoted() { printf '`%s`' "$(printf %s "$1" | sed 's/`/``/g')"; }
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+client=$(found mariadb mysql)
 """
 _MYSQL_DUMP = (
     _MYSQL_CLIENT
     + r"""
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-dump=$(found mariadb-dump mysqldump) client=$(found mariadb mysql)
-"$client" -uroot -N -e "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN
+dump=$(found mariadb-dump mysqldump) more=
+# Where MySQL counts transactions for replicas, a restore must not.
+if "$dump" --help | grep -q set-gtid-purged; then more=--set-gtid-purged=OFF; fi
+"$client" -uroot -N -r -e "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN
     ('mysql', 'sys', 'information_schema', 'performance_schema')" >"$work/databases"
 number=0
 while IFS= read -r database; do
     number=$((number + 1))
-    "$dump" -uroot --single-transaction --routines --triggers --events --databases "$database" \
+    "$client" -uroot -N -r -e "SELECT CONCAT('CHARACTER SET ', default_character_set_name, ' COLLATE ',
+        default_collation_name) FROM information_schema.schemata
+        WHERE schema_name = '$(printf %s "$database" | sed "s/'/''/g")'" </dev/null >"$work/$number.text"
+    "$dump" -uroot --single-transaction --routines --triggers --events $more -- "$database" \
         </dev/null >"$work/$number.sql"
     # The last line says that nothing is missing.
     tail -n 1 "$work/$number.sql" | grep -q 'Dump completed'
@@ -101,17 +110,34 @@ done <"$work/databases"
 tar -C "$work" -cf - .
 """
 )
+# A view, a trigger or a procedure cannot be moved to another database, so that nothing can be renamed: each
+# dump is read into a new database first, which shows that it is whole, and then in the place of the old one.
 _MYSQL_RESTORE = (
     _MYSQL_CLIENT
     + r"""
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-client=$(found mariadb mysql)
 tar -C "$work" -xf -
+# Tables of other databases may refer to what goes, and will to what comes.
+drop="SET FOREIGN_KEY_CHECKS = 0; DROP DATABASE IF EXISTS"
+# fill DATABASE NUMBER: the database new, with what the dump of that number holds
+fill() {
+    "$client" -uroot -e "$drop $(quoted "$1");
+        CREATE DATABASE $(quoted "$1") $(cat "$work/$2.text")" </dev/null || return
+    "$client" -uroot --database="$1" <"$work/$2.sql"
+}
+number=0
+while IFS= read -r database; do
+    number=$((number + 1)) whole=yes
+    fill freehold_restored $number || whole=
+    "$client" -uroot -e "$drop freehold_restored" </dev/null
+    [ -n "$whole" ]
+done <"$work/databases"
 number=0
 while IFS= read -r database; do
     number=$((number + 1))
-    "$client" -uroot <"$work/$number.sql"
-    echo "restored: $database" >&2
+    fill "$database" $number
+    tables=$("$client" -uroot -N -e "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema =
+        '$(printf %s "$database" | sed "s/'/''/g")' AND table_type = 'BASE TABLE'" </dev/null)
+    echo "restored: $database ($tables tables)" >&2
 done <"$work/databases"
 """
 )
@@ -153,8 +179,14 @@ class Archive:
         return self.name.partition(".")[0]
 
 
-def _running(source: Source) -> str:
+def _there(source: Source) -> str:
+    """A database has to run. Files can be had from a container that does not, or that ends over and over."""
     name = shlex.quote(source.service)
+    if source.kind in ("sqlite", "volume"):
+        return (
+            f"docker inspect {name} >/dev/null 2>&1 || "
+            f'{{ echo "failed: there is no container {source.service}"; exit 1; }}'
+        )
     return (
         f'[ "$(docker inspect --format "{{{{.State.Running}}}}" {name} 2>/dev/null)" = true ] || '
         f'{{ echo "failed: the container {source.service} does not run"; exit 1; }}'
@@ -174,16 +206,25 @@ def create(source: Source, stamp: str) -> Script:
     else:
         quoted, hold = shlex.quote(source.service), ""
         if source.pause or source.kind == "sqlite":
-            # SQLite keeps its journal beside the file; held processes make both fit together.
+            # SQLite keeps its journal beside the file; held processes make both fit together. One that ends
+            # over and over may end just now: then there is nothing to hold.
+            state = "'{{.State.Running}} {{.State.Restarting}}'"
             hold = (
-                f"docker pause {quoted} >/dev/null\n"
-                f"trap 'docker unpause {quoted} >/dev/null; rm -f $work*' EXIT\n"
+                "for try in 1 2 3 4 5; do\n"
+                f'    [ "$(docker inspect --format {state} {quoted})" = "true false" ] || break\n'
+                f"    if docker pause {quoted} >/dev/null 2>$work.err; then\n"
+                f"        trap 'docker unpause {quoted} >/dev/null; rm -f $work*' EXIT\n"
+                "        break\n"
+                "    fi\n"
+                "    [ $try != 5 ] || fail\n"
+                "    sleep 0.2\n"
+                "done\n"
             )
         files = shlex.quote(f"{source.folder}/.")
         dump = f"{hold}docker cp {quoted}:{files} - 2>$work.err | gzip >$work"
     return Script(
         (
-            Step("running", _running(source), "the container runs"),
+            Step("running", _there(source), f"the container {source.service}"),
             Step(
                 "dump",
                 f"""umask 077
@@ -250,8 +291,9 @@ def restore(source: Source, archive: Archive) -> Script:
         image = f"$(docker inspect --format '{{{{.Image}}}}' {quoted})"
         entry, *words = shlex.split(clear)
         back = (
+            f"ran=$(docker inspect --format '{{{{.State.Running}}}}' {quoted})\n"
             f"docker stop {quoted} >/dev/null\n"
-            f"trap 'docker start {quoted} >/dev/null' EXIT\n"
+            f"trap '[ $ran != true ] || docker start {quoted} >/dev/null' EXIT\n"
             f"docker run --rm --user 0 --network none --volumes-from {quoted} --entrypoint {entry} "
             f'"{image}" {shlex.join(words)}\n'
             f"gzip -dc {path} | docker cp --archive - {quoted}:{shlex.quote(source.folder)}\n"
@@ -259,7 +301,7 @@ def restore(source: Source, archive: Archive) -> Script:
         )
     return Script(
         (
-            Step("running", _running(source), "the container runs"),
+            Step("running", _there(source), f"the container {source.service}"),
             Step(
                 "check",
                 f'[ "$(sha256sum <{path} | cut -d" " -f1)" = {shlex.quote(archive.sum)} ] || '

@@ -1,9 +1,10 @@
-"""Backups of a real Postgres, a SQLite file and a directory: made while they run, restored, never half."""
+"""Backups of real databases and files: made while they run, restored as they were, never half."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -12,80 +13,23 @@ from pathlib import Path
 import pytest
 
 from lab.state import LabState, MachineState, save_state
-from tests.integration.app import databases
+from tests.conftest import reset
+from tests.integration.app import databases, images, stores
 from tests.integration.app.project import Project, squeezed
+from tests.integration.app.stores import LITE, LOOK, MERGE, PASSWORD, lite, maria, sql
 from tests.rig import Host, Rig
-
-# `docker run` as the official images begin: a cluster of its own, a socket, a database.
-START = r"""set -e
-bin=$(echo /usr/lib/postgresql/*/bin)
-mkdir -p /data/pg /data/files /run/postgresql; chown postgres /data/pg /run/postgresql
-as() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
-[ -s /data/pg/PG_VERSION ] || as "$bin/initdb" -D /data/pg >/dev/null
-exec setpriv --reuid=postgres --regid=postgres --init-groups "$bin/postgres" -D /data/pg
-"""
-FILL = """CREATE ROLE clerk LOGIN; CREATE DATABASE "the shop" OWNER clerk;
-\\c "the shop"
-CREATE TABLE orders (id int primary key, note text);
-INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 500) AS n;
-ALTER TABLE orders OWNER TO clerk;
-CREATE TABLE seal AS SELECT 'unbroken' AS state;
-"""
 
 
 @pytest.fixture(scope="module")
 def project(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A database and a directory of files, begun once: no test leaves them without what it found."""
     hosts = (rig["web-1"], rig["web-2"])
-    hosts[0].reset()
+    reset(hosts[0])
     made = Project(rig, hosts, tmp_path_factory.mktemp("project"))
-    made.config["accessories"] = {
-        "postgres": {
-            "image": databases.IMAGE,
-            "host": "web-1",
-            "cmd": f"bash -c {shlex.quote(START)}",
-            "volumes": ["shop-data:/data"],
-        },
-        "files": {"image": databases.IMAGE, "host": "web-1"},
-    }
-    made.config["backups"] = {
-        "postgres": {
-            "kind": "postgres",
-            "keep": 2,
-            "drill": "psql -U postgres -d 'the shop' -At -c 'TABLE seal'",
-        },
-        "files": {"kind": "volume", "path": "/data/files"},
-    }
-    made.save()
-    host = hosts[0]
-    have_image(host)
-    run = f"docker run --detach --name shop-postgres --volume shop-data:/data {databases.IMAGE} bash -c "
-    host.exec(run + shlex.quote(START))
-    # Its one process hears no signal; the usual ten seconds before it is killed prove nothing.
-    run = (
-        f"docker run --detach --stop-timeout 1 --name shop-files --volume shop-files:/data {databases.IMAGE} "
-    )
-    host.exec(f"{run}sleep 7200")
-    made.until(lambda: not sql(host, "SELECT 1", check=False).startswith("psql"), "the database")
-    sql(host, FILL)
+    stores.describe(made)
+    stores.begin(made, hosts[0])
     yield made
-    host.reset()
-
-
-def have_image(host: Host) -> None:
-    if host.exec(f"docker image inspect {databases.IMAGE}", check=False).returncode != 0:
-        with databases.image().tar.open("rb") as stream:
-            host.exec(("docker", "load", "--quiet"), stdin=stream.read(), timeout=300)
-
-
-def sql(host: Host, text: str, database: str = "postgres", *, check: bool = True) -> str:
-    """The answer of the database, or what psql complains about."""
-    done = host.exec(
-        ("docker", "exec", "-i", "shop-postgres", "psql", "-U", "postgres", "-qAt", "-d", database),
-        stdin=text,
-        check=check,
-    )
-    return (done.stdout if done.returncode == 0 else done.stderr or "psql").strip()
+    hosts[0].reset()
 
 
 COUNT = "SELECT count(*), max(note) FROM orders"
@@ -139,7 +83,7 @@ def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
     )
     project.freehold("backup", "restore", "postgres", "-y", "--no-backup", expect=1)
     assert sql(host, COUNT, "the shop") == before
-    host.exec("docker stop shop-postgres")
+    host.exec("docker stop --time 2 shop-postgres")
     try:
         said = squeezed(project.freehold("backup", "create", "postgres", expect=1))
     finally:
@@ -148,6 +92,71 @@ def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
     assert ".new" not in host.exec("ls -A /var/lib/freehold/backups/shop-postgres").stdout
     said = squeezed(project.freehold("backup", "create", "cache", expect=2))
     assert "there is no accessory 'cache'" in said, said
+
+
+def test_mariadb_comes_back_as_it_was(project: Project) -> None:
+    host, shop = project.hosts[0], "the `shop"
+    first = json.loads(project.freehold("backup", "create", "maria", "--json").stdout)
+    whole = "SELECT COUNT(*), MAX(note) FROM orders; SELECT COUNT(*) FROM late; CALL many(); SHOW TABLES"
+    before = maria(host, whole, shop)
+    assert before == "500 order 99 € 100 500 late orders seen"
+    lost = "DELETE FROM orders WHERE id > 10; DROP VIEW late; CREATE TABLE late (a int); DROP TRIGGER noted"
+    maria(host, f"{lost}; CREATE TABLE since (a int); ALTER DATABASE CHARACTER SET utf8mb4", shop)
+    after = maria(host, "SELECT COUNT(*) FROM orders; SHOW TABLES", shop)
+
+    # One of the two dumps is broken: neither database is touched.
+    path = f"/var/lib/freehold/backups/shop-maria/{first['name']}"
+    host.exec(
+        f"cp {path} /tmp/good && cd $(mktemp -d) && tar -xzf {path} && grep -l orders *.sql | "
+        "xargs sed -i 's/^INSERT INTO/INSART INTO/' && "
+        f"tar -czf {path} . && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256"
+    )
+    said = squeezed(project.freehold("backup", "restore", "maria", "-y", "--no-backup", expect=1))
+    assert "INSART" in said, said
+    assert maria(host, "SELECT COUNT(*) FROM orders; SHOW TABLES", shop) == after
+    assert "restored" not in maria(host, "SHOW DATABASES")
+    # In place: the file stays that of the user who made it.
+    host.exec(f"cat /tmp/good >{path} && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256")
+
+    said = squeezed(project.freehold("backup", "restore", "maria", first["name"], "-y"))
+    assert f"restored: {shop} (2 tables)" in said and "restored: side (1 tables)" in said, said
+    assert maria(host, whole, shop) == before
+    assert maria(host, "SELECT @@character_set_database", shop) == "latin2"
+    assert maria(host, "DELETE FROM orders WHERE id = 7; SELECT number FROM seen", shop) == "7"
+    assert "later" in maria(host, "SHOW EVENTS", shop)
+    listed = host.exec("ps -eo args").stdout
+    assert PASSWORD not in listed
+
+
+def test_sqlite_comes_back_whole_though_it_is_being_written(project: Project) -> None:
+    host = project.hosts[0]
+    inside = ("docker", "exec", "shop-lite", "python3", "-c")
+    project.until(lambda: lite(host)[1] > 10, "some rows")
+    least = lite(host)[1]
+    project.freehold("backup", "create", "lite")
+    most = lite(host)[1]
+    # What has been written since the start is in the journal alone.
+    assert int(host.exec((*inside, f"import os; print(os.path.getsize('{LITE}-wal'))")).stdout) > 10_000
+    # The file is no database any more, and its program ends over and over: when a restore is wanted most.
+    host.exec((*inside, f"for end in ('', '-wal', '-shm'): open('{LITE}' + end, 'wb').write(b'x' * 5000)"))
+    host.exec("docker restart --time 1 shop-lite")
+    count = "docker inspect --format '{{.RestartCount}}' shop-lite"
+    project.until(lambda: int(host.exec(count).stdout) > 1, "a program that ends over and over")
+    project.freehold("backup", "create", "lite")
+    names = [row["name"] for row in json.loads(project.freehold("backup", "list", "lite", "--json").stdout)]
+    project.freehold("backup", "restore", "lite", names[0], "-y")
+    project.until(lambda: "ok" in host.exec((*inside, LOOK), check=False).stdout, "the program")
+    said, left, right = lite(host)
+    # Both sides of every transaction; those since the start of the program are new.
+    assert (said, left) == ("ok", right) and least <= left
+    # One that was stopped on purpose stays so.
+    host.exec("docker stop shop-lite")
+    project.freehold("backup", "restore", "lite", names[0], "-y", "--no-backup")
+    assert host.exec("docker inspect --format '{{.State.Running}}' shop-lite").stdout == "false\n"
+    look = f"docker run --rm --volumes-from shop-lite {images.APP} python3 -c {shlex.quote(LOOK)}"
+    said, first, second = host.exec(look).stdout.split()
+    assert (said, first) == ("ok", second) and least <= int(first) <= most
+    host.exec("docker start shop-lite")
 
 
 def test_files_come_back(project: Project) -> None:
@@ -175,7 +184,7 @@ def twin(project: Project) -> Iterator[Host]:
     """`web-2` as the lab's machine for `web-1`: a whole system, prepared as a machine of the lab is."""
     host = project.hosts[1]
     host.reset()
-    have_image(host)
+    databases.load(host)
     home = project.rig.home
     directory = home / ".local/state/freehold/labs/shop"
     directory.mkdir(parents=True)
@@ -204,19 +213,14 @@ def test_a_drill_restores_productions_backup_in_the_lab_and_reads_it(project: Pr
     project.freehold("backup", "create", "postgres")
     made = json.loads(project.freehold("backup", "list", "postgres", "--json").stdout)[-1]
     before = sql(production, COUNT, "the shop")
-    rows = int(before.partition("|")[0]) + 1
 
     # The lab has no database yet: its cluster is made first.
-    (found,) = json.loads(project.freehold("backup", "drill", "postgres", "--lab", "--json").stdout)
-    assert (found["backup"], found["error"]) == (made["name"].partition(".")[0], "")
-    assert found["found"] == [f"the shop: 2 tables, {rows} rows"]
+    said = squeezed(project.freehold("backup", "drill", "postgres", "--lab"))
+    assert "1 of 1 backups can be restored and read" in said and "unbroken" in said, said
     assert sql(twin, COUNT, "the shop") == before == sql(production, COUNT, "the shop")
 
     # The lab's own state is replaced by each drill; what is wrong with a backup is said.
     sql(twin, "DROP TABLE orders", "the shop")
-    said = squeezed(project.freehold("backup", "drill", "postgres", "--lab"))
-    assert "1 of 1 backups can be restored and read" in said and "unbroken" in said, said
-    assert sql(twin, COUNT, "the shop") == before
     sql(production, "ALTER TABLE seal RENAME TO broken", "the shop")
     try:
         project.freehold("backup", "create", "postgres")
@@ -224,6 +228,8 @@ def test_a_drill_restores_productions_backup_in_the_lab_and_reads_it(project: Pr
     finally:
         sql(production, "ALTER TABLE broken RENAME TO seal", "the shop")
     assert "the check ended with exit code 1" in said and 'relation "seal" does not exist' in said, said
+    assert sql(twin, COUNT, "the shop") == before
+
     sql(production, "DELETE FROM orders; DELETE FROM seal", "the shop")
     project.freehold("backup", "create", "postgres")
     project.freehold("backup", "get", "postgres", "-o", "empty.postgres.tar.gz")
@@ -234,19 +240,35 @@ def test_a_drill_restores_productions_backup_in_the_lab_and_reads_it(project: Pr
     project.freehold("backup", "restore", "postgres", made["name"], "-y", "--no-backup", expect=2)
 
 
-def test_a_drill_counts_files(project: Project, twin: Host) -> None:
+def test_a_drill_of_everything_counts_what_it_reads(project: Project, twin: Host) -> None:
+    """All that are backed up; one whose backup is worthless does not keep the others from theirs."""
     host = project.hosts[0]
     more = {"cmd": "sleep 7200", "volumes": ["shop-files:/data"], "options": {"stop-timeout": "1"}}
     project.config["accessories"]["files"] |= more
     project.save()
+    images.build(twin, "v1")
     host.exec("docker exec shop-files bash -c 'mkdir -p /data/files/d; cd /data/files; echo 12345 >d/x'")
-    project.freehold("backup", "create", "files")
+    for name in ("files", "maria", "lite"):
+        project.freehold("backup", "create", name)
     look = "cd /data/files; find . -type f | wc -l; cat $(find . -type f) | wc -c"
     count, size = host.exec(("docker", "exec", "shop-files", "bash", "-c", look)).stdout.split()
-    # All of them: the database's newest backup is empty by now, which does not keep the files from theirs.
-    done = project.freehold("backup", "drill", "--lab", "--json", expect=1)
-    database, found = json.loads(done.stdout)
-    assert (database["accessory"], database["found"]) == ("postgres", [])
-    assert "no database holds a row" in database["error"]
-    assert (found["found"], found["error"]) == ([f"{count} files, {size} bytes"], "")
+    # The newest backup of Postgres is empty by now.
+    done = project.freehold("backup", "drill", "--lab", "--json", expect=1, timeout=300)
+    found = {one["accessory"]: (one["found"], one["error"]) for one in json.loads(done.stdout)}
+    assert found["postgres"][0] == [] and "no database holds a row" in found["postgres"][1]
+    assert found["files"] == ([f"{count} files, {size} bytes"], "")
+    rows = maria(host, "SELECT (SELECT COUNT(*) FROM orders) + (SELECT COUNT(*) FROM seen)", "the `shop")
+    assert found["maria"] == (["side: 1 tables, 1 rows", f"the `shop: 2 tables, {rows} rows"], "")
+    assert re.fullmatch(r"1 tables, \d*[02468] rows", found["lite"][0][0]) and found["lite"][1] == ""
     assert twin.exec("docker exec shop-files cat /data/files/d/x").stdout.strip() == "12345"
+
+    # A file that SQLite opens, with a page that it cannot read.
+    path = "/var/lib/freehold/backups/shop-lite"
+    host.exec(
+        f"set -e; cd $(mktemp -d); name=$(ls {path}/*.tar.gz | tail -n 1); tar -xzf $name; "
+        f"{MERGE}; head -c 4000 /dev/zero | tr '\\0' x | "
+        "dd of=shop.sqlite3 bs=1 seek=4096 conv=notrunc status=none; "
+        "tar -czf $name .; sha256sum <$name | cut -d' ' -f1 >$name.sha256"
+    )
+    said = squeezed(project.freehold("backup", "drill", "lite", "--lab", expect=1))
+    assert "damaged" in said or "malformed" in said, said

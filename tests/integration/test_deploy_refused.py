@@ -12,22 +12,20 @@ from pathlib import Path
 import pytest
 
 from freehold.process import Completed
+from tests.conftest import reset
 from tests.integration.app import images
 from tests.integration.app.project import Project, basic, squeezed
 from tests.rig import Host, Rig
 
 
 @pytest.fixture(scope="module")
-def served(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def served(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Version 1 on both hosts."""
     pair = (rig["web-1"], rig["web-2"])
-    for host in pair:
-        host.reset()
+    reset(*pair)
     project = Project(rig, pair, tmp_path_factory.mktemp("project"))
     project.deploy("v1")
-    yield project
-    for host in pair:
-        host.reset()
+    return project
 
 
 @pytest.fixture

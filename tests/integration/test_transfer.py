@@ -40,6 +40,7 @@ from deployer.transfer.payload import Payload
 from freehold.console import Console
 from freehold.errors import HostError, StepFailed
 from freehold.process import LocalRunner
+from tests.conftest import reset
 from tests.rig import Host, Rig
 
 RUNNER = LocalRunner()
@@ -331,13 +332,10 @@ def three(
 ) -> Iterator[Three]:
     monkeypatch.setenv("FREEHOLD_CACHE", str(tmp_path / "cache"))
     every = (*hosts, trixie)
-    for host in every:
-        host.reset(images=True)
+    reset(*every, images=True)
     console = Console(out=io.StringIO(), err=io.StringIO())
     with Fleet({host.name: endpoint_of(rig, host) for host in every}, console) as fleet:
         yield Three(rig, every, project, fleet, console)
-    for host in every:
-        host.reset(images=True)
 
 
 def said(console: Console) -> str:
