@@ -75,7 +75,8 @@ def test_an_application_that_never_answers_its_probe(
         project.config["proxy"]["healthcheck"]["max_attempts"] = 6
         project.save()
     project.image("bad", mode)
-    done = project.send("bad", expect=1)
+    with project.impatient():
+        done = project.send("bad", expect=1)
     tells(done, "web-1", "web-2", "web is healthy" if mode != "crash" else "web", *words)
     for host in project.hosts:
         assert list(project.containers(host)) == ["shop-web-v1"]

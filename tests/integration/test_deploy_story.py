@@ -35,7 +35,8 @@ def test_deploy_rollback_and_a_broken_version_under_load(project: Project) -> No
         assert project.settled("v1")
 
         before = project.state()
-        failed = squeezed(project.send("v3", expect=1))
+        with project.impatient():
+            failed = squeezed(project.send("v3", expect=1))
         assert "web-1" in failed and "answered 503" in failed
         project.same_as(before)
         traffic.seen(20)

@@ -260,7 +260,8 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
         project.until(lambda: traffic.load.report().messages >= report.messages + 8, "more messages")
         assert traffic.load.report().reopened == report.reopened
         before = project.state()
-        failed = squeezed(project.freehold("canary", "10%", "-P", "--version", "sick", expect=1))
+        with project.impatient():
+            failed = squeezed(project.freehold("canary", "10%", "-P", "--version", "sick", expect=1))
         assert "answered 503" in failed
         project.same_as(before)
         project.freehold("canary", "50%", "-P", "--version", "v2")

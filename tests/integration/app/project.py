@@ -40,7 +40,8 @@ def basic() -> dict[str, Any]:
         },
         "ssh": {"user": "deploy"},
         "env": {"clear": {"GREETING": "hello"}, "secret": ["TOKEN"]},
-        "deploy_timeout": 6,
+        # On a busy computer Python takes its time.
+        "deploy_timeout": 20,
         "drain_timeout": 4,
         "readiness_delay": 1,
     }
@@ -66,6 +67,16 @@ class Project:
         (self.directory / "config" / "deploy.yml").write_text(yaml.safe_dump(self.config, sort_keys=False))
         lines = [f"{name}='{value}'\n" for name, value in self.secrets.items()]
         (self.directory / ".freehold" / "secrets").write_text("".join(lines))
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Nobody waits long for a version that will not be ready."""
+        patient = self.config["deploy_timeout"]
+        self.config["deploy_timeout"] = 6
+        self.save()
+        yield
+        self.config["deploy_timeout"] = patient
+        self.save()
 
     def image(self, version: str, mode: images.Mode = "ok", *hosts: Host) -> None:
         """Have the image of a version on these hosts (default: all)."""
