@@ -1,6 +1,7 @@
 """The proxy's files: which site serves a host name, which route leads to a role, which target answers.
 
     sites/<host>.caddy             one per host name: listeners, certificate; imports the routes
+    sites/_ask.caddy               who may have a certificate at the first visit (ondemand.py)
     routes/<host>/<service>.caddy  one per service: path prefixes, headers, timeouts
     targets/<service>-<role>       ADDRESS:PORT, read for every request; replaced by rename
     current/<service>-<role>       link to what the version that serves brings: error pages, assets
@@ -15,7 +16,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from deployer.commands import assets, certificates, layout
+from deployer.commands import assets, certificates, layout, ondemand
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
 from deployer.config.sendfile import sendfiles, volumes_of
@@ -34,8 +35,12 @@ def files(config: DeployConfig, roles: tuple[Role, ...]) -> dict[str, str]:
         for name in role.proxy.names or ("",):
             directory = file_name(name) or layout.DEFAULT_HOST
             wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, extras(config, role))
-            if name or own:
+            if name or own or role.proxy.ssl_on_demand:
                 wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own)
+            if role.proxy.on_demand(name):
+                wanted[f"sites/{layout.ASKED}.caddy"] = ondemand.SITE
+                asked = f"routes/{layout.ASKED}/{prefix}.caddy"
+                wanted[asked] = wanted.get(asked, "") + ondemand.question(role.proxy, prefix, name)
     return wanted
 
 

@@ -56,6 +56,8 @@ def site(proxy: Proxy, host: str, certificate: str = "") -> str:
         return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
+    if proxy.on_demand(host):
+        own = "\ttls {\n\t\ton_demand\n\t}\n"
     secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"
     if not host:
         # The main file has a site for any name over HTTP already.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +18,18 @@ from tests.integration.app.project import Project, basic, squeezed
 from tests.rig import Host, Rig
 
 NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound."))
+CUSTOMERS = tuple(f"{part}.customer.test" for part in ("one", "two", "stranger"))
 
 
 @pytest.fixture
 def authority(
     rig: Rig, hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Authority]:
-    """An authority that finds the first host under NAMES and is found by it; it does not run yet."""
+    """An authority that finds the first host under all names and is found by it; it does not run yet."""
     made = Authority(rig, tmp_path_factory.mktemp("authority"))
     with made.running("http-01"):
         pass
-    with made.known(dict.fromkeys(NAMES, hosts[0]), hosts[0]):
+    with made.known(dict.fromkeys((*NAMES, *CUSTOMERS), hosts[0]), hosts[0]):
         yield made
 
 
@@ -68,6 +70,38 @@ def serial(project: Project, authority: Authority, name: str) -> int:
         return 0
 
 
+def refused(project: Project, authority: Authority) -> None:
+    """A name that the application does not know gets no certificate, and no authority hears of it."""
+    with pytest.raises(OSError):
+        shown(project, authority, "stranger.customer.test")
+    host = project.hosts[0]
+    kept = host.exec("ls /var/lib/freehold-proxy/certificates/*").stdout.split()
+    begun = host.exec("journalctl --unit freehold-proxy --output cat --grep 'obtaining certificate'").stdout
+    assert "one.customer.test" in kept and "one.customer.test" in begun
+    assert "stranger" not in " ".join(kept) and "stranger" not in begun
+
+
+def unanswered(project: Project, authority: Authority) -> None:
+    """While the application is down, names that it once allowed keep HTTPS over a restart, and they alone."""
+    host = project.hosts[0]
+    host.exec("docker stop --time 1 shop-web-v1")
+    project.freehold("proxy", "restart")
+
+    def handshake(name: str) -> bool:
+        context = ssl.create_default_context(cafile=str(authority.root))
+        stream = project.rig.control_connect(host.address, 443)
+        stream.settimeout(20)
+        try:
+            with context.wrap_socket(stream, server_hostname=name) as wrapped:
+                return wrapped.getpeercert() is not None
+        except ssl.SSLError:
+            return False
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(handshake, CUSTOMERS[:3])) == [True, False, False]
+    host.exec("docker start shop-web-v1")
+
+
 def certificates(project: Project) -> dict[str, dict[str, Any]]:
     """What `proxy details` says of certificates, by name."""
     (found,) = json.loads(project.freehold("proxy", "details", "--json").stdout)
@@ -92,6 +126,18 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
         old, version = shown(project, authority, "shop.test")
         assert version == "v1"
         assert certificates(project)["shop.test"]["by"].startswith("Authority of the rig")
+        # Any name may come, and gets a certificate at its first visit where the application knows it.
+        del project.config["proxy"]["host"]
+        project.config["proxy"]["ssl_on_demand"] = "/allowed"
+        project.config["env"]["clear"]["TENANTS"] = "shop.test,one.customer.test,two.customer.test"
+        project.save()
+        project.send("v1")
+        assert shown(project, authority, "one.customer.test")[1] == "v1"
+        refused(project, authority)
+        unanswered(project, authority)
+        del project.config["proxy"]["ssl_on_demand"]
+        project.config["proxy"]["host"] = "shop.test"
+        project.save()
     # Kept over deploys and restarts, with nobody to ask.
     said = squeezed(project.deploy("v2"))
     assert "without a certificate" not in said
@@ -99,13 +145,17 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
     assert shown(project, authority, "shop.test") == (old, "v2")
 
     # A name comes along while another authority of the same root asks for the other challenge.
-    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test"]
+    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test", "*.customer.test"]
+    project.config["proxy"]["ssl_on_demand"] = "/allowed"
     del project.config["proxy"]["host"]
     project.save()
     with authority.running("tls-alpn-01"):
         said = squeezed(project.deploy("v3"))
         assert "without a certificate" not in said, said
         assert shown(project, authority, "www.shop.test")[1] == "v3"
+        assert shown(project, authority, "two.customer.test")[1] == "v3"
+        refused(project, authority)
+        del project.config["proxy"]["ssl_on_demand"]
         # Months pass: one that ends in five days is renewed, and serves until it has been.
         aged, key = authority.aged("www.shop.test")
         store = first.exec(
