@@ -213,7 +213,7 @@ def start_step(config: DeployConfig, accessory: Accessory, host: str) -> Step:
     return Step(f"start-{accessory.name}", "\n".join(lines), f"start {accessory.name}")
 
 
-def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+def ready_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[Step]:
     """Wait until it runs, and is healthy where something can be asked; then let requests reach it."""
     deadline = str(round(config.deploy_timeout))
     if accessory.proxy is None:
@@ -226,7 +226,7 @@ def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
     service = as_service(config, accessory)
     role = service.roles[0]
     prefix, app_port = service.container_prefix(role), str(accessory.proxy.app_port)
-    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles))
+    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles, host))
     pairs = certificates.store_fragment(list(certificates.pairs(service, service.roles).values()))
     store = f"{store}\n( :\n{pairs}\n)" if pairs else store
     switch = shlex.join(["switch_to", accessory.service, prefix, app_port])
@@ -271,12 +271,12 @@ def exists_guard(accessory: Accessory) -> str:
     return f'[ -n "$(container_id {name})" ] || {{ echo {shlex.quote(missing)}; exit 1; }}'
 
 
-def start_again_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+def start_again_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[Step]:
     """Start its stopped container."""
     shell = f"{exists_guard(accessory)}\n{shlex.join(['docker', 'start', accessory.service])}"
     return [
         Step(f"start-{accessory.name}", shell, f"start {accessory.name}"),
-        *ready_steps(config, accessory),
+        *ready_steps(config, accessory, host),
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags
+from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags, sharing
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
@@ -100,6 +100,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         readiness_delay=document.readiness_delay,
         stop_timeout=document.stop_timeout,
         retain_containers=document.retain_containers,
+        sharing=sharing(roles, accessories),
         hooks_path=around.hooks_path,
         hooks_output=document.hooks_output,
         version=around.version,

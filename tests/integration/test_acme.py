@@ -15,9 +15,10 @@ from cryptography import x509
 from tests.conftest import Control
 from tests.integration.app.authority import DIRECTORY, Authority
 from tests.integration.app.project import Project, basic, squeezed
+from tests.integration.test_deploy_interrupted import held
 from tests.rig import Host, Rig
 
-NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound."))
+NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound.", "both."))
 CUSTOMERS = tuple(f"{part}.customer.test" for part in ("one", "two", "stranger"))
 
 
@@ -25,11 +26,11 @@ CUSTOMERS = tuple(f"{part}.customer.test" for part in ("one", "two", "stranger")
 def authority(
     rig: Rig, hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Authority]:
-    """An authority that finds the first host under all names and is found by it; it does not run yet."""
+    """An authority that finds the first host under all names, and that hosts find; it does not run yet."""
     made = Authority(rig, tmp_path_factory.mktemp("authority"))
     with made.running("http-01"):
         pass
-    with made.known(dict.fromkeys((*NAMES, *CUSTOMERS), hosts[0]), hosts[0]):
+    with made.known(dict.fromkeys((*NAMES, *CUSTOMERS), hosts[0]), *hosts):
         yield made
 
 
@@ -46,15 +47,17 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control, authority: Aut
     made.freehold("proxy", "boot", timeout=300)
     yield made
     profile.unlink()
-    made.config = {**basic(), "servers": {"web": {"hosts": [hosts[0].name]}}}
+    made.config = basic()
     made.save()
     made.freehold("proxy", "boot", timeout=300)
 
 
-def shown(project: Project, authority: Authority, name: str) -> tuple[x509.Certificate, str]:
+def shown(
+    project: Project, authority: Authority, name: str, host: Host | None = None
+) -> tuple[x509.Certificate, str]:
     """The certificate for a name and the version behind it, as seen by who trusts this authority only."""
     context = ssl.create_default_context(cafile=str(authority.root))
-    stream = project.rig.control_connect(project.hosts[0].address, 443)
+    stream = project.rig.control_connect((host or project.hosts[0]).address, 443)
     with context.wrap_socket(stream, server_hostname=name) as wrapped:
         found = wrapped.getpeercert(binary_form=True)
         wrapped.sendall(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -179,6 +182,57 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
         with forwarded(first, run), authority.running(challenge):
             said = squeezed(project.send("v3"))
             assert shown(project, authority, name)[1] == "v3", said
+
+    share_a_name(project, authority)
+
+
+def share_a_name(project: Project, authority: Authority) -> None:
+    """Two hosts under one name, of which the authority sees but the first: both get a certificate."""
+    both = (project.hosts[0], project.rig["web-2"])
+    name, path = "both.shop.test", "/.well-known/acme-challenge/none"
+    project.config = basic()
+    project.config["proxy"] |= {"host": name, "ssl": True}
+    project.save()
+    project.freehold("proxy", "boot", timeout=300)
+    project.hosts = both
+    project.image("v4")
+    log = "/var/log/freehold-proxy/proxy.log"
+    with authority.running("http-01"):
+        # The second begins while the first, whom the authority asks, does not know the name yet.
+        with project.start("deploy", "--skip-push", "--version", "v4") as deploy:
+            with held(both[0], "proxy.lock"):
+                asked = f"grep -c 'both.shop.test.*acme-challenge.*\"status\":404' {log}"
+                project.until(lambda: int(both[0].exec(asked, check=False).stdout) > 0, "a lost attempt")
+            assert deploy.wait(60) == 0, project.printed
+        assert "without a certificate" not in project.printed, project.printed
+        found = [shown(project, authority, name, host) for host in both]
+    assert [version for _, version in found] == ["v4", "v4"]
+    assert found[0][0].serial_number != found[1][0].serial_number
+
+    # A question that nobody can answer comes back as it would from one host; so does what is no question.
+    for asked in (path, "/.well-known/acme-challenge/../version", "/version"):
+        answer = project.ask(both[1], asked, name=name)
+        assert (answer.status, answer.headers["location"]) == (308, f"https://{name}{asked}")
+    # It has been passed on, and only once.
+    heard = [host.exec(f"grep -c '{path}' {log}") for host in both]
+    assert [int(one.stdout) for one in heard] == [1, 1]
+
+    # The same again is no news to any proxy; that a host is gone is one to the other.
+    before = [loads(host) for host in both]
+    project.send("v4")
+    assert [loads(host) for host in both] == before
+    project.config["servers"]["web"]["hosts"] = [both[1].name]
+    project.save()
+    project.send("v4")
+    assert [loads(host) for host in both] == [before[0], before[1] + 1]
+    assert project.ask(both[1], path, name=name).status == 308
+    assert int(both[0].exec(f"grep -c '{path}' {log}").stdout) == 1
+
+
+def loads(host: Host) -> int:
+    """How often the proxy has been given other routes."""
+    found = host.exec("journalctl --unit freehold-proxy --output cat --grep '\"/load\"'", check=False)
+    return len(found.stdout.splitlines())
 
 
 @contextmanager

@@ -93,10 +93,10 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
             accessoryfiles.files_step(item, contents),
             commands.env_step(made, item),
             commands.start_step(made, item, "web-1"),
-            *commands.ready_steps(made, item),
+            *commands.ready_steps(made, item, "web-1"),
             commands.settle_step(item),
             commands.put_back_step(item),
-            *commands.start_again_steps(made, item),
+            *commands.start_again_steps(made, item, "web-1"),
             commands.stop_step(item),
             commands.connect_step(item),
             *commands.remove_steps(made, item),
@@ -114,7 +114,7 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
     ]
     odd = commands.start_step(made, made.accessory("odd"), "web-1").shell
     assert "--network mine" in odd and "docker network connect --ip $address freehold shop-odd" in odd
-    names = [step.name for step in commands.ready_steps(made, made.accessory("admin"))]
+    names = [step.name for step in commands.ready_steps(made, made.accessory("admin"), "web-1")]
     assert names == ["ready-admin", "switch-admin", "routes-admin"]
     for text in (
         commands.exec_new(made.accessory("db"), "psql"),

@@ -59,10 +59,10 @@ def test_the_founding_example(project: Project) -> None:
     )
     assert config.image_name("v1") == "myregistry/myapp:v1"
     assert config.container_name(job, "v1") == "myapp-job-v1"
-    old, certificates = config.warnings
+    (old,) = config.warnings
     assert "config/deploy.yml:23" in old
     assert "Kamal 1" in old
-    assert "myapp.com" in certificates
+    assert config.sharing == {"myapp.com": web.hosts}
 
 
 def test_defaults_are_those_of_kamal(project: Project) -> None:
