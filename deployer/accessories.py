@@ -13,9 +13,9 @@ from pathlib import Path
 from deployer.accessoryfiles import read_files
 from deployer.accessoryimages import AccessoryImages
 from deployer.commands import accessory as commands
-from deployer.commands import accessoryfiles, phases
-from deployer.commands.accessory import Found
+from deployer.commands import accessoryfiles, accessorylook, phases
 from deployer.commands.accessoryfiles import Content
+from deployer.commands.accessorylook import Found
 from deployer.commands.facts import docker_step, proxy_step
 from deployer.config import Accessory, DeployConfig
 from deployer.fleet import Fleet
@@ -58,13 +58,15 @@ class Accessories:
             steps = [docker_step()]
             if any(item.proxy is not None for item in items):
                 steps.append(proxy_step())
-            scripts[host] = Script((*steps, commands.look_step(items)))
+            scripts[host] = Script((*steps, accessorylook.look_step(items)))
         answers = must(
             scripts,
             self.fleet.run(scripts, "Looking at the hosts", timeout=LOOK_TIMEOUT),
             "nothing was changed",
         )
-        return {host: commands.parse_look(result.lines("accessories")) for host, result in answers.items()}
+        return {
+            host: accessorylook.parse_look(result.lines("accessories")) for host, result in answers.items()
+        }
 
     def boot(self, placed: Placed) -> dict[str, list[str]]:
         """Run what has no container yet, or one that never came up; the names that were started, by host."""
