@@ -13,9 +13,9 @@ from pathlib import Path
 from deployer.accessoryfiles import read_files
 from deployer.accessoryimages import AccessoryImages
 from deployer.commands import accessory as commands
-from deployer.commands import accessoryfiles, phases
-from deployer.commands.accessory import Found
+from deployer.commands import accessoryfiles, accessorylook, phases
 from deployer.commands.accessoryfiles import Content
+from deployer.commands.accessorylook import Found
 from deployer.commands.facts import docker_step, proxy_step
 from deployer.config import Accessory, DeployConfig
 from deployer.fleet import Fleet
@@ -58,13 +58,15 @@ class Accessories:
             steps = [docker_step()]
             if any(item.proxy is not None for item in items):
                 steps.append(proxy_step())
-            scripts[host] = Script((*steps, commands.look_step(items)))
+            scripts[host] = Script((*steps, accessorylook.look_step(items)))
         answers = must(
             scripts,
             self.fleet.run(scripts, "Looking at the hosts", timeout=LOOK_TIMEOUT),
             "nothing was changed",
         )
-        return {host: commands.parse_look(result.lines("accessories")) for host, result in answers.items()}
+        return {
+            host: accessorylook.parse_look(result.lines("accessories")) for host, result in answers.items()
+        }
 
     def boot(self, placed: Placed) -> dict[str, list[str]]:
         """Run what has no container yet, or one that never came up; the names that were started, by host."""
@@ -107,7 +109,7 @@ class Accessories:
         """Make the directories that are mounted."""
         self.change(
             placed,
-            lambda item: [accessoryfiles.directories_step(item)],
+            lambda item, host: [accessoryfiles.directories_step(item)],
             "Making directories",
             "Made directories of",
         )
@@ -117,7 +119,7 @@ class Accessories:
         contents = self._contents(placed)
         self.change(
             placed,
-            lambda item: [
+            lambda item, host: [
                 accessoryfiles.directories_step(item),
                 *([accessoryfiles.files_step(item, contents[item.name])] if item.files else []),
             ],
@@ -152,7 +154,7 @@ class Accessories:
                     steps.append(accessoryfiles.files_step(item, contents[item.name]))
                 steps.append(commands.env_step(self.config, item))
                 steps.append(commands.start_step(self.config, item, host))
-                steps += commands.ready_steps(self.config, item)
+                steps += commands.ready_steps(self.config, item, host)
                 steps.append(commands.settle_step(item))
             scripts[host] = self._script(steps, f"{verb} {_names(items)}")
         timeout = CHANGE_TIMEOUT + self.config.deploy_timeout * len(self.config.accessories)
@@ -176,11 +178,13 @@ class Accessories:
             self.console.warn(f"could not be put back: {error.message}")
 
     def change(
-        self, placed: Placed, steps: Callable[[Accessory], Sequence[Step]], title: str, verb: str
+        self, placed: Placed, steps: Callable[[Accessory, str], Sequence[Step]], title: str, verb: str
     ) -> None:
         """Run steps for every accessory on its hosts, at once."""
         scripts = {
-            host: self._script([step for item in items for step in steps(item)], f"{verb} {_names(items)}")
+            host: self._script(
+                [step for item in items for step in steps(item, host)], f"{verb} {_names(items)}"
+            )
             for host, items in placed.items()
         }
         must(scripts, self.fleet.run(scripts, title, timeout=CHANGE_TIMEOUT), "accessories")
@@ -189,20 +193,23 @@ class Accessories:
         """Start stopped containers and wait until they are ready."""
         self.change(
             placed,
-            lambda item: commands.start_again_steps(self.config, item),
+            lambda item, host: commands.start_again_steps(self.config, item, host),
             "Starting accessories",
             "Started",
         )
 
     def stop(self, placed: Placed) -> None:
         """Stop the containers; they stay."""
-        self.change(placed, lambda item: [commands.stop_step(item)], "Stopping accessories", "Stopped")
+        self.change(placed, lambda item, host: [commands.stop_step(item)], "Stopping accessories", "Stopped")
 
     def restart(self, placed: Placed) -> None:
         """Stop and start the containers, with what they were made of."""
         self.change(
             placed,
-            lambda item: [commands.stop_step(item), *commands.start_again_steps(self.config, item)],
+            lambda item, host: [
+                commands.stop_step(item),
+                *commands.start_again_steps(self.config, item, host),
+            ],
             "Restarting accessories",
             "Restarted",
         )
@@ -213,7 +220,7 @@ class Accessories:
         """Containers, images and the directories below the home of the user go; volumes stay."""
         self.change(
             placed,
-            lambda item: commands.remove_steps(
+            lambda item, host: commands.remove_steps(
                 self.config, item, container=container, image=image, directory=directory
             ),
             "Removing accessories",

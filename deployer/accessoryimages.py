@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from builder.base import find_base
-from deployer.commands import accessory as commands
+from deployer.commands import accessorylook
 from deployer.commands.facts import HostFacts
 from deployer.commands.registry import Access, access
 from deployer.config import Accessory, DeployConfig
@@ -59,7 +59,7 @@ class AccessoryImages:
         # Several accessories may share an image.
         wanted = {host: list({item.image: item for item in items}.values()) for host, items in wanted.items()}
         scripts = {
-            host: Script(tuple(commands.pull_step(item, self._login(item)) for item in items))
+            host: Script(tuple(accessorylook.pull_step(item, self._login(item)) for item in items))
             for host, items in wanted.items()
             if items
         }
@@ -70,7 +70,7 @@ class AccessoryImages:
         for host, result in answers.items():
             for item in wanted[host]:
                 lines = result.lines(f"pull-{item.name}")
-                if lines[-1:] != (commands.PULLED,):
+                if lines[-1:] != (accessorylook.PULLED,):
                     refused.setdefault(host, {})[item.name] = lines[:-1]
         return refused
 

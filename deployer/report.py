@@ -17,6 +17,7 @@ HINTS = (
     ("Docker is not installed", "`freehold server bootstrap` installs Docker and the proxy"),
     ("permission denied while trying to connect", "add the user to the group docker, or log in as root"),
     ("Docker does not answer", "look at `systemctl status docker` on the host"),
+    ("on-demand TLS cannot be enabled", "`freehold proxy boot` teaches the proxy to ask before it gets one"),
     ("the proxy is not installed", "`freehold server bootstrap` installs the proxy"),
     (
         "/var/lib/freehold/proxy",

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from deployer.accessories import Accessories
 from deployer.commands import accessory as accessory_commands
+from deployer.commands import accessorylook
 from deployer.commands import upgrade as commands
-from deployer.commands.accessory import Found
+from deployer.commands.accessorylook import Found
 from deployer.commands.facts import proxy_step, state_step
 from deployer.commands.upgrade import OldProxy, Ports
 from deployer.config import DeployConfig
@@ -80,7 +81,7 @@ class Takeover:
     def _question(self, host: str) -> list[Step]:
         items = self.config.accessories_on(host)
         found = [state_step(self.config), proxy_step(), commands.look_step()]
-        return [*found, accessory_commands.look_step(items)] if items else found
+        return [*found, accessorylook.look_step(items)] if items else found
 
     def _plan(self, result: ScriptResult) -> HostPlan:
         from deployer.commands.facts import parse_facts
@@ -103,7 +104,7 @@ class Takeover:
                 step="upgrade",
                 hint="`ss -ltnp` as root names it; stop and disable it (nginx, apache2, …)",
             )
-        found = accessory_commands.parse_look(result.lines("accessories"))
+        found = accessorylook.parse_look(result.lines("accessories"))
         joining = tuple(
             item.name
             for item in self.config.accessories_on(host)

@@ -30,8 +30,11 @@ SITES = "/var/lib/freehold/proxy/sites"
 # Routes of services that answer for every host name.
 DEFAULT_ROUTES = "/var/lib/freehold/proxy/routes/_default"
 DATA = "/var/lib/freehold-proxy"
+ASK = "127.0.0.1:2018"
+"""Where the proxy asks whether a name may have a certificate at its first visit; routes answer."""
 __all__ = [
     "ADMIN",
+    "ASK",
     "CADDYFILE",
     "SERVICE_UNIT",
     "SOCKET_UNIT",
@@ -132,6 +135,9 @@ def caddyfile(profile: HostProfile) -> str:
 	skip_install_trust
 	grace_period {proxy.grace_seconds}s
 	storage file_system {DATA}
+	on_demand_tls {{
+		ask http://{ASK}
+	}}
 	log default {{
 		exclude http.log.access
 	}}

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.options import (
-    Target,
-    changing,
-    confirmed_option,
-    log_options,
-    reading,
-    rolling_option,
-)
-from deployer.commands.wishes import LogWishes
-from freehold.command import Context
+from deployer.cli.options import Target, changing, confirmed_option, rolling_option
+from freehold.command import Context, LazyGroup
 
 if TYPE_CHECKING:
     from deployer.accessories import Accessories, Placed
@@ -32,7 +22,14 @@ name_argument = click.argument("name")
 any_name = click.argument("name", default=ALL)
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "details": ("deployer.cli.accessoryread:details", "Show the container of NAME, or of all."),
+        "exec": ("deployer.cli.accessoryread:exec_", "Run COMMAND in a container of the accessory NAME."),
+        "logs": ("deployer.cli.accessoryread:logs", "Show what the accessory NAME writes."),
+    },
+)
 def accessory() -> None:
     """Run databases and other services beside the application."""
 
@@ -160,91 +157,6 @@ def pull_image(context: Context, name: str, target: Target, lock_wait: int) -> N
     with opened(context, target, name, lock=f"accessory pull {name}", wait=lock_wait) as (_, work, placed):
         work.pull(placed)
     context.console.success(f"pulled {name}")
-
-
-@accessory.command()
-@any_name
-@reading
-def details(context: Context, name: str, target: Target) -> None:
-    """Show the container of NAME, or of all."""
-    from deployer.cli.work import rows
-
-    with opened(context, target, name) as (_, work, placed):
-        rows(context, DETAILS, detail_rows(work, placed))
-
-
-DETAILS = ("host", "accessory", "state", "status", "image", "container")
-
-
-def detail_rows(work: Accessories, placed: Placed) -> list[tuple[str, ...]]:
-    """One row for each accessory and host."""
-    from deployer.commands.accessory import Found
-
-    found = work.look(placed)
-    shown: list[tuple[str, ...]] = []
-    for host, items in placed.items():
-        for item in items:
-            known = found[host].get(item.name, Found())
-            image = known.container_image or item.image
-            shown.append((host, item.name, known.state or "missing", known.status, image, item.service))
-    return shown
-
-
-@accessory.command("exec")
-@click.option("-i", "--interactive", is_flag=True, help="With a terminal, on the first host.")
-@click.option("--reuse", is_flag=True, help="In the container that runs instead of a new one.")
-@click.option("--raw", is_flag=True, help="Output as it is, byte by byte, from the first host.")
-@name_argument
-@click.argument("command", nargs=-1, required=True)
-@reading
-def exec_(
-    context: Context,
-    name: str,
-    command: tuple[str, ...],
-    target: Target,
-    interactive: bool,
-    reuse: bool,
-    raw: bool,
-) -> int:
-    """Run COMMAND in a container of the accessory NAME; its exit code is this command's."""
-    from deployer.cli import work as shared
-    from deployer.commands import accessory as commands
-    from freehold.errors import UsageError
-
-    if raw and interactive:
-        raise UsageError("--raw and --interactive exclude each other")
-    line = command[0] if len(command) == 1 else shlex.join(command)
-    piped = raw and not sys.stdin.isatty()
-    with opened(context, target, name) as (session, work, placed):
-        item = session.config.accessory(name)
-        if reuse:
-            text = commands.exec_reuse(item, line, terminal=interactive, stdin=piped)
-        else:
-            text = commands.exec_new(item, line, terminal=interactive, stdin=piped)
-        first = next(iter(placed))
-        if interactive:
-            from deployer.terminal import interactive as join
-
-            context.console.info(f"{first}: {line}")
-            return join(work.fleet[first], shared.bash(text))
-        if raw:
-            return shared.raw(work.fleet, first, text)
-        return shared.follow_all(context, work.fleet, [(host, text) for host in placed])
-
-
-@accessory.command()
-@log_options()
-@name_argument
-@reading
-def logs(context: Context, name: str, target: Target, wishes: LogWishes) -> int:
-    """Show what the accessory NAME writes."""
-    from deployer.cli.work import follow_all
-    from deployer.commands import accessory as commands
-
-    with opened(context, target, name) as (session, work, placed):
-        text = commands.logs_command(session.config.accessory(name), wishes)
-        found = [(host, text) for host in placed]
-        return follow_all(context, work.fleet, found, endless=wishes.follow)
 
 
 @accessory.command("upload", hidden=True)

@@ -155,7 +155,7 @@ def _fetched(session: Session, source: Source, remote: Remote, archive: Archive,
 def _boot(session: Session, source: Source, machines: Fleet) -> None:
     """Start the lab's accessory where it has no container yet, and where it is stopped."""
     from deployer.cli.accessory import accessories_of
-    from deployer.commands.accessory import Found
+    from deployer.commands.accessorylook import Found
 
     work = accessories_of(session.context, session, machines)
     everywhere = work.placed([source.accessory])

@@ -14,7 +14,7 @@ def details(context: Context, target: Target) -> None:
     """Show what runs on every host: version, containers, target of the proxy; and the accessories."""
     from deployer.cli.accessory import accessories_of
     from deployer.cli.session import open_session
-    from deployer.commands.accessory import Found
+    from deployer.commands.accessorylook import Found
     from deployer.rollout import Rollout
 
     session = open_session(context, target)

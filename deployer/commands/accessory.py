@@ -1,4 +1,4 @@
-"""Accessories on a host: look, run, start, stop, remove, exec, logs. An accessory has one container.
+"""Accessories on a host: run, start, stop, remove. An accessory has one container.
 
 To the proxy and to the state directory an accessory is a service of its own (`as_service`), so that
 routes, targets and certificates work for it as they do for a role.
@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from deployer.commands import certificates, docker, layout, proxy
-from deployer.commands.execute import words
-from deployer.commands.logs import pipeline
-from deployer.commands.registry import Access, logged_in
-from deployer.commands.wishes import LogWishes
 from deployer.config import Accessory, DeployConfig, Role
 from deployer.script import Step
 
@@ -24,19 +19,6 @@ VERSION = "accessory"
 KAMAL_NETWORK = "kamal"
 """What Kamal calls the network in which containers find one another; here it is `layout.NETWORK`."""
 STOP_GRACE = 10
-
-
-@dataclass(frozen=True)
-class Found:
-    """An accessory on a host: `state` is empty where it has no container; `image` is the id of its image."""
-
-    state: str = ""
-    status: str = ""
-    container_image: str = ""
-    created: str = ""
-    image: str = ""
-    network: bool = False
-    """It is in the network of the application."""
 
 
 def as_service(config: DeployConfig, accessory: Accessory) -> DeployConfig:
@@ -68,69 +50,6 @@ def env_file(accessory: Accessory) -> str:
 def home_path(path: str) -> str:
     """A path for the shell; one that is not absolute is below the home of the user, as Kamal has it."""
     return shlex.quote(path) if path.startswith("/") else f'"$HOME"/{shlex.quote(path)}'
-
-
-# -- looking ----------------------------------------------------------------------------------
-
-
-def look_step(accessories: Sequence[Accessory]) -> Step:
-    """Which containers and images of these accessories a host has."""
-    fields = ("{{.State}}", "{{.Status}}", "{{.Image}}", "{{.RunningFor}}", "{{.Networks}}")
-    lines = []
-    for item in accessories:
-        shown = "\t".join(("container", item.name, *fields))
-        ps = ["docker", "ps", "--all", "--filter", f"name=^/?{item.service}$", "--format", shown]
-        lines.append(shlex.join(ps))
-        inspect = shlex.join(["docker", "image", "inspect", "--format", "{{.Id}}", item.image])
-        lines.append(
-            f"if id=$({inspect} 2>/dev/null); then "
-            f'printf "image\\t%s\\t%s\\n" {shlex.quote(item.name)} "$id"; fi'
-        )
-    return Step("accessories", "\n".join(lines), "which accessories it has")
-
-
-def parse_look(lines: Sequence[str]) -> Mapping[str, Found]:
-    """The answer of `look_step` by the name of the accessory."""
-    found: dict[str, Found] = {}
-    for line in lines:
-        kind, _, rest = line.partition("\t")
-        name, *cells = rest.split("\t")
-        known = found.get(name, Found())
-        if kind == "container" and len(cells) == 5:
-            state, status, image, created, networks = cells
-            found[name] = dataclasses.replace(
-                known,
-                state=state,
-                status=status,
-                container_image=image,
-                created=created,
-                network=layout.NETWORK in networks.split(","),
-            )
-        elif kind == "image" and len(cells) == 1:
-            found[name] = dataclasses.replace(known, image=cells[0])
-    return found
-
-
-# -- images -----------------------------------------------------------------------------------
-
-
-PULLED, REFUSED = "pulled", "refused"
-
-
-def pull_step(accessory: Accessory, login: Access | None = None) -> Step:
-    """Pull its image and say how it went.
-
-    A pull that fails fails no step: the image may come from elsewhere.
-    """
-    pull = logged_in(shlex.join(["docker", "pull", "--quiet", accessory.image]) + " 2>&1", login)
-    shell = f"""set +e
-said=$(
-{pull}
-)
-status=$?
-set -e
-if [ $status = 0 ]; then echo {PULLED}; else printf '%s\\n{REFUSED}\\n' "$said"; fi"""
-    return Step(f"pull-{accessory.name}", shell, f"pull {accessory.image}")
 
 
 # -- running ----------------------------------------------------------------------------------
@@ -213,7 +132,7 @@ def start_step(config: DeployConfig, accessory: Accessory, host: str) -> Step:
     return Step(f"start-{accessory.name}", "\n".join(lines), f"start {accessory.name}")
 
 
-def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+def ready_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[Step]:
     """Wait until it runs, and is healthy where something can be asked; then let requests reach it."""
     deadline = str(round(config.deploy_timeout))
     if accessory.proxy is None:
@@ -226,7 +145,7 @@ def ready_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
     service = as_service(config, accessory)
     role = service.roles[0]
     prefix, app_port = service.container_prefix(role), str(accessory.proxy.app_port)
-    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles))
+    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles, host))
     pairs = certificates.store_fragment(list(certificates.pairs(service, service.roles).values()))
     store = f"{store}\n( :\n{pairs}\n)" if pairs else store
     switch = shlex.join(["switch_to", accessory.service, prefix, app_port])
@@ -271,12 +190,12 @@ def exists_guard(accessory: Accessory) -> str:
     return f'[ -n "$(container_id {name})" ] || {{ echo {shlex.quote(missing)}; exit 1; }}'
 
 
-def start_again_steps(config: DeployConfig, accessory: Accessory) -> list[Step]:
+def start_again_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[Step]:
     """Start its stopped container."""
     shell = f"{exists_guard(accessory)}\n{shlex.join(['docker', 'start', accessory.service])}"
     return [
         Step(f"start-{accessory.name}", shell, f"start {accessory.name}"),
-        *ready_steps(config, accessory),
+        *ready_steps(config, accessory, host),
     ]
 
 
@@ -325,35 +244,3 @@ def remove_steps(
         shell = f"docker image rm {shlex.quote(accessory.image)} 2>&1 || true"
         steps.append(Step(f"image-{name}", shell, f"remove the image of {name}"))
     return steps
-
-
-# -- inside -----------------------------------------------------------------------------------
-
-
-def exec_reuse(accessory: Accessory, line: str, *, terminal: bool = False, stdin: bool = False) -> str:
-    """Run a command in its container."""
-    flags = docker.attach_flags(terminal=terminal, stdin=stdin)
-    return "exec " + shlex.join(["docker", "exec", *flags, accessory.service, *words(line)])
-
-
-def exec_new(accessory: Accessory, line: str, *, terminal: bool = False, stdin: bool = False) -> str:
-    """Run a command in a new container with its environment and mounts, removed afterwards."""
-    argv = ["docker", "run", "--rm", "--pull", "never", *docker.attach_flags(terminal=terminal, stdin=stdin)]
-    argv += ["--network", network(accessory)]
-    rest = ("restart", "network", "name", "publish")
-    argv += docker.options_argv({k: v for k, v in accessory.options.items() if k not in rest})
-    path = shlex.quote(env_file(accessory))
-    return f"""env={path}
-[ -e "$env" ] || {{ echo {shlex.quote(f"{accessory.name} has not been booted here")} >&2; exit 3; }}
-names=()
-if [ -e "$env.multi" ]; then
-    . "$env.multi"
-    readarray -t names < <(sed -n 's/^export \\([^=]*\\)=.*/--env\\n\\1/p' "$env.multi")
-fi
-exec {shlex.join(argv)} --env-file "$env" "${{names[@]}}" {mounts(accessory)} \\
-    {shlex.join([accessory.image, *words(line)])}"""
-
-
-def logs_command(accessory: Accessory, wishes: LogWishes) -> str:
-    """What its container writes."""
-    return f"{shlex.join(['docker', 'logs', *wishes.flags, accessory.service])} 2>&1{pipeline(wishes)}"

@@ -118,7 +118,7 @@ def store_fragment(found: Sequence[Pair]) -> str:
 
 def await_step(roles: Sequence[Role]) -> Step | None:
     """Look whether the proxy has got the certificates that it is to get by itself; None where it has none."""
-    names = [name for role in roles if role.proxy and role.proxy.ssl is True for name in role.proxy.names]
+    names = [name for role in roles if role.proxy for name in role.proxy.automatic]
     if not names:
         return None
     shell = shlex.join(["await_certificates", str(PATIENCE), *dict.fromkeys(names)])

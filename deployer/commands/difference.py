@@ -74,7 +74,7 @@ def changes(config: DeployConfig, result: ScriptResult) -> list[Change]:
             before = [text for text in told["run", role.name] if text]
             after = docker.manner(config, role, "VERSION", result.host)
             found += _lines(result.host, role.name, "option", before, after)
-    files = proxy.files(config, roles)
+    files = proxy.files(config, roles, result.host)
     before_routes = {name: lines for (kind, name), lines in told.items() if kind == "route"}
     for path in sorted({*before_routes, *files}):
         before, after = before_routes.get(path, []), files.get(path, "").splitlines()

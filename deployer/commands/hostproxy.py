@@ -48,7 +48,8 @@ printf 'version\\t%s\\n' "$({layout.CADDY} version 2>/dev/null | cut -d' ' -f1)"
 printf 'since\\t%s\\n' "$(systemctl show --value --property ActiveEnterTimestamp {SERVICE_UNIT})"
 printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null)"
 for path in {layout.PROXY}/sites/*.caddy; do
-    [ ! -e "$path" ] || printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
+    case $path in *'/*.caddy' | */{layout.ASKED}.caddy) continue ;; esac
+    printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
 done
 for path in $(grep -l '^https://[^ ]' {layout.PROXY}/sites/*.caddy 2>/dev/null); do
     name=$(basename "$path" .caddy)

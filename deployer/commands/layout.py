@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from cloudinit.parts.proxy import ADMIN, CADDYFILE, DEFAULT_ROUTES, LOG
+from cloudinit.parts.proxy import ADMIN, ASK, CADDYFILE, DEFAULT_ROUTES, LOG
 from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
@@ -14,9 +14,13 @@ LOCKS = "/run/lock/freehold"
 NETWORK = "freehold"
 ADMIN_ADDRESS = f"unix/{ADMIN}"
 DEFAULT_HOST = DEFAULT_ROUTES.rsplit("/", 1)[1]
+ASKED = "_ask"
+"""The site that only the proxy itself visits, as if it were a host name."""
 
 __all__ = [
     "ADMIN_ADDRESS",
+    "ASK",
+    "ASKED",
     "CADDY",
     "CADDYFILE",
     "CERTS",

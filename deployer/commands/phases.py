@@ -48,7 +48,9 @@ def prepare(
                     *([shlex.join(retag)] if retag else []),
                     shlex.join(["keep_files", *_files(config, version)]),
                     f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
-                    proxy.store_fragment(config.name, version, proxy.files(config, config.roles_on(host))),
+                    proxy.store_fragment(
+                        config.name, version, proxy.files(config, config.roles_on(host), host)
+                    ),
                     *(_manner(config, role, version, host) for role in roles),
                     jobs.store_fragment(config, host, version),
                     pages.store_fragment(config.name, version, config.error_pages),

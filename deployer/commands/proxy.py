@@ -1,6 +1,7 @@
 """The proxy's files: which site serves a host name, which route leads to a role, which target answers.
 
     sites/<host>.caddy             one per host name: listeners, certificate; imports the routes
+    sites/_ask.caddy               who may have a certificate at the first visit (ondemand.py)
     routes/<host>/<service>.caddy  one per service: path prefixes, headers, timeouts
     targets/<service>-<role>       ADDRESS:PORT, read for every request; replaced by rename
     current/<service>-<role>       link to what the version that serves brings: error pages, assets
@@ -15,15 +16,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from deployer.commands import assets, certificates, layout
+from deployer.commands import assets, certificates, layout, ondemand
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
 from deployer.config.sendfile import sendfiles, volumes_of
 from deployer.script import discard, heredoc
 
 
-def files(config: DeployConfig, roles: tuple[Role, ...]) -> dict[str, str]:
-    """The sites and routes of the proxied roles, by their path below the proxy's directory."""
+def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str, str]:
+    """The sites and routes of the proxied roles on a host, by their path below the proxy's directory."""
     wanted: dict[str, str] = {}
     pairs = certificates.pairs(config, roles)
     for role in roles:
@@ -33,19 +34,25 @@ def files(config: DeployConfig, roles: tuple[Role, ...]) -> dict[str, str]:
         own = pairs[role.name].name if role.name in pairs else ""
         for name in role.proxy.names or ("",):
             directory = file_name(name) or layout.DEFAULT_HOST
-            wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, extras(config, role))
-            if name or own:
-                wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own)
+            peers = tuple(peer for peer in config.sharing.get(name, ()) if peer != host)
+            more = extras(config, role, peers if not name else ())
+            wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, more)
+            if name or own or role.proxy.ssl_on_demand:
+                wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own, peers)
+            if role.proxy.on_demand(name):
+                wanted[f"sites/{layout.ASKED}.caddy"] = ondemand.SITE
+                asked = f"routes/{layout.ASKED}/{prefix}.caddy"
+                wanted[asked] = wanted.get(asked, "") + ondemand.question(role.proxy, prefix, name)
     return wanted
 
 
-def extras(config: DeployConfig, role: Role) -> Extras:
+def extras(config: DeployConfig, role: Role, peers: tuple[str, ...] = ()) -> Extras:
     """What a role's route does besides passing requests on."""
     url = assets.url(role)
     docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
     volumes = volumes_of(config.volumes, role.options)
     files = sendfiles(role.proxy, volumes) if role.proxy is not None else ()
-    return Extras(bool(config.error_pages), url, docroot, files)
+    return Extras(bool(config.error_pages), url, docroot, files, peers)
 
 
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:

@@ -7,9 +7,10 @@ written here: what is logged, maintenance, assets, then the container.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployer.commands import answers, layout
+from deployer.commands import answers, challenges, layout
 from deployer.config import Proxy
 
 HOLD = 30
@@ -37,6 +38,8 @@ class Extras:
     """The directory that holds them, at the path of their URL."""
     files: answers.Files = ()
     """Directories whose files are sent where an answer names one."""
+    peers: tuple[str, ...] = ()
+    """Other hosts that get certificates for any name, as this one does."""
 
 
 def file_name(host: str) -> str:
@@ -44,8 +47,10 @@ def file_name(host: str) -> str:
     return host.replace("*", "_wildcard")
 
 
-def site(proxy: Proxy, host: str, certificate: str = "") -> str:
-    """The site of one host name (empty: any). `certificate` is the name of the pair in `certs/`."""
+def site(proxy: Proxy, host: str, certificate: str = "", peers: Sequence[str] = ()) -> str:
+    """The site of one host name (empty: any). `certificate` is the name of the pair in `certs/`, `peers`
+    the other hosts that get certificates for this name.
+    """
     routes = (
         f"\timport {layout.PROXY}/routes/{file_name(host) or layout.DEFAULT_HOST}/*.caddy\n"
         # Without it Caddy answers a path that nobody serves with an empty 200.
@@ -56,11 +61,17 @@ def site(proxy: Proxy, host: str, certificate: str = "") -> str:
         return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
+    if proxy.on_demand(host):
+        own = "\ttls {\n\t\ton_demand\n\t}\n"
     secure = f"https://{host} {{\n\timport freehold_https\n{own}{routes}}}\n"
     if not host:
         # The main file has a site for any name over HTTP already.
         return secure
     plain = "\tredir https://{host}{uri} 308\n" if proxy.ssl_redirect else routes
+    if peers:
+        # Outside of a block the redirect would come before all of them, whatever stands first.
+        rest = "\thandle {\n\t\tredir https://{host}{uri} 308\n\t}\n" if proxy.ssl_redirect else routes
+        plain = _indented(challenges.fragment(proxy, peers)) + rest
     return f"{secure}http://{host} {{\n\timport freehold_http\n{plain}}}\n"
 
 
@@ -103,6 +114,7 @@ def _field(kind: str, header: str) -> str:
 def _before(proxy: Proxy, prefix: str, extras: Extras) -> str:
     """What may answer instead of the container: a redirect, maintenance."""
     lines = f"vars freehold_pages {layout.current(prefix)}/pages\n" if extras.pages else ""
+    lines += challenges.fragment(proxy, extras.peers)
     if proxy.ssl and not proxy.names and proxy.ssl_redirect:
         lines += "@plain protocol http\nredir @plain https://{host}{uri} 308\n"
     page = layout.maintenance(prefix)
@@ -198,5 +210,8 @@ def _trusts(proxy: Proxy) -> bool:
 
 
 def _block(head: str, body: str) -> str:
-    inner = "".join(f"\t{line}\n" for line in body.splitlines())
-    return f"{head} {{\n{inner}}}\n"
+    return f"{head} {{\n{_indented(body)}}}\n"
+
+
+def _indented(body: str) -> str:
+    return "".join(f"\t{line}\n" for line in body.splitlines())

@@ -13,6 +13,9 @@ from deployer.config.tree import at
 from freehold.settings import fail
 from freehold.yamlfile import Node
 
+SAME_CERTIFICATES = 5
+"""So many certificates of the same names are signed in a week by Let's Encrypt."""
+
 
 def check_proxies(
     roles: Sequence[Role], accessories: Sequence[Accessory], node: Node, warnings: list[str]
@@ -25,12 +28,6 @@ def check_proxies(
         if proxy is None:
             continue
         kind = "servers" if isinstance(owner, Role) else "accessories"
-        if proxy.ssl and proxy.certificate is None and len(owner.hosts) > 1:
-            warnings.append(
-                f"{kind}.{owner.name}.proxy: {len(owner.hosts)} hosts ask for a certificate for "
-                f"{', '.join(proxy.names)}; the name must lead to all of them, "
-                "or use one certificate of your own"
-            )
         for host in owner.hosts if proxy.run is not None else ():
             other, first = runs.setdefault(host, (f"{kind}.{owner.name}", proxy))
             if first.run != proxy.run:
@@ -41,6 +38,23 @@ def check_proxies(
                     hint="write 'run' once, under the root's 'proxy'",
                 )
     _check_shared_names(roles, node)
+    for name, hosts in sharing(roles, accessories).items():
+        if name and len(hosts) > SAME_CERTIFICATES:
+            warnings.append(
+                f"{len(hosts)} hosts get a certificate for {name} each; Let's Encrypt signs "
+                f"{SAME_CERTIFICATES} of the same name in a week: use one certificate of your own"
+            )
+
+
+def sharing(roles: Sequence[Role], accessories: Sequence[Accessory]) -> dict[str, tuple[str, ...]]:
+    """The hosts that get certificates for a name (empty: for any) by themselves, where they are several."""
+    found: dict[str, dict[str, None]] = {}
+    owners: list[Role | Accessory] = [*roles, *accessories]
+    for owner in owners:
+        if owner.proxy is not None and owner.proxy.ssl is True:
+            for name in owner.proxy.names or ("",):
+                found.setdefault(name, {}).update(dict.fromkeys(owner.hosts))
+    return {name: tuple(hosts) for name, hosts in found.items() if len(hosts) > 1}
 
 
 def check_files(

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployer.config.advice import give, refuse_unsupported
+from deployer.config.around import Surroundings
 from deployer.config.document import Document
 from deployer.config.errorpages import read_error_pages
 from deployer.config.model import DeployConfig
-from deployer.config.resolve import Surroundings, resolve, with_warnings
+from deployer.config.resolve import resolve, with_warnings
 from deployer.config.supported import REFUSED, Refusal
 from deployer.config.template.output import Rendered
 from deployer.config.template.render import Source, render

@@ -86,6 +86,8 @@ class DeployConfig:
     readiness_delay: float = 7.0
     stop_timeout: float | None = None
     retain_containers: int = 5
+    sharing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Hosts that get certificates for one name by themselves, where they are several; of the whole file."""
     hooks_path: str = ".freehold/hooks"
     hooks_output: Mapping[str, str] = field(default_factory=dict)
     version: str | None = None

@@ -14,6 +14,7 @@ HOST_PATTERN = r"[^\s/]+"
 PREFIX_PATTERN = r"/[^\s]*"
 HEADER_PATTERN = r"[A-Za-z0-9_-]+"
 DIRECTORY_PATTERN = r"(/(?!\.\.?(/|$))[\w.@+-]+)+"
+ASK_PATTERN = r"(https?://[\w.:\[\]-]+)?/[\w.~/%+@-]*"
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,13 @@ class Proxy:
         False, help="Serve HTTPS: `true` with an automatic certificate (needs a host), or one of your own."
     )
     ssl_redirect: bool = setting(True, help="Redirect HTTP to HTTPS where `ssl` is on.")
+    ssl_on_demand: str | None = setting(
+        None,
+        help="Who says which names may have a certificate at their first visit, where `host` is a wildcard "
+        "or absent: a path of the application, or a URL. It is asked with ?domain=NAME; 200 is yes.",
+        pattern=ASK_PATTERN,
+        example="/domains/allowed",
+    )
     forward_headers: bool | None = setting(
         None, help="Trust X-Forwarded-* of the client; default: only where `ssl` is off."
     )
@@ -182,6 +190,15 @@ class Proxy:
         """The certificate of one's own, where there is one."""
         return self.ssl if isinstance(self.ssl, Certificate) else None
 
+    @property
+    def automatic(self) -> tuple[str, ...]:
+        """The names for which certificates are got ahead of any visit."""
+        return tuple(name for name in self.names if "*" not in name) if self.ssl is True else ()
+
+    def on_demand(self, name: str) -> bool:
+        """Whether the certificates of a site are got at the first visit (empty: the site of any name)."""
+        return self.ssl_on_demand is not None and (not name or "*" in name)
+
 
 def read_proxy(node: Node) -> Proxy:
     """Read a `proxy` map that is in use, and check its keys against one another."""
@@ -194,21 +211,7 @@ def read_proxy(node: Node) -> Proxy:
                 f"write either {one!r} or {several!r}, not both",
                 hint=f"keep {several!r} with all of them",
             )
-    if proxy.ssl and not proxy.names and proxy.certificate is None:
-        ssl = node.get("ssl") or node
-        fail(
-            ssl.key_where or ssl,
-            "'ssl' needs a 'host' to ask a certificate for",
-            hint="write host: app.example.com beside it, or ssl: false",
-        )
-    wild = next((name for name in proxy.names if "*" in name), None)
-    if proxy.ssl is True and wild is not None:
-        ssl = node.get("ssl") or node
-        fail(
-            ssl.key_where or ssl,
-            f"no certificate can be had automatically for {wild}",
-            hint="name the hosts one by one, or bring a certificate of your own as `certificate_pem`",
-        )
+    _check_certificates(node, proxy)
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node
         for name in ("http_port", "https_port", "bind_ips"):
@@ -216,6 +219,36 @@ def read_proxy(node: Node) -> Proxy:
             if entry is not None:
                 fail(entry.key_where or entry, f"{name!r} has no meaning where 'publish' is false")
     return proxy
+
+
+def _check_certificates(node: Node, proxy: Proxy) -> None:
+    """Fail where no certificate can be had for what is to be served."""
+    ssl, demand = node.get("ssl") or node, node.get("ssl_on_demand") or node
+    wild = next((name for name in proxy.names if "*" in name), None)
+    if proxy.ssl_on_demand is not None:
+        if proxy.ssl is not True:
+            fail(demand.key_where or demand, "'ssl_on_demand' needs ssl: true")
+        if proxy.names and wild is None:
+            fail(
+                demand.key_where or demand,
+                "'ssl_on_demand' has no meaning where every host is named: they get certificates at once",
+                hint="take 'host' out to serve any name, or write a wildcard such as '*.example.com'",
+            )
+        return
+    if proxy.ssl and not proxy.names and proxy.certificate is None:
+        fail(
+            ssl.key_where or ssl,
+            "'ssl' needs a 'host' to ask a certificate for",
+            hint="write host: app.example.com beside it, or ssl: false; where customers bring names of "
+            "their own, ssl_on_demand: /a/path says which",
+        )
+    if proxy.ssl is True and wild is not None:
+        fail(
+            ssl.key_where or ssl,
+            f"no certificate can be had automatically for {wild}",
+            hint="name the hosts one by one, bring a certificate of your own as `certificate_pem`, or say "
+            "with ssl_on_demand which names may have one",
+        )
 
 
 def proxy_schema() -> Mapping[str, object]:

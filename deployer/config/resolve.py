@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
-from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags
+from deployer.config.around import Surroundings
+from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags, sharing
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
 from deployer.config.pattern import offer
+from deployer.config.placing import accessory
 from deployer.config.proxy import Proxy, read_proxy
 from deployer.config.schedule import calendar
 from deployer.config.servers import RoleSettings
 from deployer.config.tree import at, merge
-from freehold.secret import Secret
 from freehold.settings import describe, fail
 from freehold.yamlfile import Node
 
 KAMAL_VERSION = (2, 12, 0)
 """The version of Kamal whose configuration this reads."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What is known besides the file: its name, the destinations, secrets, hooks, the version."""
-
-    file: str
-    destination: str | None
-    destinations: Sequence[str]
-    hooks_path: str
-    secrets: Callable[[str], Secret]
-    version: str | None = None
-
-    def destination_hint(self, otherwise: str) -> str:
-        """The hint for something that a destination's file may hold."""
-        if self.destination is None and self.destinations:
-            return f"{otherwise}; or choose a destination with -d: {', '.join(self.destinations)}"
-        return otherwise
 
 
 def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfig:
@@ -54,7 +36,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         )
     roles = _roles(document, node, root_proxy, around)
     accessories = tuple(
-        _accessory(name, settings, document, node, roles, around)
+        accessory(name, settings, document, node, roles, around)
         for name, settings in document.accessories.items()
     )
     if not roles and not accessories:
@@ -100,6 +82,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         readiness_delay=document.readiness_delay,
         stop_timeout=document.stop_timeout,
         retain_containers=document.retain_containers,
+        sharing=sharing(roles, accessories),
         hooks_path=around.hooks_path,
         hooks_output=document.hooks_output,
         version=around.version,
@@ -235,73 +218,6 @@ def _proxy(own: Node | None, primary: bool, root: Node) -> Proxy | None:
     if own.kind != "map":
         fail(own, f"expected true, false or a map, found {describe(own)}")
     return read_proxy(merge(root, own))
-
-
-def _accessory(
-    name: str,
-    settings: AccessorySettings,
-    document: Document,
-    node: Node,
-    roles: Sequence[Role],
-    around: Surroundings,
-) -> Accessory:
-    place = at(node, "accessories", name)
-    service = settings.service or f"{document.service}-{name}"
-    registry = settings.registry
-    server = registry.server if registry else None
-    proxy = settings.proxy
-    if proxy is not None and proxy.kind not in ("map", "bool"):
-        fail(proxy, f"expected a map, found {describe(proxy)}")
-    if proxy is not None and proxy.value is False:
-        proxy = None
-    if proxy is not None and proxy.kind == "bool":
-        proxy = Node({}, proxy.where, proxy.key_where)
-    return Accessory(
-        name=name,
-        service=service,
-        image=f"{server}/{settings.image}" if server else settings.image,
-        hosts=_places(name, settings, place, roles, around),
-        network=settings.network,
-        cmd=settings.cmd,
-        publish=published(settings.port),
-        env=settings.env,
-        labels=types.MappingProxyType({"service": service, **settings.labels}),
-        options=settings.options,
-        files=settings.files,
-        directories=settings.directories,
-        volumes=settings.volumes,
-        logging=document.logging,
-        proxy=read_proxy(proxy) if proxy is not None else None,
-        registry=registry,
-    )
-
-
-def _places(
-    name: str, settings: AccessorySettings, place: Node, roles: Sequence[Role], around: Surroundings
-) -> tuple[str, ...]:
-    given = [key for key in PLACES if place.get(key) is not None]
-    if len(given) != 1:
-        problem = f"says {' and '.join(given)}" if given else "does not say where it runs"
-        fail(
-            place.key_where or place,
-            f"the accessory {name!r} {problem}",
-            hint=around.destination_hint("write one of host, hosts, role, roles, tag and tags"),
-        )
-    if settings.host is not None:
-        return (settings.host,)
-    if settings.hosts:
-        return tuple(settings.hosts)
-    by_name = {role.name: role for role in roles}
-    wanted = (settings.role,) if settings.role else settings.roles
-    for role in wanted:
-        if role not in by_name:
-            fail(at(place, given[0]), f"there is no role {role!r}", hint=offer(role, list(by_name)))
-    tags = {settings.tag} if settings.tag else set(settings.tags)
-    hosts = [host for role in wanted for host in by_name[role].hosts]
-    hosts += [host for role in roles for host, own in role.tags.items() if tags & set(own)]
-    if not hosts and not (wanted and around):
-        fail(at(place, given[0]), f"no host has the tag {' or '.join(sorted(tags))}")
-    return tuple(dict.fromkeys(hosts))
 
 
 def with_warnings(config: DeployConfig, more: Sequence[str]) -> DeployConfig:

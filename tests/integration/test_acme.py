@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,20 +15,22 @@ from cryptography import x509
 from tests.conftest import Control
 from tests.integration.app.authority import DIRECTORY, Authority
 from tests.integration.app.project import Project, basic, squeezed
+from tests.integration.test_deploy_interrupted import held
 from tests.rig import Host, Rig
 
-NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound."))
+NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound.", "both."))
+CUSTOMERS = tuple(f"{part}.customer.test" for part in ("one", "two", "stranger"))
 
 
 @pytest.fixture
 def authority(
     rig: Rig, hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Authority]:
-    """An authority that finds the first host under NAMES and is found by it; it does not run yet."""
+    """An authority that finds the first host under all names, and that hosts find; it does not run yet."""
     made = Authority(rig, tmp_path_factory.mktemp("authority"))
     with made.running("http-01"):
         pass
-    with made.known(dict.fromkeys(NAMES, hosts[0]), hosts[0]):
+    with made.known(dict.fromkeys((*NAMES, *CUSTOMERS), hosts[0]), *hosts):
         yield made
 
 
@@ -44,15 +47,17 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control, authority: Aut
     made.freehold("proxy", "boot", timeout=300)
     yield made
     profile.unlink()
-    made.config = {**basic(), "servers": {"web": {"hosts": [hosts[0].name]}}}
+    made.config = basic()
     made.save()
     made.freehold("proxy", "boot", timeout=300)
 
 
-def shown(project: Project, authority: Authority, name: str) -> tuple[x509.Certificate, str]:
+def shown(
+    project: Project, authority: Authority, name: str, host: Host | None = None
+) -> tuple[x509.Certificate, str]:
     """The certificate for a name and the version behind it, as seen by who trusts this authority only."""
     context = ssl.create_default_context(cafile=str(authority.root))
-    stream = project.rig.control_connect(project.hosts[0].address, 443)
+    stream = project.rig.control_connect((host or project.hosts[0]).address, 443)
     with context.wrap_socket(stream, server_hostname=name) as wrapped:
         found = wrapped.getpeercert(binary_form=True)
         wrapped.sendall(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -66,6 +71,38 @@ def serial(project: Project, authority: Authority, name: str) -> int:
         return shown(project, authority, name)[0].serial_number
     except OSError:
         return 0
+
+
+def refused(project: Project, authority: Authority) -> None:
+    """A name that the application does not know gets no certificate, and no authority hears of it."""
+    with pytest.raises(OSError):
+        shown(project, authority, "stranger.customer.test")
+    host = project.hosts[0]
+    kept = host.exec("ls /var/lib/freehold-proxy/certificates/*").stdout.split()
+    begun = host.exec("journalctl --unit freehold-proxy --output cat --grep 'obtaining certificate'").stdout
+    assert "one.customer.test" in kept and "one.customer.test" in begun
+    assert "stranger" not in " ".join(kept) and "stranger" not in begun
+
+
+def unanswered(project: Project, authority: Authority) -> None:
+    """While the application is down, names that it once allowed keep HTTPS over a restart, and they alone."""
+    host = project.hosts[0]
+    host.exec("docker stop --time 1 shop-web-v1")
+    project.freehold("proxy", "restart")
+
+    def handshake(name: str) -> bool:
+        context = ssl.create_default_context(cafile=str(authority.root))
+        stream = project.rig.control_connect(host.address, 443)
+        stream.settimeout(20)
+        try:
+            with context.wrap_socket(stream, server_hostname=name) as wrapped:
+                return wrapped.getpeercert() is not None
+        except ssl.SSLError:
+            return False
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(handshake, CUSTOMERS[:3])) == [True, False, False]
+    host.exec("docker start shop-web-v1")
 
 
 def certificates(project: Project) -> dict[str, dict[str, Any]]:
@@ -92,6 +129,18 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
         old, version = shown(project, authority, "shop.test")
         assert version == "v1"
         assert certificates(project)["shop.test"]["by"].startswith("Authority of the rig")
+        # Any name may come, and gets a certificate at its first visit where the application knows it.
+        del project.config["proxy"]["host"]
+        project.config["proxy"]["ssl_on_demand"] = "/allowed"
+        project.config["env"]["clear"]["TENANTS"] = "shop.test,one.customer.test,two.customer.test"
+        project.save()
+        project.send("v1")
+        assert shown(project, authority, "one.customer.test")[1] == "v1"
+        refused(project, authority)
+        unanswered(project, authority)
+        del project.config["proxy"]["ssl_on_demand"]
+        project.config["proxy"]["host"] = "shop.test"
+        project.save()
     # Kept over deploys and restarts, with nobody to ask.
     said = squeezed(project.deploy("v2"))
     assert "without a certificate" not in said
@@ -99,13 +148,17 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
     assert shown(project, authority, "shop.test") == (old, "v2")
 
     # A name comes along while another authority of the same root asks for the other challenge.
-    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test"]
+    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test", "*.customer.test"]
+    project.config["proxy"]["ssl_on_demand"] = "/allowed"
     del project.config["proxy"]["host"]
     project.save()
     with authority.running("tls-alpn-01"):
         said = squeezed(project.deploy("v3"))
         assert "without a certificate" not in said, said
         assert shown(project, authority, "www.shop.test")[1] == "v3"
+        assert shown(project, authority, "two.customer.test")[1] == "v3"
+        refused(project, authority)
+        del project.config["proxy"]["ssl_on_demand"]
         # Months pass: one that ends in five days is renewed, and serves until it has been.
         aged, key = authority.aged("www.shop.test")
         store = first.exec(
@@ -129,6 +182,57 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
         with forwarded(first, run), authority.running(challenge):
             said = squeezed(project.send("v3"))
             assert shown(project, authority, name)[1] == "v3", said
+
+    share_a_name(project, authority)
+
+
+def share_a_name(project: Project, authority: Authority) -> None:
+    """Two hosts under one name, of which the authority sees but the first: both get a certificate."""
+    both = (project.hosts[0], project.rig["web-2"])
+    name, path = "both.shop.test", "/.well-known/acme-challenge/none"
+    project.config = basic()
+    project.config["proxy"] |= {"host": name, "ssl": True}
+    project.save()
+    project.freehold("proxy", "boot", timeout=300)
+    project.hosts = both
+    project.image("v4")
+    log = "/var/log/freehold-proxy/proxy.log"
+    with authority.running("http-01"):
+        # The second begins while the first, whom the authority asks, does not know the name yet.
+        with project.start("deploy", "--skip-push", "--version", "v4") as deploy:
+            with held(both[0], "proxy.lock"):
+                asked = f"grep -c 'both.shop.test.*acme-challenge.*\"status\":404' {log}"
+                project.until(lambda: int(both[0].exec(asked, check=False).stdout) > 0, "a lost attempt")
+            assert deploy.wait(60) == 0, project.printed
+        assert "without a certificate" not in project.printed, project.printed
+        found = [shown(project, authority, name, host) for host in both]
+    assert [version for _, version in found] == ["v4", "v4"]
+    assert found[0][0].serial_number != found[1][0].serial_number
+
+    # A question that nobody can answer comes back as it would from one host; so does what is no question.
+    for asked in (path, "/.well-known/acme-challenge/../version", "/version"):
+        answer = project.ask(both[1], asked, name=name)
+        assert (answer.status, answer.headers["location"]) == (308, f"https://{name}{asked}")
+    # It has been passed on, and only once.
+    heard = [host.exec(f"grep -c '{path}' {log}") for host in both]
+    assert [int(one.stdout) for one in heard] == [1, 1]
+
+    # The same again is no news to any proxy; that a host is gone is one to the other.
+    before = [loads(host) for host in both]
+    project.send("v4")
+    assert [loads(host) for host in both] == before
+    project.config["servers"]["web"]["hosts"] = [both[1].name]
+    project.save()
+    project.send("v4")
+    assert [loads(host) for host in both] == [before[0], before[1] + 1]
+    assert project.ask(both[1], path, name=name).status == 308
+    assert int(both[0].exec(f"grep -c '{path}' {log}").stdout) == 1
+
+
+def loads(host: Host) -> int:
+    """How often the proxy has been given other routes."""
+    found = host.exec("journalctl --unit freehold-proxy --output cat --grep '\"/load\"'", check=False)
+    return len(found.stdout.splitlines())
 
 
 @contextmanager

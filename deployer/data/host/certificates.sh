@@ -30,17 +30,36 @@ last_refusal() {
     refusal "$1" | sed -nE 's/.*"error":"(([^"\\]|\\.)*)".*/\1/p' | sed 's/\\n/ /g; s/\\\(.\)/\1/g'
 }
 
-# refused_lately NAME: the proxy has been refused in the last minute, and tries again in the next.
+# refused_lately NAME [SINCE]: the proxy has been refused in the last minute, and tries again in the next;
+# what happened until SINCE, seconds of the epoch, does not count.
 refused_lately() {
     local then
     then=$(refusal "$1" | sed -nE 's/.*"ts":([0-9]+).*/\1/p')
-    [ -n "$then" ] && [ $(($(date +%s) - then)) -lt 60 ]
+    [ -n "$then" ] && [ $(($(date +%s) - then)) -lt 60 ] && [ "$then" -gt "${2:-0}" ]
 }
+
+# shared_name NAME...: other hosts answer for one of the names too, and pass challenges on.
+shared_name() {
+    local name
+    for name in "$@"; do
+        if grep -qs Freehold-Challenge "$PROXY/sites/$name.caddy"; then return 0; fi
+    done
+    return 1
+}
+
+# ask_anew: the proxy begins again to get what it has not got; by itself it would after a minute or more.
+ask_anew() (
+    exec 8>"$LOCKS/proxy.lock"
+    flock -w 10 8 && "$CADDY" reload --force --config "$CADDYFILE" --address "$ADMIN" >/dev/null 2>&1
+)
 
 # await_certificates SECONDS NAME...: give the proxy so long to get certificates for all names; then tell
 # which are missing. That is no failure: it goes on trying, and HTTP is served.
+#
+# Hosts that share a name begin at about the same time. Where the authority asks one that does not know the
+# name yet, the first attempt of another is lost; by now all of them know it.
 await_certificates() {
-    local limit=$((SECONDS + $1)) missing waiting name why
+    local limit=$((SECONDS + $1)) patience=$((SECONDS + $1 / 2)) again=1 since=0 missing waiting name why
     shift
     command -v openssl >/dev/null || return 0
     while :; do
@@ -48,8 +67,18 @@ await_certificates() {
         for name in "$@"; do
             if shows_certificate "$name" >/dev/null; then continue; fi
             missing="$missing $name"
-            refused_lately "$name" || waiting=1
+            refused_lately "$name" "$since" || waiting=1
         done
+        if [ -z "$missing" ]; then break; fi
+        if [ -z "$waiting" ] || [ $SECONDS -ge $patience ]; then
+            if [ -n "$again" ] && shared_name $missing; then
+                again=
+                ask_anew || true
+                sleep 1
+                since=$(date +%s)
+                continue
+            fi
+        fi
         if [ -z "$waiting" ] || [ $SECONDS -ge $limit ]; then break; fi
         sleep 0.3
     done

@@ -49,6 +49,9 @@ class Shop(Site):
                 header, path = request.query["header"][0], request.query["path"][0]
                 said = {"Content-Disposition": "attachment", header: path}
                 return Response(200, b"ignored", "text/x-own", headers=said)
+            case "/allowed":
+                known = os.environ.get("TENANTS", "").split(",")
+                return Response(200 if request.query["domain"][0] in known else 404, b"")
             case "/large":
                 return Response(200, b"x" * int(request.query["bytes"][0]))
         return await super().answer(request)

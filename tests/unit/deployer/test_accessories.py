@@ -11,8 +11,8 @@ import pytest
 
 from deployer.accessoryfiles import read_files
 from deployer.commands import accessory as commands
-from deployer.commands import accessoryfiles, phases
-from deployer.commands.accessory import Found
+from deployer.commands import accessoryexec, accessoryfiles, accessorylook, phases
+from deployer.commands.accessorylook import Found
 from deployer.commands.registry import Access
 from deployer.config import DeployConfig
 from freehold.errors import ConfigError
@@ -87,16 +87,16 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
     for item in made.accessories:
         contents = dict.fromkeys((mount.local for mount in item.files), accessoryfiles.Content(b"x"))
         steps = [
-            commands.look_step([item]),
-            commands.pull_step(item, login),
+            accessorylook.look_step([item]),
+            accessorylook.pull_step(item, login),
             accessoryfiles.directories_step(item),
             accessoryfiles.files_step(item, contents),
             commands.env_step(made, item),
             commands.start_step(made, item, "web-1"),
-            *commands.ready_steps(made, item),
+            *commands.ready_steps(made, item, "web-1"),
             commands.settle_step(item),
             commands.put_back_step(item),
-            *commands.start_again_steps(made, item),
+            *commands.start_again_steps(made, item, "web-1"),
             commands.stop_step(item),
             commands.connect_step(item),
             *commands.remove_steps(made, item),
@@ -107,21 +107,21 @@ def test_every_script_is_bash_and_holds_no_secret_in_a_command(tmp_path: Path) -
         for step in steps:
             if not step.name.startswith("env-"):
                 assert "top secret" not in step.shell
-    pulled = commands.pull_step(made.accessory("db"), login).shell
+    pulled = accessorylook.pull_step(made.accessory("db"), login).shell
     # Only a word of the shell itself is given the password.
     assert [line.strip()[:18] for line in pulled.splitlines() if "registry secret" in line] == [
         "auth=$(printf %s '"
     ]
     odd = commands.start_step(made, made.accessory("odd"), "web-1").shell
     assert "--network mine" in odd and "docker network connect --ip $address freehold shop-odd" in odd
-    names = [step.name for step in commands.ready_steps(made, made.accessory("admin"))]
+    names = [step.name for step in commands.ready_steps(made, made.accessory("admin"), "web-1")]
     assert names == ["ready-admin", "switch-admin", "routes-admin"]
     for text in (
-        commands.exec_new(made.accessory("db"), "psql"),
-        commands.exec_reuse(made.accessory("db"), "ls"),
+        accessoryexec.exec_new(made.accessory("db"), "psql"),
+        accessoryexec.exec_reuse(made.accessory("db"), "ls"),
     ):
         assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
-    assert "secret" not in commands.exec_new(made.accessory("db"), "psql")
+    assert "secret" not in accessoryexec.exec_new(made.accessory("db"), "psql")
 
 
 def test_what_a_host_has(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_what_a_host_has(tmp_path: Path) -> None:
         "image\tother\tsha256:2",
         "Warning: something else",
     ]
-    found = commands.parse_look(lines)
+    found = accessorylook.parse_look(lines)
     assert found["db"] == Found("running", "Up 2 hours", "postgres:16", "2 hours ago", "sha256:1", True)
     assert found["other"] == Found(image="sha256:2")
-    step = commands.look_step(made.accessories)
+    step = accessorylook.look_step(made.accessories)
     assert "name=^/?shop-db$" in step.shell
 
 
@@ -235,7 +235,7 @@ def test_a_host_without_roles_still_has_a_lock(tmp_path: Path) -> None:
 def test_a_pull_says_how_it_went(tmp_path: Path, login: Access | None, code: int, said: list[str]) -> None:
     (tmp_path / "docker").write_text(f"#!/bin/sh\necho denied >&2\nexit {code}\n")
     (tmp_path / "docker").chmod(0o755)
-    step = commands.pull_step(config(tmp_path).accessory("db"), login)
+    step = accessorylook.pull_step(config(tmp_path).accessory("db"), login)
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step.shell],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},

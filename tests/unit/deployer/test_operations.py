@@ -244,7 +244,7 @@ def running(config: DeployConfig, *env: str, secrets: tuple[str, ...] = ("TOKEN"
     lines += ["image\tweb\t" + json.dumps("PATH=/bin"), "secrets\tweb\t"]
     lines += [f"secrets\tweb\t{name}" for name in secrets]
     lines += [f"run\tweb\t{line}" for line in docker.manner(config, role, "v1", "web-1")]
-    for path, text in proxy.files(config, config.roles_on("web-1")).items():
+    for path, text in proxy.files(config, config.roles_on("web-1"), "web-1").items():
         lines += [f"route\t{path}\t{line}" for line in text.splitlines()]
     return answer("running", *lines)
 

@@ -30,7 +30,7 @@ def adapted(directory: Path, *, more: dict[str, Any] | None = None, **proxies: A
             secrets={"CERT": "a certificate", "KEY": "its key"},
             **{"service": service, "proxy": settings, "servers": ["web-1"], **(more or {})},
         )
-        for path, text in proxy.files(config, config.roles).items():
+        for path, text in proxy.files(config, config.roles, "web-1").items():
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             (place / path).write_text(text.replace(layout.PROXY, str(place)))
     (place / "routes" / layout.DEFAULT_HOST).mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
     )
     pair = certificates.pairs(config, config.roles)["web"]
     assert pair.name not in loaded["certificate"]
-    assert "its key" not in "".join(proxy.files(config, config.roles).values())
+    assert "its key" not in "".join(proxy.files(config, config.roles, "web-1").values())
     text = certificates.store_fragment([pair])
     # Only the here documents hold it, and the files that they fill are the group's alone.
     assert "its key" not in re.sub(r"<<'FREEHOLD_END'\n.*?\nFREEHOLD_END", "", text, flags=re.DOTALL)
@@ -357,4 +357,4 @@ def test_how_long_a_drain_may_take_changes_no_route(tmp_path: Path) -> None:
     """A route that changes is a reload of the proxy, at which a connection may be lost."""
     config = samples.config(tmp_path)
     longer = samples.config(tmp_path, drain_timeout=99, deploy_timeout=99, stop_timeout=99)
-    assert proxy.files(config, config.roles) == proxy.files(longer, longer.roles)
+    assert proxy.files(config, config.roles, "web-1") == proxy.files(longer, longer.roles, "web-1")

@@ -59,10 +59,10 @@ def test_the_founding_example(project: Project) -> None:
     )
     assert config.image_name("v1") == "myregistry/myapp:v1"
     assert config.container_name(job, "v1") == "myapp-job-v1"
-    old, certificates = config.warnings
+    (old,) = config.warnings
     assert "config/deploy.yml:23" in old
     assert "Kamal 1" in old
-    assert "myapp.com" in certificates
+    assert config.sharing == {"myapp.com": web.hosts}
 
 
 def test_defaults_are_those_of_kamal(project: Project) -> None:
@@ -133,6 +133,20 @@ def test_no_file(project: Project) -> None:
             "proxy.ssl",
             "no certificate can be had automatically for *.a.test",
             "certificate_pem",
+        ),
+        (
+            MINIMAL + "proxy:\n  host: a.test\n  ssl: true\n  ssl_on_demand: /ask\n",
+            6,
+            "proxy.ssl_on_demand",
+            "no meaning where every host is named",
+            "*.example.com",
+        ),
+        (
+            MINIMAL + "proxy:\n  ssl_on_demand: /ask\n",
+            4,
+            "proxy.ssl_on_demand",
+            "'ssl_on_demand' needs ssl: true",
+            "",
         ),
         (MINIMAL + "proxy: {host: a.b, hosts: [c.d]}\n", 3, "proxy.hosts", "not both", "hosts"),
         (MINIMAL + "retain_containers: 0\n", 3, "retain_containers", "too small", ""),
