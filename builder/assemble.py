@@ -149,28 +149,6 @@ def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runn
     shutil.rmtree(stage)
 
 
-def make_qcow2(raw: Path, target: Path, runner: Runner) -> None:
-    """`raw` as a compressed qcow2. zstd: a fifth of zlib's time, and less to read at each boot."""
-    run_tool(
-        runner,
-        (
-            "qemu-img",
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "-c",
-            "-o",
-            "compression_type=zstd,lazy_refcounts=off",
-            "-m",
-            "8",
-            raw,
-            target,
-        ),
-    )
-
-
 def root_dump(raw: Path, disk: Layout, runner: Runner) -> str:
     """What `dumpe2fs` says about the root partition of a raw disk; BuildError where it is none.
 
