@@ -95,9 +95,13 @@ def installer(
     """
     from builder.diskrule import parse_rule
     from builder.installer import Installation, build_live, write_installer
+    from builder.report import reads_cds
 
     chosen = parse_rule(rule, wipe=wipe)
     spec = spec_of(context, options)
+    if spec.kernel == "cloud":
+        lacking = "USB" if reads_cds(spec) else "USB and no SATA: this medium is for no real machine"
+        context.console.warn(f"the cloud kernel of {spec.suite} knows no {lacking}")
     seed = host_seed(context, host, profile_of(context, options["profile"]), folder)
     installation = Installation(host, seed, chosen, after)
     live = build_live(spec, runner=context.runner, console=context.console, mirror=mirror, refresh=refresh)
