@@ -48,7 +48,7 @@ def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path
 def test_two_builds_have_the_same_bytes(tmp_path: Path) -> None:
     """The second is made on an empty cache.
 
-    The cached one may be older than the mirror's present state, and the mirror may change during a build: then one
+    The cached one may be older than the present mirror, and the mirror may change during a build: then one
     more is made, until two have seen the same packages.
     """
     builds = [image("bookworm")]
