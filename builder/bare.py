@@ -102,10 +102,14 @@ def installed(
     runner: Runner,
     evidence: Path | None = None,
     deadline: float = 2400,
+    rule: DiskRule = RULE,
+    disk_bytes: int = GROWN,
+    spare: Path | None = None,
 ) -> Iterator[Trial]:
     """Install, and yield the host that the machine becomes by itself, with the medium still in it."""
+    place = prepared(live, mode, how, runner=runner, rule=rule, disk_bytes=disk_bytes, spare=spare)
     with (
-        prepared(live, mode, how, runner=runner) as (machine, directory),
+        place as (machine, directory),
         running(machine, directory, runner=runner, evidence=evidence, deadline=deadline) as trial,
     ):
         if DONE not in machine.serial.read_text(errors="replace"):

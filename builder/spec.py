@@ -129,6 +129,7 @@ class ImageSpec:
     `kernel` is `cloud` (virtio, NVMe, Xen, Hyper-V; SATA from Debian 13 on; no USB) or `generic`.
     `profile` is what the host is to be; None is the default profile.
     `packages` come on top of those that the host profile asks for.
+    `raid1`: for a host on two disks, which the installer makes (`builder.mirror`).
     """
 
     suite: str = "trixie"
@@ -137,6 +138,7 @@ class ImageSpec:
     kernel: Kernel = "cloud"
     profile: HostProfile | None = None
     packages: tuple[str, ...] = ()
+    raid1: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suite", parse_suite(self.suite))
@@ -148,6 +150,8 @@ class ImageSpec:
                 f"a disk of {self.size} bytes cannot hold the image",
                 hint=f"at least {MINIMUM_SIZE // GiB}G, in whole MiB",
             )
+        if self.raid1 and not ARCHES[self.arch].bios:
+            raise UsageError(f"there is no mirror of two disks for {self.arch} yet", hint="amd64 has one")
         check_packages(self.packages)
 
 
