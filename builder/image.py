@@ -34,7 +34,7 @@ from freehold.process import Runner
 KIND = "images"
 TREES = "trees"
 WRITERS = written_by(
-    "assemble", "boot", "disk", "ext4", "image", "manifest", "qcow2", "sandbox", "sbom", "zstd"
+    "assemble", "boot", "disk", "image", "inodes", "manifest", "qcow2", "sandbox", "sbom", "zstd"
 )
 # Root tree, archives, raw disk and compressed image at once.
 NEEDED = 3 * GiB
