@@ -1,4 +1,4 @@
-"""Every further way in which the images promise to boot; `make test-every-boot`, as it takes half an hour.
+"""Every further way in which the images promise to boot; `make test-every-boot`, as it takes over an hour.
 
 What CI runs of these kinds stands in test_images.py and test_installer.py.
 """
