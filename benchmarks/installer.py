@@ -21,7 +21,8 @@ from builder.cpio import copy, file, with_folders, write
 from builder.installer import PACKED, build_live
 from builder.qemu import Machine
 from builder.spec import GiB, ImageSpec
-from builder.trial import console_tail, kvm_works, powered
+from builder.trial import kvm_works, powered
+from builder.watch import console_tail
 from freehold.console import Console
 from freehold.process import LocalRunner
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from builder import boot
 from builder.configured import Configured
 from builder.disk import SECTOR, Layout, mke2fs, mkfs_vfat, sfdisk_script
-from builder.ext4 import stamp, used_inodes
+from builder.inodes import set_times
 from builder.sandbox import Sandbox
 from builder.spec import ARCHES, Arch
 from builder.store import disk_free
@@ -99,16 +99,7 @@ def make_raw(
         epoch=configured.packages.epoch,
         what="writing the root file system",
     )
-    _stamp_root(raw, disk, configured.packages.epoch, runner)
-
-
-def _stamp_root(raw: Path, disk: Layout, epoch: int, runner: Runner) -> None:
-    place = f"{raw}?offset={disk.root.start}"
-    env = {"E2FSPROGS_FAKE_TIME": str(epoch)}
-    commands = raw.parent / "stamp"
-    commands.write_text(stamp(used_inodes(root_dump(raw, disk, runner)), epoch))
-    run_tool(runner, ("debugfs", "-w", "-f", commands, place), env=env)
-    commands.unlink()
+    set_times(raw, disk.root.start, configured.packages.epoch)
 
 
 def _write_bios(raw: Path, start: int, export: Path) -> None:
@@ -147,28 +138,6 @@ def _write_esp(raw: Path, disk: Layout, configured: Configured, arch: Arch, runn
         env={"TZ": "UTC", "MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(epoch)},
     )
     shutil.rmtree(stage)
-
-
-def make_qcow2(raw: Path, target: Path, runner: Runner) -> None:
-    """`raw` as a compressed qcow2. zstd: a fifth of zlib's time, and less to read at each boot."""
-    run_tool(
-        runner,
-        (
-            "qemu-img",
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "-c",
-            "-o",
-            "compression_type=zstd,lazy_refcounts=off",
-            "-m",
-            "8",
-            raw,
-            target,
-        ),
-    )
 
 
 def root_dump(raw: Path, disk: Layout, runner: Runner) -> str:

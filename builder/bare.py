@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,18 +22,15 @@ from builder.trial import (
     Trial,
     access,
     check_machine,
-    console_tail,
     kvm_works,
     own_variables,
     running,
 )
+from builder.watch import DONE
 from freehold.errors import BuildError
 from freehold.files import new_private_dir
-from freehold.process import Runner, Started
+from freehold.process import Runner
 
-DONE = "INSTALLED:"
-REFUSED = "NOT INSTALLED:"
-LAST = "press Ctrl-Alt-Del to start again"
 # Names the machine's first disk, as a careful operator would.
 RULE = parse_rule(f"serial={SERIAL}")
 
@@ -106,27 +102,16 @@ def installed(
     runner: Runner,
     evidence: Path | None = None,
     deadline: float = 2400,
+    rule: DiskRule = RULE,
+    disk_bytes: int = GROWN,
+    spare: Path | None = None,
 ) -> Iterator[Trial]:
     """Install, and yield the host that the machine becomes by itself, with the medium still in it."""
+    place = prepared(live, mode, how, runner=runner, rule=rule, disk_bytes=disk_bytes, spare=spare)
     with (
-        prepared(live, mode, how, runner=runner) as (machine, directory),
+        place as (machine, directory),
         running(machine, directory, runner=runner, evidence=evidence, deadline=deadline) as trial,
     ):
         if DONE not in machine.serial.read_text(errors="replace"):
             raise BuildError("the host answers, and the installer never said that it was done")
         yield trial
-
-
-def verdict(machine: Machine, process: Started, *, deadline: float = 1800) -> str:
-    """The installer's last word on the serial console: the line with INSTALLED or NOT INSTALLED."""
-    started = time.monotonic()
-    while time.monotonic() - started < deadline:
-        text = machine.serial.read_text(errors="replace") if machine.serial.exists() else ""
-        said = [line.strip() for line in text.splitlines() if line.startswith((DONE, REFUSED))]
-        # A refusal goes on with the list of disks.
-        if said and (said[0].startswith(DONE) or LAST in text):
-            return said[0]
-        if process.poll() is not None:
-            break
-        time.sleep(1)
-    raise BuildError("the installer came to no end", details=console_tail(machine.serial))

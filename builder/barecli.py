@@ -49,6 +49,11 @@ def installation_options(function: Any) -> Any:
             ),
             click.option("--wipe", is_flag=True, help="The disk that the rule means may hold something."),
             click.option(
+                "--raid1",
+                is_flag=True,
+                help="A mirror: the rule means two disks (serial=A/B), each of which starts the host alone.",
+            ),
+            click.option(
                 "--seed",
                 "folder",
                 type=click.Path(path_type=Path),
@@ -95,9 +100,13 @@ def installer(
     """
     from builder.diskrule import parse_rule
     from builder.installer import Installation, build_live, write_installer
+    from builder.report import reads_cds
 
-    chosen = parse_rule(rule, wipe=wipe)
+    chosen = parse_rule(rule, wipe=wipe, disks=2 if options["raid1"] else 1)
     spec = spec_of(context, options)
+    if spec.kernel == "cloud":
+        lacking = "USB" if reads_cds(spec) else "USB and no SATA: this medium is for no real machine"
+        context.console.warn(f"the cloud kernel of {spec.suite} knows no {lacking}")
     seed = host_seed(context, host, profile_of(context, options["profile"]), folder)
     installation = Installation(host, seed, chosen, after)
     live = build_live(spec, runner=context.runner, console=context.console, mirror=mirror, refresh=refresh)
@@ -152,7 +161,7 @@ def netboot(
     from builder.installer import Installation, build_live
     from builder.netboot import NetHost, check_hosts, parse_host, write_netboot
 
-    chosen = parse_rule(rule, wipe=wipe)
+    chosen = parse_rule(rule, wipe=wipe, disks=2 if options["raid1"] else 1)
     named = [parse_host(text) for text in hosts]
     check_hosts(named)
     place = parse_listen(listen) if listen else None

@@ -83,6 +83,7 @@ def spec_of(context: Context, options: dict[str, Any]) -> ImageSpec:
         kernel=options["kernel"],
         profile=profile_or_none(context, options["profile"]),
         packages=words(options["packages"]),
+        raid1=options.get("raid1", False),
     )
 
 

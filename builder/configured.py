@@ -137,7 +137,7 @@ def configured_key(spec: ImageSpec, payload: Payload, packages: Packages) -> str
         payload.key(),
         spec.size,
         [[file.path, file.mode, file.data.decode()] for file in files],
-        [SCRIPT, CLAMP, system.enable_script(), system.CLEAN, system.MARK, boot_script(spec, blank)],
+        [SCRIPT, CLAMP, system.enable_script(spec), system.CLEAN, system.MARK, boot_script(spec, blank)],
     )
 
 
@@ -153,7 +153,7 @@ def _configure(
     files = (*system.system_files(spec, ids), *payload.files)
     (work / "files.tar").write_bytes(tree_tar(files, packages.epoch))
     scripts = {
-        "enable": system.enable_script(),
+        "enable": system.enable_script(spec),
         "recipe": payload.script,
         "boot": boot_script(spec, ids),
         "clean": system.CLEAN,

@@ -10,6 +10,8 @@ from freehold.errors import UsageError
 from freehold.settings import near
 
 WORDS = ("only", "empty", "first-empty")
+# These name a disk; the two of a mirror with a slash between.
+NAMES = ("by-id", "serial")
 VALUES = ("by-id", "serial", "model")
 # How people write the size's conditions; both are inclusive.
 SIZE = re.compile(r"^size(>=|<=)(.+)$")
@@ -20,7 +22,7 @@ EXAMPLE = "such as serial=S4EVNX0N, by-id=nvme-Acme_1TB_42, size>=200G,empty or 
 
 @dataclass(frozen=True)
 class DiskRule:
-    """Conditions that must all hold: (`key`, value). One disk must be left, else nothing is written.
+    """Conditions that must all hold: (`key`, value). `disks` (1 or 2) must be left, else nothing is written.
 
     A disk that holds something is overwritten only where `wipe` is given or the rule names it by `by-id` or
     `serial`.
@@ -29,6 +31,7 @@ class DiskRule:
     conditions: tuple[tuple[str, str], ...]
     text: str
     wipe: bool = False
+    disks: int = 1
 
     def lines(self) -> str:
         """The rule as the installer reads it: a condition on each line, sizes in bytes."""
@@ -36,18 +39,30 @@ class DiskRule:
         return "".join(f"{key} {value}".rstrip() + "\n" for key, value in found)
 
 
-def parse_rule(text: str, *, wipe: bool = False) -> DiskRule:
+def parse_rule(text: str, *, wipe: bool = False, disks: int = 1) -> DiskRule:
     """The rule `serial=…`, `by-id=…`, `model=…`, `size>=…`, `size<=…`, `empty`, `first-empty`, `only`,
-    several separated by commas; UsageError for anything else."""
-    conditions = [_condition(part.strip()) for part in text.split(",")]
+    several separated by commas; UsageError for anything else. Of two disks both are named: `serial=A/B`."""
+    conditions = [_condition(part.strip(), disks) for part in text.split(",")]
     keys = [key for key, _ in conditions]
     for key in keys:
         if keys.count(key) > 1:
             raise UsageError(f"the disk rule {text!r} says {key} twice", hint=EXAMPLE)
-    return DiskRule(tuple(conditions), text, wipe)
+    return DiskRule(tuple(conditions), text, wipe, disks)
 
 
-def _condition(part: str) -> tuple[str, str]:
+def _check_names(key: str, names: list[str], disks: int) -> None:
+    if len(names) == disks == len(set(names)):
+        return
+    if disks == 1:
+        raise UsageError(
+            f"{key}={'/'.join(names)} names {len(names)} disks", hint="a mirror has two: --raid1"
+        )
+    raise UsageError(
+        f"{key}={'/'.join(names)} does not name two disks, which a mirror needs", hint=f"such as {key}=A/B"
+    )
+
+
+def _condition(part: str, disks: int) -> tuple[str, str]:
     if part in WORDS:
         return part, ""
     sized = SIZE.match(part)
@@ -56,9 +71,13 @@ def _condition(part: str) -> tuple[str, str]:
     key, equals, value = part.partition("=")
     key = key.strip()
     if key in VALUES and equals:
-        value = value.strip().removeprefix("/dev/disk/by-id/")
-        if not PLAIN.match(value) or (key != "model" and re.search(r"[*?]", value)):
-            raise UsageError(f"{value!r} is no value for {key} in a disk rule", hint=EXAMPLE)
+        value = value.strip().replace("/dev/disk/by-id/", "")
+        names = value.split("/") if key in NAMES else [value]
+        for name in names:
+            if not PLAIN.match(name) or (key != "model" and re.search(r"[*?]", name)):
+                raise UsageError(f"{name!r} is no value for {key} in a disk rule", hint=EXAMPLE)
+        if key in NAMES:
+            _check_names(key, names, disks)
         return key, value
     if part.startswith("/dev/"):
         raise UsageError(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from builder import box
-from builder.assemble import check_space, make_qcow2, run_tool
+from builder.assemble import check_space, run_tool
 from builder.image import Image, store_of
 from builder.manifest import sums
+from builder.qcow2 import write_qcow2
 from builder.sandbox import Sandbox
 from builder.seeded import inject
 from builder.store import digest, written_by
@@ -45,7 +46,9 @@ def make_format(
         return image.qcow2
     store = store_of(Sandbox.here(runner), cache)
     inputs = {name: data.decode() for name, data in (seed or {}).items()}
-    key = digest(image.key, wanted, inputs, written_by("assemble", "box", "formats", "seeded"))
+    key = digest(
+        image.key, wanted, inputs, written_by("assemble", "box", "formats", "qcow2", "seeded", "zstd")
+    )
     if store.find(KIND, key) is None:
         check_space(store.root, image.virtual_size)
         with store.make(KIND, key) as work:
@@ -65,7 +68,7 @@ def _make(work: Path, image: Image, wanted: Format, seed: Mapping[str, bytes] | 
         inject(raw, root_start(raw, runner), seed, epoch=created, runner=runner)
     if wanted != "raw":
         qcow2 = work / "disk.qcow2"
-        make_qcow2(raw, qcow2, runner)
+        write_qcow2(raw, qcow2)
         raw.unlink()
         if wanted == "vagrant":
             box.write_box(work / NAMES["vagrant"], qcow2, virtual_size=image.virtual_size, created=created)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import boot
-from builder.assemble import check_foreign, check_programs, check_space, make_qcow2, make_raw
+from builder.assemble import check_foreign, check_programs, check_space, make_raw
 from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.foreignproxy import proxy_program
 from builder.manifest import Manifest, manifest, sums
 from builder.packages import layered
 from builder.payload import Payload, payload
+from builder.qcow2 import write_qcow2
 from builder.rootfs import installed, make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
@@ -32,7 +33,9 @@ from freehold.process import Runner
 
 KIND = "images"
 TREES = "trees"
-WRITERS = written_by("assemble", "boot", "disk", "ext4", "image", "manifest", "sandbox", "sbom")
+WRITERS = written_by(
+    "assemble", "boot", "disk", "image", "inodes", "manifest", "qcow2", "sandbox", "sbom", "zstd"
+)
 # Root tree, archives, raw disk and compressed image at once.
 NEEDED = 3 * GiB
 
@@ -150,7 +153,7 @@ def _write(
     with scratch(work) as place:
         raw = place / "disk.raw"
         make_raw(raw, disk, configured, arch, sandbox=sandbox, runner=runner)
-        make_qcow2(raw, work / "disk.qcow2", runner)
+        write_qcow2(raw, work / "disk.qcow2")
     shutil.copyfile(configured.kernel, work / "vmlinuz")
     shutil.copyfile(configured.initrd, work / "initrd.img")
     described = Manifest(

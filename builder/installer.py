@@ -18,7 +18,8 @@ from builder.cpio import write
 from builder.disk import Layout, layout
 from builder.diskrule import DiskRule
 from builder.image import Image, build_image, configure, store_of
-from builder.live import collect, entries, script
+from builder.live import MIRROR_TOOLS, collect, entries, scripts
+from builder.mirror import ROOM, tables
 from builder.packed import ZSTD, pack_image
 from builder.sandbox import Sandbox
 from builder.scratch import scratch
@@ -66,12 +67,16 @@ class Installation:
 
 @dataclass(frozen=True)
 class Live:
-    """Everything of a medium that is the same for every host: the packed image and what boots to write it."""
+    """Everything of a medium that is the same for every host: the packed image and what boots to write it.
+
+    `disks` is how many it is for: two are a mirror.
+    """
 
     key: str
     directory: Path
     disk: Layout
     image: Image
+    disks: int = 1
 
 
 def build_live(
@@ -92,16 +97,18 @@ def build_live(
     store = store_of(sandbox, cache)
     configured = configure(spec, sandbox, store, console, mirror)
     disk = layout(spec.size, ARCHES[spec.arch], configured.identity)
-    key = digest(image.key, script(), written_by("cpio", "installer", "live", "medium", "packed", "sandbox"))
+    writers = written_by("cpio", "installer", "live", "medium", "packed", "sandbox")
+    key = digest(image.key, *scripts().values(), writers)
+    tools = MIRROR_TOOLS if spec.raid1 else ()
     if refresh or store.find(KIND, key) is None:
         check_space(store.root, spec.size)
         with store.make(KIND, key, refresh=refresh) as work:
             if not work.done:
                 with console.step("packing the image for the installer"):
-                    _make_live(work.path, key, image, configured, disk, sandbox, runner)
+                    _make_live(work.path, key, image, configured, disk, tools, sandbox, runner)
     found = store.find(KIND, key)
     assert found is not None
-    return Live(key, found, disk, image)
+    return Live(key, found, disk, image, disks=2 if spec.raid1 else 1)
 
 
 def _make_live(
@@ -110,6 +117,7 @@ def _make_live(
     image: Image,
     configured: Configured,
     disk: Layout,
+    tools: tuple[str, ...],
     sandbox: Sandbox,
     runner: Runner,
 ) -> None:
@@ -118,7 +126,7 @@ def _make_live(
         run_tool(runner, ("qemu-img", "convert", "-O", "raw", image.qcow2, raw))
         pack_image(raw, disk, work, runner)
     shutil.copyfile(image.kernel, work / "vmlinuz")
-    _write_initrd(work, image, configured, sandbox, runner)
+    _write_initrd(work, image, configured, tools, sandbox, runner)
     (work / "early.cfg").write_text(medium.early_cfg(key))
     sandbox.run(
         ELTORITO_SCRIPT,
@@ -132,12 +140,19 @@ def _make_live(
     _write_esp(work, configured, runner)
 
 
-def _write_initrd(work: Path, image: Image, configured: Configured, sandbox: Sandbox, runner: Runner) -> None:
+def _write_initrd(
+    work: Path,
+    image: Image,
+    configured: Configured,
+    tools: tuple[str, ...],
+    sandbox: Sandbox,
+    runner: Runner,
+) -> None:
     place = work / "tools"
     place.mkdir()
     added = work / "added.cpio"
     with added.open("wb") as stream:
-        write(stream, entries(collect(place, configured, sandbox)))
+        write(stream, entries(collect(place, configured, sandbox, tools)))
     run_tool(runner, (*ZSTD, "-f", "-o", work / "added.zst", added))
     # The kernel unpacks one archive after the other; a later file takes an earlier one's place.
     with (work / "initrd.img").open("wb") as out:
@@ -181,6 +196,8 @@ def settings(live: Live, installation: Installation) -> str:
         "ROOT_SIZE": str(disk.root.size),
         "RULE_TEXT": installation.rule.text + (" (may be wiped)" if installation.rule.wipe else ""),
         "AFTER": installation.after,
+        "DISKS": str(live.disks),
+        "LEAST": str(disk.size if live.disks == 1 else disk.size + ROOM),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
@@ -190,7 +207,13 @@ PACKED = ("image.zst", "image.map", "table.zst", "table.map")
 
 def carried(live: Live, installation: Installation) -> dict[str, bytes | Path]:
     """What the script finds on its medium: name → content, or the file that has it."""
+    if installation.rule.disks != live.disks:
+        raise UsageError(
+            f"the rule means {installation.rule.disks} of the disks, and the image is for {live.disks}"
+        )
+    both = zip(("table-1", "table-2"), tables(live.disk), strict=True) if live.disks == 2 else ()
     return {
+        **{name: text.encode() for name, text in both},
         **{name: live.directory / name for name in PACKED},
         "settings": settings(live, installation).encode(),
         "rule": installation.rule.lines().encode(),

@@ -28,6 +28,9 @@ TOOLS = (
     "wipefs",
     "zstd",
 )
+# For a mirror of two disks; mdadm itself is in such an image's initramfs.
+MIRROR_TOOLS = ("losetup", "sfdisk")
+SCRIPTS = ("install.sh", "choose.sh", "mirror.sh")
 
 # What initramfs-tools runs in the place of mounting a root (man initramfs-tools, "boot scripts").
 BOOT_SCRIPT = f"""\
@@ -76,12 +79,13 @@ rmdir "$work/root"
 """
 
 
-def script() -> bytes:
-    """The installer itself."""
-    return resources.files("builder").joinpath("data/install.sh").read_bytes()
+def scripts() -> dict[str, bytes]:
+    """The installer itself: name → content."""
+    folder = resources.files("builder").joinpath("data")
+    return {name: folder.joinpath(name).read_bytes() for name in SCRIPTS}
 
 
-def collect(work: Path, configured: Configured, sandbox: Sandbox) -> list[Entry]:
+def collect(work: Path, configured: Configured, sandbox: Sandbox, more: tuple[str, ...] = ()) -> list[Entry]:
     """The tools and their libraries out of the image's tree, copied below `work` (an empty directory)."""
     sandbox.run(
         COLLECT,
@@ -89,6 +93,7 @@ def collect(work: Path, configured: Configured, sandbox: Sandbox) -> list[Entry]
         configured.upper,
         work,
         *TOOLS,
+        *more,
         epoch=configured.packages.epoch,
         what="collecting the installer's tools",
     )
@@ -102,7 +107,7 @@ def entries(tools: list[Entry], more: tuple[Entry, ...] = ()) -> list[Entry]:
     return with_folders(
         [
             *tools,
-            file(f"{HERE}/install.sh", script()),
+            *(file(f"{HERE}/{name}", data) for name, data in scripts().items()),
             file("scripts/freehold", BOOT_SCRIPT.encode()),
             *more,
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from builder import mirror
 from builder.spec import ARCHES, SUITES, BaseSpec, ImageSpec
 
 # What every host has, whatever its profile asks for. Recommended packages are not installed.
@@ -47,6 +48,7 @@ def image_packages(spec: ImageSpec, recipe: Iterable[str]) -> tuple[str, ...]:
                 kernel,
                 "dosfstools",
                 *recipe,
+                *(mirror.PACKAGES if spec.raid1 else ()),
                 *spec.packages,
             }
         )
@@ -62,7 +64,7 @@ def layered(
     small layer of its own, and the large one below is in the cache.
     """
     wanted = set(image_packages(spec, recipe))
-    shared = wanted & set(image_packages(replace(spec, packages=()), usual))
+    shared = wanted & set(image_packages(replace(spec, packages=(), raid1=False), usual))
     return tuple(sorted(shared)), tuple(sorted(wanted - shared))
 
 

@@ -10,7 +10,7 @@ from builder.bare import installed
 from builder.image import Image
 from builder.installer import Live
 from builder.qemu import MODES, Medium, Mode
-from builder.spec import ARCHES, ImageSpec
+from builder.spec import ARCHES, SUITES, ImageSpec
 from builder.trial import Trial, booted
 from cloudinit.checks import CheckResult, run_checks
 from cloudinit.profile import HostProfile
@@ -92,12 +92,22 @@ def trials(
     return tuple(results)
 
 
+GENERIC = "add --kernel generic, as installers have it"
+
+
+def reads_cds(spec: ImageSpec) -> bool:
+    """Whether the image's kernel drives the CD drive of a PC."""
+    return spec.kernel == "generic" or SUITES[spec.suite].cloud_sata
+
+
 def check_medium(spec: ImageSpec, modes: Sequence[str], medium: Medium) -> None:
     """UsageError where no machine could be installed this way; before anything is built."""
     if medium == "net" and "secure" in modes:
         raise UsageError("QEMU's network cards carry an iPXE that is not signed", hint="leave secure out")
     if medium == "usb" and spec.kernel == "cloud":
-        raise UsageError("the cloud kernel knows no USB", hint="add --kernel generic, as installers have it")
+        raise UsageError("the cloud kernel knows no USB", hint=GENERIC)
+    if medium == "cd" and not reads_cds(spec):
+        raise UsageError(f"the cloud kernel of {spec.suite} knows no SATA, and so no CD drive", hint=GENERIC)
     if "direct" in modes:
         raise UsageError("a machine that starts a kernel directly reads no medium", hint="leave direct out")
 

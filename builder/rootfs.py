@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.mirror import MDADM_CONF
 from builder.packages import pruned
 from builder.sandbox import Sandbox
 from builder.store import Store, digest, written_by
@@ -106,6 +107,9 @@ shift 3
 archives
 root=$work/root
 overlay "$lower" "$work/tree" "$work/overlay" "$root"
+case ",$MORE," in
+    *,mdadm,*) mkdir -p "$root/etc/mdadm" && printf '%s' "$MDADM_CONF" > "$root/etc/mdadm/mdadm.conf" ;;
+esac
 # The host's resolver, as mmdebstrap leaves it in place of a link to nowhere.
 rm -f "$root/etc/resolv.conf"
 "$@" --format=directory \\
@@ -178,10 +182,14 @@ def make_packages(
     common = {"SUITE": suite, "MIRROR": mirror, "DPKG_OPTIONS": "\n".join(pruned())}
 
     def made(
-        names: Sequence[str], command: tuple[str, ...], script: str, below: Packages | None = None
+        names: Sequence[str],
+        command: tuple[str, ...],
+        script: str,
+        below: Packages | None = None,
+        env: Mapping[str, str] = common,
     ) -> Packages:
         key = digest(
-            common,
+            env,
             command,
             script,
             CLAMP,
@@ -199,7 +207,7 @@ def make_packages(
                 console.step(f"installing {len(names)} packages and what they need ({suite}, {arch})"),
             ):
                 if not work.done:
-                    install = _Install(script, lower, command, common, sandbox, store.root / "archives")
+                    install = _Install(script, lower, command, env, sandbox, store.root / "archives")
                     install.run(work.path, console)
         path = store.find(KIND, key)
         assert path is not None
@@ -209,7 +217,8 @@ def make_packages(
     base = made(packages, mmdebstrap(arch, packages, variant=variant), PRELUDE + SCRIPT)
     if not more:
         return base
-    return made(more, mmdebstrap(arch, more, variant="custom"), PRELUDE + MORE_SCRIPT, base)
+    beside = {**common, "MORE": ",".join(more), "MDADM_CONF": MDADM_CONF}
+    return made(more, mmdebstrap(arch, more, variant="custom"), PRELUDE + MORE_SCRIPT, base, beside)
 
 
 @dataclass(frozen=True)

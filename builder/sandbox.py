@@ -27,7 +27,10 @@ mount -t proc proc /proc
 # overlay LOWER UPPER WORK TARGET: LOWER with UPPER on it, writable, at TARGET.
 overlay() {
     mkdir -p "$2" "$3" "$4"
-    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3$OVERLAY_OPTIONS" "$4"
+    # volatile (Linux 5.10): what is interrupted is thrown away, so nothing has to wait for the disk.
+    local layers="lowerdir=$1,upperdir=$2,workdir=$3$OVERLAY_OPTIONS"
+    mount -t overlay overlay -o "$layers,volatile" "$4" 2>/dev/null ||
+        mount -t overlay overlay -o "$layers" "$4"
 }
 
 # both LOWER UPPER TARGET: the same, read-only.

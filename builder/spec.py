@@ -22,17 +22,21 @@ KERNELS: tuple[Kernel, ...] = ("cloud", "generic")
 
 @dataclass(frozen=True)
 class Suite:
-    """A release that can be built. `docker` names the packages that make Docker Engine and its client."""
+    """A release that can be built. `docker` names the packages that make Docker Engine and its client.
+
+    `cloud_sata`: its cloud kernel drives SATA (CONFIG_SATA_AHCI), where a PC has its CD drive and disks.
+    """
 
     codename: str
     system: str
     version: str
     docker: tuple[str, ...]
     boot: tuple[str, ...] = ()
+    cloud_sata: bool = True
 
 
 SUITES: dict[str, Suite] = {
-    "bookworm": Suite("bookworm", "debian", "12", ("docker.io",)),
+    "bookworm": Suite("bookworm", "debian", "12", ("docker.io",), cloud_sata=False),
     # Debian 13 split the client from the engine, and systemd-repart from systemd.
     "trixie": Suite("trixie", "debian", "13", ("docker.io", "docker-cli"), ("systemd-repart",)),
 }
@@ -122,9 +126,10 @@ class ImageSpec:
     """A golden image.
 
     `size` is the virtual disk in bytes (a multiple of 1 MiB); a larger disk is taken up on first boot.
-    `kernel` is `cloud` (virtio, NVMe, Xen, Hyper-V; no SATA) or `generic` (any hardware).
+    `kernel` is `cloud` (virtio, NVMe, Xen, Hyper-V; SATA from Debian 13 on; no USB) or `generic`.
     `profile` is what the host is to be; None is the default profile.
     `packages` come on top of those that the host profile asks for.
+    `raid1`: for a host on two disks, which the installer makes (`builder.mirror`).
     """
 
     suite: str = "trixie"
@@ -133,6 +138,7 @@ class ImageSpec:
     kernel: Kernel = "cloud"
     profile: HostProfile | None = None
     packages: tuple[str, ...] = ()
+    raid1: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suite", parse_suite(self.suite))
@@ -144,6 +150,8 @@ class ImageSpec:
                 f"a disk of {self.size} bytes cannot hold the image",
                 hint=f"at least {MINIMUM_SIZE // GiB}G, in whole MiB",
             )
+        if self.raid1 and not ARCHES[self.arch].bios:
+            raise UsageError(f"there is no mirror of two disks for {self.arch} yet", hint="amd64 has one")
         check_packages(self.packages)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder import boot
+from builder import boot, mirror
 from builder.disk import Identity
 from builder.payload import TreeFile
 from builder.spec import ARCHES, ImageSpec
@@ -146,18 +146,24 @@ def system_files(spec: ImageSpec, ids: Identity) -> tuple[TreeFile, ...]:
     if ARCHES[spec.arch].bios:
         # grub-cloud acts on upgrades of GRUB only where this file says that the disk is the image's own.
         files["/etc/grub.d/enable_cloud"] = ""
-    return tuple(TreeFile(path, text.encode()) for path, text in sorted(files.items()))
+    found = {path: TreeFile(path, text.encode()) for path, text in files.items()}
+    if spec.raid1:
+        # Both act on the one disk below the root.
+        del found["/etc/repart.d/50-root.conf"], found["/etc/grub.d/enable_cloud"]
+        found.update(mirror.host_files())
+    return tuple(found[path] for path in sorted(found))
 
 
-def enable_script() -> str:
+def enable_script(spec: ImageSpec) -> str:
     """Runs in the tree before the recipe's script."""
+    record = f"{mirror.BOOT_DISKS} --record\n" if spec.raid1 else ""
     return f"""\
 set -eu
 mkdir -p /boot/efi /boot/grub /var/log/journal
 systemctl disable --quiet {" ".join(DISABLED)} 2>/dev/null || true
 systemctl enable --quiet {" ".join(ENABLED)}
 passwd --quiet --lock root
-"""
+{record}"""
 
 
 CLEAN = """\

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from builder.image import Image
 from builder.qemu import PROBE_WORDS, SERVER, Machine, Mode, check_mode, firmware, probe, qemu
 from builder.spec import ARCHES, GiB
+from builder.watch import await_answer, ssh_banner
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.iso import write_iso
 from cloudinit.keys import parse_public_key
@@ -91,7 +91,19 @@ def running(
 ) -> Iterator[Trial]:
     """Power `machine` on, whose `access` was made in `directory`; yield once SSH answers."""
     with powered(machine, directory, runner=runner, evidence=evidence) as process:
-        seconds = _wait(machine, process, runner, directory, deadline)
+
+        def answers() -> bool:
+            if not ssh_banner(machine.port):
+                return False
+            try:
+                runner.run(("ssh", "-F", directory / "ssh_config", NAME, "true"), timeout=60)
+            except ProcessError:
+                return False
+            return True
+
+        seconds = await_answer(
+            machine.serial, process, answers, log=directory / "qemu.log", deadline=deadline
+        )
         yield Trial(machine, runner, directory, seconds)
 
 
@@ -104,10 +116,11 @@ def powered(
     with runner.start(qemu(machine), stdout=directory / "qemu.log") as process:
         try:
             yield process
-        except BaseException:
+        except BaseException as exc:
             if evidence is not None:
                 evidence.mkdir(parents=True, exist_ok=True)
                 _screenshot(machine.monitor, evidence / f"{name}.png")
+                exc.add_note(f"serial log and screenshot: {evidence / name}.log, .png")
             raise
         finally:
             if evidence is not None and machine.serial.exists():
@@ -228,40 +241,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait(machine: Machine, process: Started, runner: Runner, directory: Path, deadline: float) -> float:
-    started = time.monotonic()
-    while True:
-        if process.poll() is not None:
-            lines = (directory / "qemu.log").read_text(errors="replace").splitlines()[-10:]
-            raise BuildError("QEMU ended before the machine answered", details=lines)
-        if (spent := time.monotonic() - started) > deadline:
-            raise BuildError(
-                f"the machine did not answer over SSH within {deadline:.0f} s ({machine.mode})",
-                hint="the last lines of its console are above",
-                details=console_tail(machine.serial),
-            )
-        # user-mode networking accepts on the guest's behalf: only an answer from sshd itself counts.
-        if _banner(machine.port):
-            with suppress(ProcessError):
-                runner.run(("ssh", "-F", directory / "ssh_config", NAME, "true"), timeout=60)
-                return spent
-        time.sleep(0.5)
-
-
-def _banner(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        return connection.recv(4) == b"SSH-"
-    return False
-
-
-def console_tail(serial: Path, count: int = 25) -> list[str]:
-    """The last lines of a serial log, without what only a terminal understands."""
-    if not serial.exists():
-        return []
-    text = serial.read_bytes()[-20_000:].decode(errors="replace")
-    return ["".join(c for c in line if c.isprintable()) for line in text.splitlines()[-count:]]
 
 
 def _screenshot(monitor: Path, target: Path) -> None:

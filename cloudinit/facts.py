@@ -106,6 +106,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "zone": "readlink -f /etc/localtime",
         "locale": "cat /etc/locale.conf /etc/default/locale",
         "sysctl": f"sysctl {kernel}" if kernel else ":",
+        "arrays": "cat /proc/mdstat",
         "swap": "swapon --show=NAME,SIZE --bytes --noheadings",
         "packages": f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {packages}"
         if packages

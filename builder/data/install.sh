@@ -7,6 +7,8 @@
 
 set -uo pipefail
 export LC_ALL=C
+. "${BASH_SOURCE%/*}/choose.sh"
+. "${BASH_SOURCE%/*}/mirror.sh"
 
 say() {
     local console
@@ -22,105 +24,6 @@ size() {
     else
         printf '%d MB' $(( $1 / 1000000 ))
     fi
-}
-
-# facts: a line for each disk that could be written, in the order of the buses:
-# path|name|bytes|serial|model|empty (1 or 0)|by-id names, separated by commas
-facts() {
-    local entry name bytes serial short model empty path ids key value link part
-    for entry in /sys/block/*; do
-        name=${entry##*/}
-        case $name in
-            loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtd*) continue ;;
-        esac
-        [[ $name == "${MEDIUM_DISK:-}" ]] && continue
-        [[ $(< "$entry/ro") == 0 ]] || continue
-        bytes=$(( $(< "$entry/size") * 512 ))
-        (( bytes > 0 )) || continue
-        serial='' short='' model='' path='' ids=''
-        while IFS='=' read -r key value; do
-            case $key in
-                ID_SERIAL) serial=$value ;;
-                ID_SERIAL_SHORT) short=$value ;;
-                ID_MODEL) model=$value ;;
-                ID_PATH) path=$value ;;
-                DEVLINKS)
-                    for link in $value; do
-                        [[ $link == /dev/disk/by-id/* ]] && ids+=${ids:+,}${link#/dev/disk/by-id/}
-                    done
-                    ;;
-            esac
-        done < <(udevadm info --query=property --name="/dev/$name")
-        empty=1
-        [[ -n $(wipefs --no-act --noheadings "/dev/$name" 2>&1) ]] && empty=0
-        for part in "$entry/$name"*; do
-            [[ -e $part/partition ]] && empty=0
-        done
-        printf '%s|%s|%s|%s|%s|%s|%s\n' "$path" "$name" "$bytes" "${short:-$serial}" "$model" "$empty" "$ids"
-    done | sort
-}
-
-# settled: the facts, once they stay the same for a while. Controllers look for their disks at their own pace, and
-# a choice made before the last one is there could be the wrong one.
-settled() {
-    local tries before='' now=''
-    for (( tries = 0; tries < 20; tries++ )); do
-        now=$(facts)
-        [[ -n $now && $now == "$before" ]] && break
-        before=$now
-        sleep "${PAUSE:-3}"
-    done
-    printf '%s' "$now"
-}
-
-# choose RULE LEAST < facts: the name of the one disk that the rule means, or (status 1) why there is none.
-# RULE is a file of conditions, `key value`; all must hold. LEAST is what the image needs, in bytes.
-choose() {
-    local -a keys=() values=() found=() full=()
-    local key value path name bytes serial model empty ids index fits first=0 wipe=0
-    while read -r key value; do
-        case $key in
-            first-empty) first=1 ;;
-            # Who names a disk by its number knows what is on it.
-            wipe | by-id | serial) wipe=1 ;;
-        esac
-        keys+=("$key") values+=("$value")
-    done < "$1"
-    while IFS='|' read -r path name bytes serial model empty ids; do
-        fits=1
-        for index in "${!keys[@]}"; do
-            value=${values[index]}
-            case ${keys[index]} in
-                by-id) [[ ,$ids, == *",$value,"* ]] ;;
-                serial) [[ $serial == "$value" ]] ;;
-                model) [[ $model == $value ]] ;;
-                'size>=') (( bytes >= value )) ;;
-                'size<=') (( bytes <= value )) ;;
-                empty | first-empty) (( empty )) ;;
-                only | wipe) : ;;
-                *) false ;;
-            esac || fits=0
-        done
-        (( fits )) || continue
-        found+=("$name")
-        (( empty )) || full+=("$name")
-        if (( bytes < $2 )); then
-            echo "$name has $(size "$bytes"), and the image needs $(size "$2")"
-            return 1
-        fi
-        (( first )) && break
-    done
-    if (( ${#found[@]} == 0 )); then
-        echo 'no disk matches the rule'
-        return 1
-    elif (( ${#found[@]} > 1 )); then
-        echo "${#found[@]} disks match the rule: ${found[*]}"
-        return 1
-    elif (( ${#full[@]} && ! wipe )); then
-        echo "$found is not empty; name it by its by-id or serial, or allow it with --wipe"
-        return 1
-    fi
-    echo "$found"
 }
 
 # advance VERB LENGTH: say so at each tenth of TOTAL.
@@ -172,19 +75,19 @@ check() {
 # erase DISK: no old table, file system or RAID may be found on it later.
 erase() {
     local part
+    release "$1" || return 1
     for part in "/sys/block/${1##*/}/${1##*/}"*; do
         [[ -e $part/partition ]] && wipefs --quiet --all --force "/dev/${part##*/}"
     done
     wipefs --quiet --all --force "$1" && blockdev --rereadpt "$1"
 }
 
-# seed DISK: put the host's seed where cloud-init looks first. There is no table yet, so the root is found by
-# its place.
+# seed DISK OPTIONS: put the host's seed where cloud-init looks first. OPTIONS say how the root is mounted.
 seed() {
     local folder file
     modprobe loop || return 1
     mkdir -p /host
-    mount -t ext4 -o "loop,offset=$ROOT_START,sizelimit=$ROOT_SIZE" "$1" /host || return 1
+    mount -t ext4 -o "$2" "$1" /host || return 1
     folder=/host/var/lib/cloud/seed/nocloud
     mkdir -p "$folder" || return 1
     for file in "$MEDIUM"/seed/*; do
@@ -195,6 +98,28 @@ seed() {
         [[ $(sha256sum < "$file") == "$(sha256sum < "$folder/${file##*/}")" ]] || return 1
     done
     umount /host
+}
+
+# one DISK: what is left for a machine with one disk. There is no table yet, so the root is found by its place.
+one() {
+    local reason
+    reason=$(seed "$1" "loop,offset=$ROOT_START,sizelimit=$ROOT_SIZE" 2>&1) ||
+        stop "the seed could not be put on $1: $reason"
+    begin "$MEDIUM/table.map"
+    TENTH=10
+    zstd -dcq "$MEDIUM/table.zst" | put "$1" "$MEDIUM/table.map" || stop "$1 could not be written"
+    check "$1" "$MEDIUM/table.map" > /run/reason || stop "$1: $(< /run/reason)"
+}
+
+# two DISK DISK: the same for a mirror: the array, the seed on it, both tables.
+two() {
+    local bytes reason
+    bytes=$(half "$ROOT_START" "$@") || stop "the disks' sizes cannot be read"
+    assemble "$bytes" "$@" > /run/reason 2>&1 || stop "no array could be made of $*: $(< /run/reason)"
+    reason=$(seed /dev/md0 rw 2>&1) || stop "the seed could not be put on the array: $reason"
+    part > /run/reason 2>&1 || stop "the array could not be stopped: $(< /run/reason)"
+    table "$1" "$MEDIUM/table-1" "$bytes" > /run/reason 2>&1 || stop "$1 could not be written: $(< /run/reason)"
+    table "$2" "$MEDIUM/table-2" "$bytes" > /run/reason 2>&1 || stop "$2 could not be written: $(< /run/reason)"
 }
 
 # find_medium ID: the file system that holds this installer; also which disk that is.
@@ -248,7 +173,8 @@ stop() {
 }
 
 main() {
-    local id=$1 name disk disks reason
+    local id=$1 names name disks reason
+    local -a chosen=()
     read -r CONSOLES < /sys/class/tty/console/active
     STATE='Nothing was written to any disk.'
     say ''
@@ -259,25 +185,30 @@ main() {
     say "disk: $RULE_TEXT"
     udevadm settle --timeout=60
     disks=$(settled)
-    name=$(choose "$MEDIUM/rule" "$IMAGE_SIZE" < <(printf '%s' "${disks:+$disks$'\n'}")) || stop "$name"
-    disk=/dev/$name
-    say "chosen: $name"
-    STATE="The disk $name is incomplete and does not boot. No other disk was touched."
+    names=$(choose "$MEDIUM/rule" "$LEAST" "$DISKS" < <(printf '%s' "${disks:+$disks$'\n'}")) || stop "$names"
+    say "chosen: $names"
+    STATE="What was written to $names is incomplete and does not boot. No other disk was touched."
     SECONDS=0
-    reason=$(erase "$disk" 2>&1) || stop "$name cannot be cleared: $reason"
-    begin "$MEDIUM/image.map"
-    zstd -dcq "$MEDIUM/image.zst" | put "$disk" "$MEDIUM/image.map" || stop "$name could not be written"
-    begin "$MEDIUM/image.map"
-    WRITTEN=$TOTAL
-    reason=''
-    check "$disk" "$MEDIUM/image.map" > /run/reason || stop "$name: $(< /run/reason)"
-    reason=$(seed "$disk" 2>&1) || stop "the seed could not be put on $name: $reason"
-    begin "$MEDIUM/table.map"
-    TENTH=10
-    zstd -dcq "$MEDIUM/table.zst" | put "$disk" "$MEDIUM/table.map" || stop "$name could not be written"
-    check "$disk" "$MEDIUM/table.map" > /run/reason || stop "$name: $(< /run/reason)"
+    WRITTEN=0
+    for name in $names; do
+        reason=$(erase "/dev/$name" 2>&1) || stop "$name cannot be cleared: $reason"
+    done
+    for name in $names; do
+        chosen+=("/dev/$name")
+        (( DISKS == 1 )) || say "$name:"
+        begin "$MEDIUM/image.map"
+        WRITTEN=$(( WRITTEN + TOTAL ))
+        zstd -dcq "$MEDIUM/image.zst" | put "/dev/$name" "$MEDIUM/image.map" || stop "$name could not be written"
+        begin "$MEDIUM/image.map"
+        check "/dev/$name" "$MEDIUM/image.map" > /run/reason || stop "$name: $(< /run/reason)"
+    done
+    if (( DISKS == 2 )); then
+        two "${chosen[@]}"
+    else
+        one "${chosen[@]}"
+    fi
     say ''
-    say "INSTALLED: $HOST_NAME on $name, $(size "$WRITTEN") written and verified in $SECONDS s"
+    say "INSTALLED: $HOST_NAME on ${names/ / and }, $(size "$WRITTEN") written and verified in $SECONDS s"
     umount /medium 2> /dev/null
     sync
     case $AFTER in

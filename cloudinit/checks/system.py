@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
@@ -29,6 +30,22 @@ def updates(facts: Facts, profile: HostProfile) -> str:
     if at != profile.updates.reboot:
         return f"reboots for updates: {at or 'never'}, not as the profile says"
     return running(facts, "apt-daily-upgrade.timer")
+
+
+@check("arrays", "Every array has all its disks")
+def arrays(facts: Facts, _profile: HostProfile) -> str:
+    # A container sees the arrays of the machine below it.
+    if facts.text("container") not in ("", "none"):
+        return ""
+    name, problems = "", []
+    for line in facts.lines("arrays"):
+        if " : active" in line or " : inactive" in line:
+            name, _, state = line.partition(" : ")
+            problems += [f"{name} does not run"] if state.startswith("inactive") else []
+        found = re.search(r"\[(\d+)/(\d+)\] \[[U_]+\]", line)
+        if found and found[1] != found[2]:
+            problems.append(f"{name} has {found[2]} of {found[1]} disks")
+    return ", ".join(problems)
 
 
 @check("fail2ban", "fail2ban watches SSH")
@@ -104,4 +121,4 @@ def files(facts: Facts, profile: HostProfile) -> str:
     return "; ".join(wrong)
 
 
-CHECKS = (system, name, updates, fail2ban, time, locale, kernel, packages, files)
+CHECKS = (system, arrays, name, updates, fail2ban, time, locale, kernel, packages, files)

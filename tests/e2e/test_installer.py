@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.bare import REFUSED, installed, prepared, verdict
+from builder.bare import installed, prepared
 from builder.diskrule import parse_rule
 from builder.installer import Live, build_live
 from builder.report import TrialHost, settle
 from builder.spec import ImageSpec
 from builder.trial import GROWN, powered
+from builder.watch import REFUSED, verdict
 from cloudinit.checks import run_checks
 from cloudinit.profile import HostProfile
 from freehold.console import Console
@@ -56,7 +57,7 @@ def test_a_disk_is_refused_when_the_rule_leaves_a_choice(live: Live, tmp_path: P
         powered(machine, directory, runner=RUNNER, evidence=tmp_path) as process,
     ):
         before = [hashlib.sha256(disk.read_bytes()).hexdigest() for disk in (machine.disk, spare)]
-        assert verdict(machine, process).startswith(f"{REFUSED} 2 disks match the rule: vd")
+        assert verdict(machine.serial, process).startswith(f"{REFUSED} 2 disks match the rule: vd")
         process.stop()
         after = [hashlib.sha256(disk.read_bytes()).hexdigest() for disk in (machine.disk, spare)]
         log = machine.serial.read_text(errors="replace")

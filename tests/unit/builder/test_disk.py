@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from builder import boot
 from builder.assemble import root_dump
 from builder.disk import SECTOR, identity, layout, mke2fs, mkfs_vfat, sfdisk_script
+from builder.inodes import set_times
 from builder.spec import ARCHES, Arch, GiB, MiB
+from freehold.errors import BuildError
 from freehold.process import LocalRunner, which
 
 RUNNER = LocalRunner()
@@ -97,6 +100,46 @@ def test_file_systems_stand_at_their_offsets_and_pass_their_checkers(tmp_path: P
     found = RUNNER.run(("blkid", "-p", "-o", "export", esp)).stdout
     assert f"UUID={disk.identity.volume_id}" in found
     assert "VERSION=FAT32" in found
+
+
+@needs_tools
+def test_every_file_gets_the_same_dates_and_checksums_stay_right(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(300):
+        (tree / f"file-{number}").write_text(str(number))
+        os.utime(tree / f"file-{number}", ns=(number * 10**9 + 5, number * 7 * 10**9 + 123))
+    disk = layout(192 * MiB, ARCHES["amd64"], identity("x"))
+    raws = [tmp_path / "one.raw", tmp_path / "two.raw"]
+    for raw in raws:
+        with raw.open("wb") as stream:
+            stream.truncate(disk.size)
+        environment = {"MKE2FS_CONFIG": "/dev/null", "E2FSPROGS_FAKE_TIME": "1700000000"}
+        RUNNER.run(mke2fs(disk, str(raw), str(tree)), env=environment)
+        # The root, lost+found and the files; then nothing is left to do.
+        assert set_times(raw, disk.root.start, 1_700_000_000) == 302
+        before = raw.read_bytes()
+        set_times(raw, disk.root.start, 1_700_000_000)
+        assert raw.read_bytes() == before
+        # Another change time of each file, as in another build: a renamed file is changed.
+        for path in tree.iterdir():
+            path.rename(path.with_suffix(".moved")).rename(path)
+    assert raws[0].read_bytes() == raws[1].read_bytes()
+    root = f"{raws[0]}?offset={disk.root.start}"
+    # It compares the checksum of each inode.
+    RUNNER.run(("e2fsck", "-fn", root))
+    stat = RUNNER.run(("debugfs", "-R", "stat /file-7", root)).stdout
+    for name in ("atime", "ctime", "crtime"):
+        assert f"{name}: 0x6553f100:00000000 " in stat
+    assert " mtime: 0x00000031:" in stat
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096)])
+def test_what_is_no_file_system_of_ours_is_left_alone(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(content)
+    with pytest.raises(BuildError, match="no ext4 file system"):
+        set_times(tmp_path / "disk", 0, 1)
+    assert (tmp_path / "disk").read_bytes() == content
 
 
 def test_volume_id_has_the_form_of_by_uuid() -> None:

@@ -16,15 +16,16 @@ SSD = "pci-0000:00:04.0-nvme-1|nvme0n1|512000000000|S4EV|Acme_SSD|0|nvme-Acme_SS
 FIRST = "pci-0000:00:17.0-ata-1|sda|4000000000000|WD-1|Acme_HDD|1|ata-Acme_HDD_WD-1"
 SECOND = "pci-0000:00:17.0-ata-2|sdb|4000000000000|WD-2|Acme_HDD|1|ata-Acme_HDD_WD-2"
 TINY = "pci-0000:00:17.0-ata-3|sdc|1000000000|||1|"
+FULL = FIRST.replace("|1|", "|0|")
 
 IMAGE = 4 * 1024**3
 
 
-def choose(tmp_path: Path, rule: str, *disks: str, wipe: bool = False) -> tuple[int, str]:
+def choose(tmp_path: Path, rule: str, *disks: str, wipe: bool = False, count: int = 1) -> tuple[int, str]:
     """The installer's own script, asked what it would write to."""
-    (tmp_path / "rule").write_text(parse_rule(rule, wipe=wipe).lines())
+    (tmp_path / "rule").write_text(parse_rule(rule, wipe=wipe, disks=count).lines())
     script = resources.files("builder").joinpath("data/install.sh")
-    command = f'. "{script}"; choose "{tmp_path}/rule" {IMAGE}'
+    command = f'. "{script}"; choose "{tmp_path}/rule" {IMAGE} {count}'
     done = subprocess.run(
         ["bash", "-c", command], input="".join(f"{disk}\n" for disk in disks), capture_output=True, text=True
     )
@@ -75,6 +76,79 @@ def test_a_full_disk_is_taken_only_when_told(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
     assert choose(tmp_path, "only", TINY) == (1, "sdc has 1.0 GB, and the image needs 4.2 GB")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "serial=WD-2/WD-1",
+        "by-id=ata-Acme_HDD_WD-1/ata-Acme_HDD_WD-2",
+        "by-id=/dev/disk/by-id/ata-Acme_HDD_WD-1//dev/disk/by-id/ata-Acme_HDD_WD-2",
+        "empty",
+        "size>=1T",
+        "first-empty",
+    ],
+)
+def test_a_mirror_has_two_disks(rule: str, tmp_path: Path) -> None:
+    assert choose(tmp_path, rule, SSD, FIRST, SECOND, count=2) == (0, "sda sdb")
+
+
+@pytest.mark.parametrize(
+    ("rule", "disks", "reason"),
+    [
+        ("serial=WD-1/WD-3", (FIRST, SECOND), "only sda matches the rule, and a mirror needs two disks"),
+        ("serial=WD-3/WD-4", (FIRST, SECOND), "no disk matches the rule"),
+        ("only", (FIRST,), "only sda matches the rule"),
+        ("only", (SSD, FIRST, SECOND), "3 disks match the rule: nvme0n1 sda sdb"),
+        ("first-empty", (SSD, SECOND), "only sdb matches the rule"),
+        (
+            "serial=S4EV/WD-1",
+            (SSD, FIRST),
+            "nvme0n1 has 512.0 GB and sda 4000.0 GB: the disks of a mirror are of",
+        ),
+        ("serial=WD-1/S4EV", (FIRST, SSD), "sda has 4000.0 GB and nvme0n1 512.0 GB"),
+        ("only", (SECOND, FULL), "sda is not empty"),
+        ("only", (SECOND, TINY), "sdc has 1.0 GB, and the image needs"),
+    ],
+)
+def test_two_disks_that_do_not_fit_are_left_alone(
+    rule: str, disks: tuple[str, ...], reason: str, tmp_path: Path
+) -> None:
+    status, text = choose(tmp_path, rule, *disks, count=2)
+    assert status == 1
+    assert reason in text
+
+
+def test_a_disk_with_data_is_half_of_a_mirror_only_when_told(tmp_path: Path) -> None:
+    assert choose(tmp_path, "only", SECOND, FULL, count=2)[0] == 1
+    assert choose(tmp_path, "only", SECOND, FULL, count=2, wipe=True) == (0, "sdb sda")
+    assert choose(tmp_path, "serial=WD-1/WD-2", SECOND, FULL, count=2) == (0, "sdb sda")
+
+
+def test_no_number_is_part_of_another(tmp_path: Path) -> None:
+    """Disks without a serial number, and numbers that begin alike, are none of those that were named."""
+    nameless = FIRST.replace("WD-1", "")
+    assert choose(tmp_path, "serial=WD-1/WD-2", nameless, SECOND, count=2)[0] == 1
+    assert choose(tmp_path, "serial=WD-11/WD-2", FIRST, SECOND, count=2)[0] == 1
+    assert choose(tmp_path, "serial=WD-1", FIRST.replace("WD-1", "WD-11"))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "message"),
+    [
+        ("serial=A/B", 1, "names 2 disks"),
+        ("serial=A", 2, "does not name two disks"),
+        ("serial=A/A", 2, "does not name two disks"),
+        ("serial=A/B/C", 2, "does not name two disks"),
+        ("by-id=A/", 2, "no value for by-id"),
+        ("serial=A/$(reboot)", 2, "no value for serial"),
+        ("model=A/B", 2, "no value for model"),
+    ],
+)
+def test_a_rule_names_as_many_disks_as_there_are(text: str, count: int, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_rule(text, disks=count)
+    assert message in str(caught.value)
 
 
 def test_no_disk_at_all(tmp_path: Path) -> None:

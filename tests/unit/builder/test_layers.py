@@ -12,7 +12,6 @@ import pytest
 
 from builder import oci
 from builder.configured import tree_tar
-from builder.ext4 import stamp, used_inodes
 from builder.payload import Payload, TreeFile
 from builder.rootfs import Installed, installed, mmdebstrap, release_epoch
 from builder.sbom import sbom
@@ -91,35 +90,6 @@ def test_payload_key_follows_content(tmp_path: Path) -> None:
 def test_missing_binary_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="caddy is missing"):
         Payload(binaries={"/usr/local/bin/caddy": tmp_path / "caddy"}).key()
-
-
-DUMP = """\
-Inodes per group:         16
-
-Group 0: (Blocks 0-32767)
-  Free blocks: 10-20
-  Free inodes: 14-16
-Group 1: (Blocks 32768-65535)
-  Free inodes: 18, 20-32
-Group 2: (Blocks 65536-98303)
-  Free inodes: 33-48
-"""
-
-
-def test_used_inodes_without_the_file_systems_own() -> None:
-    assert list(used_inodes(DUMP)) == [2, 11, 12, 13, 17, 19]
-
-
-@pytest.mark.parametrize("text", ["", "Inodes per group: 16\n", "Inodes per group: 16\nGroup 0: (x)\n"])
-def test_what_dumpe2fs_did_not_print(text: str) -> None:
-    with pytest.raises(ValueError, match="dumpe2fs"):
-        list(used_inodes(text))
-
-
-def test_stamp_sets_three_dates_without_fractions() -> None:
-    lines = stamp([12], 99).splitlines()
-    assert lines[:2] == ["sif <12> atime @99", "sif <12> atime_extra 0"]
-    assert len(lines) == 6
 
 
 def archive(tmp_path: Path, name: str) -> Path:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from builder import trial
 from builder.qemu import SERVER, Machine, qemu
-from builder.report import install_trials
+from builder.report import check_medium, install_trials
 from builder.spec import ImageSpec
-from builder.trial import seeded
-from freehold.errors import UsageError
+from builder.trial import powered, seeded
+from freehold.errors import BuildError, UsageError
+from freehold.process import LocalRunner
 
 PLACE = Path("/trial")
 MACHINE = Machine(
@@ -86,6 +88,28 @@ def test_a_kernel_without_usb_is_not_tried_from_usb() -> None:
     """It would find no medium, after minutes, and say so on a console that nobody reads."""
     with pytest.raises(UsageError, match="knows no USB"):
         install_trials(None, ImageSpec(), ("bios",), "usb", runner=None, console=None, evidence=PLACE)  # type: ignore[arg-type]
+
+
+def test_a_kernel_without_sata_is_not_tried_from_a_cd() -> None:
+    """Debian 12's cloud kernel has none; that of Debian 13 has, and so do the generic ones."""
+    with pytest.raises(UsageError, match="bookworm knows no SATA"):
+        check_medium(ImageSpec("bookworm"), ("bios",), "cd")
+    check_medium(ImageSpec("bookworm", kernel="generic"), ("bios",), "cd")
+    check_medium(ImageSpec("bookworm"), ("bios",), "disk")
+    check_medium(ImageSpec("trixie"), ("bios",), "cd")
+
+
+def test_what_failed_leaves_its_console_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = replace(MACHINE, serial=tmp_path / "serial.log", monitor=tmp_path / "qmp")
+    machine.serial.write_text("Kernel panic\n")
+    monkeypatch.setattr(trial, "qemu", lambda machine: ("sleep", "60"))
+    with pytest.raises(BuildError) as caught:  # noqa: SIM117
+        with powered(machine, tmp_path, runner=LocalRunner(), evidence=tmp_path / "kept"):
+            raise BuildError("no answer")
+    assert (tmp_path / "kept/bios.log").read_text() == "Kernel panic\n"
+    assert str(tmp_path / "kept/bios.log") in caught.value.__notes__[0]
 
 
 def test_an_unsigned_ipxe_is_not_for_secure_boot() -> None:

@@ -171,6 +171,30 @@ def test_what_is_not_as_it_should_be_is_said(check: str, changed: dict[str, str]
     assert words in problem(check, facts(**changed))
 
 
+MDSTAT = """\
+Personalities : [raid1]
+md127 : active raid1 vda3[0] vdb3[1]
+      6222784 blocks super 1.0 [2/{count}] [{state}]
+      bitmap: 1/1 pages [4KB], 65536KB chunk
+
+unused devices: <none>
+"""
+
+
+@pytest.mark.parametrize(
+    ("mdstat", "words"),
+    [
+        ("Personalities :\nunused devices: <none>\n", ""),
+        (MDSTAT.format(count=2, state="UU"), ""),
+        (MDSTAT.format(count=1, state="_U"), "md127 has 1 of 2 disks"),
+        ("md0 : inactive vda3[0](S)\n      6222784 blocks super 1.0\n", "md0 does not run"),
+    ],
+)
+def test_an_array_without_a_disk_is_said(mdstat: str, words: str) -> None:
+    assert problem("arrays", facts(container="none", arrays=mdstat)) == words
+    assert problem("arrays", facts(container="systemd-nspawn", arrays=mdstat)) == ""
+
+
 LISTENERS = (
     'tcp LISTEN 0 4096 0.0.0.0:5432 0.0.0.0:* users:(("postgres",pid=1,fd=3))\n'
     "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n"

@@ -1,0 +1,60 @@
+"""Machines that will not answer: noticed by their console, not by the clock alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.watch import LAST, REFUSED, await_answer, stuck, verdict
+from freehold.errors import BuildError
+from freehold.process import LocalRunner
+
+DISKS = "\r\n\r\nDisks of this machine:\r\n  vda\r\n"
+REFUSAL = f"\r\n{REFUSED} no disk matches the rule{DISKS}Switch off, or {LAST}.\r\n"
+
+
+def waited(tmp_path: Path, console: str, seconds: str = "60", **options: float) -> float:
+    serial = tmp_path / "serial.log"
+    serial.write_text(console)
+    with LocalRunner().start(("sleep", seconds), stdout=tmp_path / "qemu.log") as process:
+        limits = {"deadline": 30.0, "silence": 30.0, "pause": 0.01, **options}
+        return await_answer(serial, process, lambda: "login:" in console, log=tmp_path / "qemu.log", **limits)
+
+
+def test_an_answer_ends_the_wait(tmp_path: Path) -> None:
+    assert waited(tmp_path, "web-1 login:") < 10
+
+
+@pytest.mark.parametrize(
+    ("console", "reason"),
+    [
+        (REFUSAL, "refused: NOT INSTALLED: no disk matches the rule"),
+        ("[1.0] Kernel panic - not syncing: VFS\n", "the kernel panicked"),
+        ("error: no such device.\ngrub rescue> ", "GRUB found no system"),
+        ("Gave up waiting for root file system device.\n", "did not find the root"),
+    ],
+)
+def test_a_console_that_shows_the_end_is_believed(tmp_path: Path, console: str, reason: str) -> None:
+    with pytest.raises(BuildError, match=reason) as caught:
+        waited(tmp_path, console)
+    assert caught.value.details[-1].strip() == console.splitlines()[-1].strip()
+
+
+def test_a_refusal_in_the_middle_of_its_list_is_no_end_yet() -> None:
+    assert stuck(REFUSAL[: REFUSAL.index("Switch")]) == ""
+    assert "no disk matches" in stuck(REFUSAL)
+
+
+def test_silence_and_the_deadline_end_it_too(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="silent for 0 s"):
+        waited(tmp_path, "Welcome to GRUB!", silence=0.1)
+    with pytest.raises(BuildError, match="not within 0 s"):
+        waited(tmp_path, "Welcome to GRUB!", deadline=0.1)
+
+
+def test_a_machine_that_ended_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="QEMU ended"):
+        waited(tmp_path, "", seconds="0")
+    with LocalRunner().start(("true",)) as process, pytest.raises(BuildError, match="came to no end"):
+        verdict(tmp_path / "serial.log", process)
