@@ -140,18 +140,18 @@ def assign(virt: Virt, state: LabState) -> None:
         networks(virt, hypervisor).assign(base_name(state.name, state.token), leases, names)
 
 
-def empty(virt: Virt, state: LabState) -> list[str]:
-    """Remove machines, networks and storage of the lab everywhere; what is left."""
-    left = []
+def empty_at(virt: Virt, uri: str, lab: str, token: str) -> list[str]:
+    """Remove machines, networks and storage of a lab from one libvirt; what is left."""
     for item in virt.owned():
-        if item.token == state.token:
+        if item.token == token:
             virt.remove(item.uuid)
-    for hypervisor in state.hypervisors:
-        theirs = networks(virt, hypervisor)
-        for network in theirs.owned():
-            if network.token == state.token:
-                theirs.remove(network.name)
-        pool(virt, state, hypervisor).remove()
-        left += [f"network {item.name}" for item in theirs.owned() if item.token == state.token]
-    left += [f"machine {item.name}" for item in virt.owned() if item.token == state.token]
-    return left
+    theirs = Networks(virt.connection(uri))
+    for network in theirs.owned():
+        if network.token == token:
+            theirs.remove(network.name)
+    name = base_name(lab, token)
+    Pool(virt.connection(uri), name, POOLS / name).remove()
+    return [
+        *(f"network {item.name}" for item in theirs.owned() if item.token == token),
+        *(f"machine {item.name}" for item in virt.owned() if item.token == token),
+    ]

@@ -59,8 +59,8 @@ class Placing:
     def plan(self, image: Image, environ: Mapping[str, str]) -> LabState:
         """What the lab will be; written down before anything is made of it."""
         spec, known = self.spec, self.known
-        directory = new_private_dir(lab_dir(spec.name))
-        runtime = new_private_dir(runtime_of(spec.name))
+        runtime = runtime_of(spec.name)
+        # First, as nothing is to be left where a libvirt does not answer.
         hypervisors, token = self._hypervisors()
         if known is not None and not spec.uri:
             connection = daemon.Connection(known.uri, known.private)
@@ -69,8 +69,10 @@ class Placing:
         else:
             connection = daemon.find(runtime, uri=spec.uri, environ=environ)
         kind = hypervisors[0].accelerator if hypervisors else self._accelerator()
+        images = self._images()
+        new_private_dir(runtime)
         place = Place(
-            directory=directory,
+            directory=new_private_dir(lab_dir(spec.name)),
             runtime=runtime,
             prefix=known.prefix if known else loopback_prefix(spec.name, taken_prefixes(spec.name)),
             uri=connection.uri,
@@ -79,7 +81,7 @@ class Placing:
             image=image.directory,
             hypervisors=hypervisors,
             token=token,
-            images=self._images(),
+            images=images,
         )
         state = plan_state(
             spec, place, {machine.name: machine for machine in known.machines} if known else {}
