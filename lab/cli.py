@@ -20,7 +20,7 @@ from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
-from lab.labfile import from_file
+from lab.labfile import default_name, from_file
 from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import MachineState, list_labs
@@ -38,7 +38,7 @@ def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None
             "nothing says which machines the lab has",
             hint="`machines:` in config/lab.yml, or `servers:` in config/deploy.yml",
         )
-    return from_file(file, context.root.resolve().name.lower(), profile=host_profile(context))
+    return from_file(file, default_name(context.root), profile=host_profile(context))
 
 
 def profiles(lab: Lab, machines: Sequence[MachineState]) -> dict[str, tuple[boot.Span, ...]]:
@@ -103,12 +103,13 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
     @pass_context
     def plan(context: Context, destination: str | None) -> None:
         """Show the machines that `lab up` would make; nothing is started."""
-        planned = report.plan(
-            wanted_spec(context, mirror, destination), accelerator.choose(context.runner).accelerator
-        )
+        choice = accelerator.choose(context.runner)
+        planned = report.plan(wanted_spec(context, mirror, destination), choice.accelerator)
         if context.console.json:
             context.console.data(planned)
             return
+        if choice.reason:
+            context.console.info(f"emulated: {choice.reason}")
         context.console.table(report.PLAN_HEADERS, report.plan_rows(planned))
 
     for command in COMMANDS:

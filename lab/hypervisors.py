@@ -27,7 +27,9 @@ def wanted(spec: LabSpec) -> dict[str, str]:
     if spec.uri and spec.hypervisors:
         raise UsageError("`uri` and `hypervisors` exclude each other", hint="name it under `hypervisors:`")
     if len(set(uris.values())) != len(uris):
-        raise UsageError(f"two hypervisors of the lab {spec.name} are the same libvirt")
+        raise UsageError(
+            f"two hypervisors of the lab {spec.name} are the same libvirt", hint="keep one of the two names"
+        )
     system = {name: uri for name, uri in uris.items() if "/system" in uri}
     if spec.network == "user":
         if spec.hypervisors or "+ssh://" in spec.uri:
@@ -51,11 +53,17 @@ def planned(spec: LabSpec, token: str, virt: Virt, runner: Runner) -> tuple[Hype
     for name, uri in wanted(spec).items():
         made = Hypervisor(name, uri, "tcg", "", POOLS / base_name(spec.name, token))
         kind = spec.accelerator
-        if kind == "auto":
+        if kind != "tcg":
             if made.remote:
-                kind = "kvm" if has_kvm(virt.connection(uri)) else "tcg"
+                reason = "" if has_kvm(virt.connection(uri)) else "its libvirt offers none"
             else:
-                kind = accelerator.choose(runner).accelerator
+                reason = accelerator.choose(runner).reason
+            if kind == "kvm" and reason:
+                raise LabError(
+                    f"{uri}: the lab {spec.name} asks for KVM, but {reason}",
+                    hint="`accelerator: auto` takes what there is",
+                )
+            kind = "tcg" if reason else "kvm"
         found.append(replace(made, accelerator=kind))
     return tuple(found)
 

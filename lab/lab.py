@@ -86,10 +86,11 @@ class Lab:
         with locked(self.name), ExitStack() as undo:
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
             placing = Placing(spec, known, runner=self.runner, console=self.console)
-            image = placing.image()
             if known is None:
                 undo.callback(self._undo)
-            state = placing.plan(image, self.environ)
+            placing.check(self.environ)
+            image = placing.image()
+            state = placing.plan(image)
             with self.connected(state, tunnels=False) as virt:
                 if state.nat:
                     state = placing.placed(virt, state)
