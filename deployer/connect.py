@@ -144,7 +144,7 @@ def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
         port=end.port,
         config=config,
         gateway=end.proxy_command or (_jump(end.jump, config, arguments) if end.jump else None),
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=_connect_timeout(config, end.address),
         connect_kwargs=arguments,
     )
     hop: Any = connection
@@ -167,12 +167,17 @@ def _without_delay(sock: Any, **more: Any) -> paramiko.Transport:
 
 def _jump(name: str, config: Config, arguments: dict[str, Any]) -> Connection:
     """The jump host, with the same keys; as root where neither its name nor ~/.ssh/config says who."""
-    hop = Connection(name, config=config, connect_timeout=CONNECT_TIMEOUT, connect_kwargs=dict(arguments))
+    patience = _connect_timeout(config, name.rpartition("@")[2].partition(":")[0])
+    hop = Connection(name, config=config, connect_timeout=patience, connect_kwargs=dict(arguments))
     if "@" in name or "user" in hop.ssh_config:
         return hop
-    return Connection(
-        f"root@{name}", config=config, connect_timeout=CONNECT_TIMEOUT, connect_kwargs=dict(arguments)
-    )
+    return Connection(f"root@{name}", config=config, connect_timeout=patience, connect_kwargs=dict(arguments))
+
+
+def _connect_timeout(config: Config, host: str) -> int:
+    """Seconds that a connect may take: `ConnectTimeout` of ~/.ssh/config where it is a number."""
+    said = str(config.base_ssh_config.lookup(host).get("connecttimeout", ""))
+    return int(said) if said.isdigit() and int(said) > 0 else CONNECT_TIMEOUT
 
 
 def known_hosts(end: Endpoint, ssh_config: dict[str, Any]) -> list[Path]:

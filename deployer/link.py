@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Mapping
 
 import paramiko
 from fabric import Connection
@@ -65,7 +66,7 @@ class Link:
                 self._refused = exc if ahead else None
                 raise
             self._used = time.monotonic()
-            return _watched(self._connection.transport)
+            return _watched(self._connection)
 
     def reached(self) -> Reached:
         """Where the connection leads, and the host key that was proven to belong there."""
@@ -84,9 +85,24 @@ class Link:
                 connection.close()
 
 
-def _watched(transport: paramiko.Transport) -> paramiko.Transport:
+def patience(ssh_config: Mapping[str, str]) -> tuple[int, int]:
+    """Seconds between signs of life, and of silence after which a host counts as lost.
+
+    `ServerAliveInterval` and `ServerAliveCountMax` of ~/.ssh/config, where they are given; OpenSSH's own
+    default, never to ask, would have a deploy wait for a host that has gone.
+    """
+    interval, count = (
+        int(value) if (value := ssh_config.get(name, "")).isdigit() else 0
+        for name in ("serveraliveinterval", "serveralivecountmax")
+    )
+    return (interval, interval * (count or 3)) if interval else (KEEPALIVE, SILENCE)
+
+
+def _watched(connection: Connection) -> paramiko.Transport:
     """A host that vanishes says no word; its silence would be noticed after a quarter of an hour."""
-    transport.set_keepalive(KEEPALIVE)
+    transport: paramiko.Transport = connection.transport
+    interval, silence = patience(connection.ssh_config)
+    transport.set_keepalive(interval)
     if isinstance(transport.sock, socket.socket) and TCP_USER_TIMEOUT is not None:
-        transport.sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE * 1000)
+        transport.sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, silence * 1000)
     return transport

@@ -69,9 +69,9 @@ class Script:
         calls = [f"KEEP_GOING={'1' if self.keep_going else ''} FAILED=0", *calls, "exit $FAILED"]
         guard = []
         if self.guard:
-            lock = shlex.quote(self.guard)
+            lock, folder = shlex.quote(self.guard), shlex.quote(self.guard.rsplit("/", 1)[0])
             guard = [
-                f"mkdir -p {shlex.quote(self.guard.rsplit('/', 1)[0])} && exec 9>{lock} || exit 73",
+                f"{{ [ -d {folder} ] || mkdir -p {folder}; }} && exec 9>{lock} || exit 73",
                 f"flock -w {GUARD_PATIENCE} 9 || {{ echo 'another script holds {lock}'; exit 75; }}",
             ]
         return "\n".join(
@@ -192,6 +192,12 @@ def heredoc(text: str, word: str = "FREEHOLD_END") -> str:
     while word in text.splitlines():
         word += "_"
     return f"<<'{word}'\n{text if text.endswith(chr(10)) or not text else text + chr(10)}{word}"
+
+
+def discard(path: str) -> str:
+    """Remove a tree, without a process of its own where there is none, as there mostly is not."""
+    quoted = shlex.quote(path)
+    return f"[ ! -e {quoted} ] || rm -rf {quoted}"
 
 
 def command(argv: Sequence[str]) -> str:

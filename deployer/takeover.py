@@ -13,7 +13,7 @@ from deployer.accessories import Accessories
 from deployer.commands import accessory as accessory_commands
 from deployer.commands import upgrade as commands
 from deployer.commands.accessory import Found
-from deployer.commands.facts import docker_step, proxy_step, state_step
+from deployer.commands.facts import proxy_step, state_step
 from deployer.commands.upgrade import OldProxy, Ports
 from deployer.config import DeployConfig
 from deployer.fleet import Fleet
@@ -79,7 +79,7 @@ class Takeover:
 
     def _question(self, host: str) -> list[Step]:
         items = self.config.accessories_on(host)
-        found = [docker_step(), proxy_step(), commands.look_step(), state_step(self.config)]
+        found = [state_step(self.config), proxy_step(), commands.look_step()]
         return [*found, accessory_commands.look_step(items)] if items else found
 
     def _plan(self, result: ScriptResult) -> HostPlan:
@@ -114,7 +114,7 @@ class Takeover:
         return HostPlan(
             host=host,
             ports=ports,
-            prepared=states.get("docker") == "ok" and states.get("proxy") == "ok",
+            prepared=states.get("state") == "ok" and states.get("proxy") == "ok",
             joining=joining,
             version=running[0] if running and known.version is None else None,
         )

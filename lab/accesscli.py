@@ -32,7 +32,9 @@ PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def ssh_(context: Context, machine: str, command: tuple[str, ...], name: str | None) -> int:
     """Log in on a machine, or run a shell command there on this terminal."""
     state = chosen(context, name).state
-    argv = ssh.ssh_command(state, state.machine(machine), command, shell=True)
+    # `lab ssh M -- COMMAND`, as people write it elsewhere; no shell has a command of that name.
+    words = command[1:] if command[:1] == ("--",) else command
+    argv = ssh.ssh_command(state, state.machine(machine), words, shell=True)
     return _foreground(context, argv)
 
 

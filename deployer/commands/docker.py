@@ -144,12 +144,15 @@ def start_fragment(config: DeployConfig, role: Role, version: str, host: str, im
     """
     clear, secret = config.env_for(role, host)
     many = with_line_breaks(clear, secret)
-    lines = [f"step_aside {shlex.quote(config.container_name(role, version))}"]
+    lines: list[str] = []
     if many:
         lines.append(f". {shlex.quote(layout.env_file(config.name, version, role.name) + '.multi')}")
+    name = shlex.quote(config.container_name(role, version))
     run = shlex.join(run_argv(config, role, version, host, by_name=list(many)))
-    if role.proxy is not None and "network" not in role.options:
-        lines.append("free_address")
+    if role.proxy is None or "network" in role.options:
+        lines.append(f"step_aside {name}")
+    else:
+        lines.append(f"free_address {name}")
         run += " --ip $address --label freehold.address=$address"
     lines.append(f"{run} {shlex.join([image, *(shlex.split(role.cmd) if role.cmd else [])])}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cloudinit.services import APP_BRIDGE
 from deployer.commands import layout
 from deployer.commands.hostproxy import run_of, words
 from deployer.config import DeployConfig, Role
@@ -76,9 +77,9 @@ class HostFacts:
         return frozenset(c.version for c in self.of_role(role) if not c.replaced)
 
 
-DOCKER = r"""
-command -v docker >/dev/null || { echo "failed: Docker is not installed"; exit 1; }
-if ! found=$(docker version --format '{{.Server.Version}}' 2>&1); then
+_INSTALLED = 'command -v docker >/dev/null || { echo "failed: Docker is not installed"; exit 1; }'
+_DOCKER = rf"""{_INSTALLED}
+if ! found=$(docker version --format '{{{{.Server.Version}}}}' 2>&1); then
     echo "failed: Docker does not answer: $(tail -n 1 <<<"$found")"
     exit 1
 fi
@@ -88,11 +89,11 @@ echo "version $found"
 
 def docker_step() -> Step:
     """Docker is there, runs, and this user may use it."""
-    return Step("docker", DOCKER, "Docker answers")
+    return Step("docker", _DOCKER, "Docker answers")
 
 
 def state_step(config: DeployConfig) -> Step:
-    """Containers, targets, history, a lock that somebody took on purpose."""
+    """Docker answers; containers, targets, history, a lock that somebody took on purpose."""
     app = layout.app(config.name)
     filters = ["--filter", f"label=service={config.service}"]
     ps = shlex.join(
@@ -100,11 +101,17 @@ def state_step(config: DeployConfig) -> Step:
     )
     return Step(
         "state",
-        f"""{ps}
+        f"""{_INSTALLED}
+if ! found=$({ps} 2>&1); then
+    echo "failed: Docker does not answer: $(tail -n 1 <<<"$found")"
+    exit 1
+fi
+if [ -n "$found" ]; then printf '%s\\n' "$found"; fi
 for path in {layout.PROXY}/targets/* {layout.PROXY}/targets/.*.paused; do
     [ -e "$path" ] || continue
-    name=$(basename "$path" .paused)
-    printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$(cat "$path")"
+    name=${{path##*/}} name=${{name%.paused}} target=
+    read -r target <"$path" || true
+    printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$target"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
@@ -122,7 +129,8 @@ def proxy_step(listens: Sequence[str] = ()) -> Step:
 [ -x {layout.CADDY} ] || {{ echo "failed: the proxy is not installed"; exit 1; }}
 [ -d {layout.PROXY} ] || {{ echo "failed: {layout.PROXY} is missing"; exit 1; }}
 [ -w {layout.PROXY} ] || {{ echo "failed: {layout.PROXY} may not be written by $(id -un)"; exit 1; }}
-docker network inspect {layout.NETWORK} --format '{{{{.Name}}}}' 2>&1 ||
+# Docker makes the bridge with the network, and takes it away with it.
+[ -d /sys/class/net/{APP_BRIDGE} ] || docker network inspect {layout.NETWORK} --format '{{{{.Name}}}}' 2>&1 ||
     {{ echo "failed: the Docker network {layout.NETWORK} is missing"; exit 1; }}
 if ! systemctl --quiet is-active freehold-proxy.service; then
     echo "failed: the proxy does not run: $(systemctl is-active freehold-proxy.service)"
@@ -141,11 +149,10 @@ done""",
 
 def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     """Everything a deploy asks a host, in one go; `images` is the transfer's question."""
-    steps = [docker_step()]
+    steps = [state_step(config)]
     if any(role.proxy is not None for role in config.roles_on(host)):
         run = run_of(config, host)
         steps.append(proxy_step(words(run) if run is not None else ()))
-    steps.append(state_step(config))
     if images:
         steps.append(Step("images", images, "which layers it has"))
     return Script(tuple(steps))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from deployer.commands import docker, layout
 from deployer.config import DeployConfig
 from deployer.config.jobs import Job
-from deployer.script import Script, Step, heredoc
+from deployer.script import Script, Step, discard, heredoc
 
 UNITS = "/etc/systemd/system"
 KEPT_RUNS = 30
@@ -104,7 +104,7 @@ def on_host(config: DeployConfig, host: str) -> tuple[Job, ...]:
 def store_fragment(config: DeployConfig, host: str, version: str) -> str:
     """Keep a version's jobs beside it."""
     own = directory(config.name, version)
-    lines = [f"rm -rf {shlex.quote(own)}"]
+    lines = [discard(own)]
     here = on_host(config, host)
     if here:
         lines.append(f"mkdir -p {shlex.quote(own)} {layout.app(config.name)}/jobs")

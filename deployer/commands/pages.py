@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from deployer.commands import layout
 from deployer.config import DeployConfig
-from deployer.script import heredoc
+from deployer.script import discard, heredoc
 
 MAINTENANCE = """<!doctype html>
 <html lang="en">
@@ -39,7 +39,7 @@ def filled(page: str, message: str = "") -> str:
 def store_fragment(name: str, version: str, pages: Mapping[str, str]) -> str:
     """Keep the error pages of a version beside it."""
     root = f"{layout.version(name, version)}/pages"
-    lines = [f"rm -rf {shlex.quote(root)}"]
+    lines = [discard(root)]
     if pages:
         lines.append(f"mkdir -p {shlex.quote(root)}")
     for file, text in sorted(pages.items()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container, HostFacts
 from deployer.config import DeployConfig, Role
-from deployer.script import Script, Step, heredoc
+from deployer.script import Script, Step, discard, heredoc
 
 STOP_GRACE = 10
 
@@ -137,7 +137,7 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     ]
     if steps:
         steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
-    line = f"""printf '%s %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {shlex.quote(version)}"""
+    line = f"""TZ=UTC0 printf '%(%Y-%m-%dT%H:%M:%SZ)T %s\\n' -1 {shlex.quote(version)}"""
     remember = f"{line} >>{layout.app(config.name)}/history"
     return guarded(config, [*steps, Step("history", remember, "remember the version")])
 
@@ -195,7 +195,7 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
         prune.append(_forget(config, version))
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
-    kept = f"rm -rf {shlex.quote(layout.before(config.name))}"
+    kept = discard(layout.before(config.name))
     settle = f"{kept}\n{certificates.prune_fragment()}"
     steps += [Step("settle", settle, "forget the way back"), *more]
     steps.append(audit_step(config, audit))
@@ -209,8 +209,8 @@ def _forget(config: DeployConfig, version: str) -> str:
 def audit_step(config: DeployConfig, line: str) -> Step:
     """One line in the service's audit log on the host."""
     app = layout.app(config.name)
-    shell = f"""mkdir -p {app}
-printf '[%s] %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {shlex.quote(line)} >>{app}/audit.log"""
+    shell = f"""[ -d {app} ] || mkdir -p {app}
+TZ=UTC0 printf '[%(%Y-%m-%dT%H:%M:%SZ)T] %s\\n' -1 {shlex.quote(line)} >>{app}/audit.log"""
     return Step("audit", shell, "audit")
 
 

@@ -19,7 +19,7 @@ from deployer.commands import assets, certificates, layout
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
 from deployer.config.sendfile import sendfiles, volumes_of
-from deployer.script import heredoc
+from deployer.script import discard, heredoc
 
 
 def files(config: DeployConfig, roles: tuple[Role, ...]) -> dict[str, str]:
@@ -51,11 +51,11 @@ def extras(config: DeployConfig, role: Role) -> Extras:
 def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:
     """Keep the proxy's files of a version beside it, so that undo and rollback find them."""
     root = layout.routes(name, version)
-    lines = [f"rm -rf {shlex.quote(root)}", f"mkdir -p {shlex.quote(root)}"]
-    for path, text in sorted(wanted.items()):
-        full = f"{root}/{path}"
-        lines.append(f"mkdir -p {shlex.quote(full.rsplit('/', 1)[0])}")
-        lines.append(f"cat >{shlex.quote(full)} {heredoc(text)}")
+    directories = {root, *(f"{root}/{path}".rsplit("/", 1)[0] for path in wanted)}
+    lines = [discard(root), shlex.join(["mkdir", "-p", *sorted(directories)])]
+    lines += [
+        f"cat >{shlex.quote(f'{root}/{path}')} {heredoc(text)}" for path, text in sorted(wanted.items())
+    ]
     return "\n".join(lines)
 
 

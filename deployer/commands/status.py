@@ -86,7 +86,7 @@ def status_script(config: DeployConfig, host: str) -> Script:
             f"--write-out '%{{http_code}}' --max-time 3 --header 'User-Agent: freehold-health' "
             f'"http://${{target%%:*}}:{port}"{path})" "$mode"\nfi'
         )
-    facts = [step for step in facts_script(config, host).steps if step.name in ("docker", "state")]
+    facts = [step for step in facts_script(config, host).steps if step.name == "state"]
     steps = [*facts, Step("machine", machine, "load"), Step("probes", "\n".join([*probes, "true"]), "health")]
     return Script(tuple(steps), keep_going=True)
 

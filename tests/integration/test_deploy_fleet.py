@@ -111,6 +111,8 @@ def test_the_line_breaks_after_the_switch(pair: Project) -> None:
 
 
 def test_killed_while_old_requests_end(pair: Project) -> None:
+    pair.config["drain_timeout"] = 5
+    pair.save()
     pair.image("v2")
     with (
         pair.traffic(websocket=False, slow_every=2, slow_seconds=4.0) as traffic,

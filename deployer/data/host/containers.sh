@@ -1,28 +1,39 @@
 # Containers: their state and address, and waiting until one is ready or has nothing left to do.
 
-# state NAME: status, exit code, restarts and health of a container.
-state() {
-    docker inspect --format \
-        '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{with .State.Health}}{{.Status}}{{end}}' "$1"
-}
+# Where the proxy reaches a container, for `docker inspect`: one address, or nothing.
+AT='{{$at := index .Config.Labels "freehold.address"}}{{if not $at}}{{if eq .HostConfig.NetworkMode "host"}}{{$at = "127.0.0.1"}}{{else}}{{range .NetworkSettings.Networks}}{{if not $at}}{{$at = .IPAddress}}{{end}}{{end}}{{end}}{{end}}{{$at}}'
 
 # address_of NAME: where the proxy reaches a container.
 address_of() {
-    docker inspect --format \
-        '{{with index .Config.Labels "freehold.address"}}{{.}}{{else}}{{if eq .HostConfig.NetworkMode "host"}}127.0.0.1{{else}}{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{end}}{{end}}' \
-        "$1" | cut -d' ' -f1
+    docker inspect --format "$AT" "$1"
 }
 
-# free_address: the next address of the network's lower half that no container holds, running or
+# free_address [NAME]: the next address of the network's lower half that no container holds, running or
 # not. Taken in turn, so that a freed address rests before it is used again. Holds a lock (fd 8)
-# until the step ends, as another service may be doing the same.
+# until the step ends, as another service may be doing the same. A container called NAME steps aside:
+# both need to know the containers, and each question to Docker costs as much as all else here.
 free_address() {
-    local used last low try
+    local all id names networks held used= others= last=1 low try
     exec 8>"$LOCKS/addresses.lock"
     flock -w 30 8
-    used=" $(docker ps --all --quiet --filter network="$NETWORK" | xargs -r docker inspect --format \
-        '{{range .NetworkSettings.Networks}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}}{{end}}' | tr '\n' ' ') "
-    last=$(cat "$PROXY/last-address" 2>/dev/null || echo 1)
+    all=$(docker ps --all --no-trunc --format '{{.ID}}|{{.Names}}|{{.Networks}}|{{.Label "freehold.address"}}')
+    while IFS='|' read -r id names networks held; do
+        case ",$names," in *",${1:-/},"*) aside "$1" ;; esac
+        if [ -n "$held" ]; then
+            used="$used $held"
+            continue
+        fi
+        # Somebody may have given it an address of the lower half by hand.
+        case ",$networks," in *",$NETWORK,"*) others="$others $id" ;; esac
+    done <<<"$all"
+    if [ -n "$others" ]; then
+        # One that has gone meanwhile holds none.
+        used="$used $({ docker inspect --format \
+            '{{range .NetworkSettings.Networks}}{{with .IPAMConfig}}{{.IPv4Address}} {{end}}{{end}}' $others || true; } |
+            tr '\n' ' ')"
+    fi
+    used=" $used "
+    if [ -e "$PROXY/last-address" ]; then read -r last <"$PROXY/last-address"; fi
     for try in {1..32767}; do
         last=$((last % 32767 + 1)) low=$((last % 256))
         if [ $low = 0 ] || [ $low = 255 ] || [ $last = 1 ]; then continue; fi
@@ -42,7 +53,12 @@ container_id() {
 
 # step_aside NAME: make room for a new container of this name; one that runs keeps running.
 step_aside() {
-    [ -z "$(container_id "$1")" ] || docker rename "$1" "$1_replaced_$(date +%s%N)"
+    [ -z "$(container_id "$1")" ] || aside "$1"
+}
+
+# aside NAME: give a container a name that is in nobody's way.
+aside() {
+    docker rename "$1" "$1_replaced_$(date +%s%N)"
 }
 
 # report NAME CAUSE: why a container is not ready, what state it is in, what it said last; then fail.
@@ -60,11 +76,12 @@ last_exit() {
         --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
 }
 
-# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts
-# and health.
+# check_running NAME: fail early when the container has ended or keeps crashing. Sets status, restarts,
+# health and address.
 check_running() {
     local code
-    read -r status code restarts health <<<"$(state "$1")"
+    IFS='|' read -r status code restarts health address <<<"$(docker inspect --format \
+        '{{.State.Status}}|{{.State.ExitCode}}|{{.RestartCount}}|{{with .State.Health}}{{.Status}}{{end}}|'"$AT" "$1")"
     case $status in
         exited | dead) report "$1" "the container ended with exit code $code" ;;
     esac
@@ -75,27 +92,31 @@ check_running() {
 
 # wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
 wait_web() {
-    local name=$1 interval=$4 deadline=$6 attempts=$7 probes=0 tries=0 pause=0.05 answer url limit
-    limit=$((SECONDS + deadline))
-    url="http://$(address_of "$name"):$2$3"
+    local name=$1 attempts=$7 probes=0 tries=0 pause=50 most nap answer url limit address
+    limit=$((SECONDS + $6))
+    LC_ALL=C printf -v most %.0f "$4e3"
+    check_running "$name"
+    url="http://$address:$2$3"
     while :; do
-        check_running "$name"
         answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \
             --header 'User-Agent: freehold-health' "$url") || true
         case $answer in 2??) break ;; esac
         probes=$((probes + 1))
         # ATTEMPTS are so many intervals; the first probes come faster, and are a gift.
-        [ "$pause" != "$interval" ] || tries=$((tries + 1))
+        [ "$pause" -lt "$most" ] || tries=$((tries + 1))
         [ "$answer" != 000 ] || answer=nothing
         echo "waiting: $url answered $answer"
+        # A question to Docker takes from the container what it needs to start: not with each quick probe.
+        if [ "$pause" -ge 300 ] || [ $tries -gt 0 ] || [ $SECONDS -ge $limit ]; then check_running "$name"; fi
         # One that crashes and starts again is watched until it has ended: its exit code says more.
         if [ $SECONDS -ge $limit ] || { [ $tries -gt 0 ] && [ $tries = "$attempts" ] && [ "$restarts" = 0 ]; }; then
             # One that runs again just now is no less broken.
             [ "$restarts" = 0 ] || report "$name" "the container crashed, last exit code $(last_exit "$name")"
             report "$name" "$url answered $answer after $probes probes"
         fi
-        sleep $pause
-        pause=$(awk -v p=$pause -v most="$interval" 'BEGIN { p *= 1.5; print (p > most ? most : p) }')
+        printf -v nap %d.%03d $((pause / 1000)) $((pause % 1000))
+        sleep "$nap"
+        pause=$((pause * 3 / 2 < most ? pause * 3 / 2 : most))
     done
     echo "ready: $name"
 }
@@ -103,7 +124,7 @@ wait_web() {
 # wait_worker NAME DELAY DEADLINE: until Docker's health check is content, or for want of one until
 # the container has run for DELAY seconds without starting again.
 wait_worker() {
-    local name=$1 delay=$2 end limit seen=0
+    local name=$1 delay=$2 end limit seen=0 address
     # SECONDS counts whole seconds: one more, so that none is missing.
     end=$((SECONDS + delay + 1)) limit=$((SECONDS + $3 + delay))
     while :; do

@@ -4,20 +4,24 @@
 # names under which this service's routes stand. Caddy checks the whole before it takes it; when it
 # refuses, the files are as they were and the step fails.
 activate() {
-    local want=$1 path name host keep changed=
+    local want=$1 path name host keep= changed= found
     shift
     exec 8>"$LOCKS/proxy.lock"
     flock -w 60 8
     cd "$PROXY"
-    mkdir -p sites routes targets
-    keep=$(mktemp -d)
-    mkdir "$keep/old"
-    : >"$keep/new"
-    trap 'rm -rf "$keep"' EXIT
-    # Left behind by a run that was cut off between changing files and loading them.
-    if [ -e unloaded ]; then changed=1; fi
-    save() {
+    [ -d sites ] && [ -d routes ] && [ -d targets ] || mkdir -p sites routes targets
+    begin() {
+        if [ -n "$changed" ]; then return; fi
         changed=1
+        keep=$(mktemp -d)
+        trap 'rm -rf "$keep"' EXIT
+        mkdir "$keep/old"
+        : >"$keep/new"
+    }
+    # Left behind by a run that was cut off between changing files and loading them.
+    if [ -e unloaded ]; then begin; fi
+    save() {
+        begin
         : >unloaded
         if [ -e "$1" ]; then
             mkdir -p "$keep/old/$(dirname "$1")"
@@ -31,8 +35,9 @@ activate() {
         local one
         if [ "$(head -n 1 "$want/$path")" != "# of a path" ] || [ ! -e "$path" ]; then return 1; fi
         [ "$(head -n 1 "$path")" != "# of a path" ] || return 1
-        for one in "routes/$(basename "$path" .caddy)"/*.caddy; do
-            case " $* " in *" $(basename "$one") "*) ;; *) return 0 ;; esac
+        host=${path##*/}
+        for one in "routes/${host%.caddy}"/*.caddy; do
+            case " $* " in *" ${one##*/} "*) ;; *) return 0 ;; esac
         done
         return 1
     }
@@ -45,7 +50,9 @@ activate() {
         done
     done
     if [ -d "$want" ]; then
-        while read -r path; do
+        for found in "$want"/sites/*.caddy "$want"/routes/*/*.caddy; do
+            [ -e "$found" ] || continue
+            path=${found#"$want/"}
             if cmp -s "$want/$path" "$path"; then continue; fi
             case $path in
                 sites/*) if gives_way "$@"; then continue; fi ;;
@@ -54,12 +61,12 @@ activate() {
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
             mv -f "$path.new" "$path"
-        done < <(cd "$want" && find . -name '*.caddy' | sed 's,^\./,,')
+        done
     fi
     for path in sites/*.caddy; do
         [ -e "$path" ] || continue
-        host=$(basename "$path" .caddy)
-        if [ -z "$(find "routes/$host" -name '*.caddy' 2>/dev/null)" ]; then
+        host=${path##*/}
+        if ! compgen -G "routes/${host%.caddy}/*.caddy" >/dev/null; then
             save "$path"
             rm -f "$path"
         fi

@@ -4,7 +4,7 @@
 # paused go on waiting, and find the new target when they are let go.
 write_target() {
     local path=$PROXY/targets/$1
-    mkdir -p "$PROXY/targets"
+    [ -d "$PROXY/targets" ] || mkdir -p "$PROXY/targets"
     if [ -e "$PROXY/targets/.$1.paused" ]; then path=$PROXY/targets/.$1.paused; fi
     printf '%s\n' "$2" >"$PROXY/targets/.$1.new"
     sync "$PROXY/targets/.$1.new"
@@ -14,7 +14,7 @@ write_target() {
 
 # link_current NAME DIRECTORY: what the version that serves brings for the proxy. Replaced by rename.
 link_current() {
-    mkdir -p "$PROXY/current"
+    [ -d "$PROXY/current" ] || mkdir -p "$PROXY/current"
     ln -sfn "$2" "$PROXY/current/.$1.new"
     mv -fT "$PROXY/current/.$1.new" "$PROXY/current/$1"
 }

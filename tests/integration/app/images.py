@@ -22,7 +22,7 @@ _BASE = rf"""
 set -euo pipefail
 docker image inspect {BASE} >/dev/null 2>&1 && exit
 cd /
-programs="usr/bin/python3.11 usr/bin/dash usr/bin/env usr/bin/cat usr/bin/sleep usr/bin/echo usr/bin/id"
+programs=$(cd /; echo usr/bin/{{python3.11,dash,env,cat,sleep,echo,id,mkdir,rm}})
 libraries=$(for program in $programs usr/lib/python3.11/lib-dynload/*.so; do ldd /$program; done |
     grep -o '/[^ ]*\.so[^ ]*' | sort -u)
 tar --create --dereference --hard-dereference --exclude __pycache__ --exclude test --exclude config-3.11-* \
@@ -58,10 +58,12 @@ def build(host: Host, version: str, mode: Mode = "ok", repository: str = REPOSIT
     reference = f"{repository}:{version}"
     text = f"FROM {APP}\nENV APP_VERSION={version} APP_MODE={mode}\n"
     quick = "DOCKER_BUILDKIT=0 docker build --quiet --tag"
-    if host.exec(f"docker image inspect {APP} >/dev/null 2>&1", check=False).returncode != 0:
-        host.exec(_BASE, timeout=120)
-        host.exec(f"{quick} {APP} -", stdin=_context(), timeout=120)
-    host.exec(f"{quick} {reference} -", stdin=text, timeout=120)
+    make = f"docker image inspect {APP} >/dev/null 2>&1 || exit 9; {quick} {reference} -"
+    if host.exec(make, stdin=text, timeout=120, check=False).returncode == 0:
+        return
+    host.exec(_BASE, timeout=120)
+    host.exec(f"{quick} {APP} -", stdin=_context(), timeout=120)
+    host.exec(make, stdin=text, timeout=120)
 
 
 def _context() -> bytes:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.rig import Host, Rig
 from tests.rig.request import Response
 
 DEADLINE = 60.0
-STREAM_CHUNKS = 25
+STREAM_CHUNKS = 15
 CUT = "the connection was closed without an answer"
 
 
@@ -40,7 +41,7 @@ def basic() -> dict[str, Any]:
         "ssh": {"user": "deploy"},
         "env": {"clear": {"GREETING": "hello"}, "secret": ["TOKEN"]},
         "deploy_timeout": 6,
-        "drain_timeout": 5,
+        "drain_timeout": 4,
         "readiness_delay": 1,
     }
 
@@ -68,8 +69,10 @@ class Project:
 
     def image(self, version: str, mode: images.Mode = "ok", *hosts: Host) -> None:
         """Have the image of a version on these hosts (default: all)."""
-        for host in hosts or self.hosts:
-            images.build(host, version, mode, self.config["image"])
+        chosen = hosts or self.hosts
+        with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+            for _ in pool.map(lambda host: images.build(host, version, mode, self.config["image"]), chosen):
+                pass
 
     # The command
 
@@ -188,7 +191,7 @@ class Traffic:
     def __init__(self, project: Project, plan: Mapping[str, Any]) -> None:
         self.project = project
         targets = [Target(host.name, host.address, 80, "shop.test") for host in project.hosts]
-        settings: dict[str, Any] = {"rate": 15.0, "slow_every": 15, "slow_seconds": 1.5, **plan}
+        settings: dict[str, Any] = {"rate": 15.0, "slow_every": 15, "slow_seconds": 1.0, **plan}
         self.load = Load(LoadPlan(targets=targets, **settings))
         self.streams = 0
         self._broken: list[str] = []

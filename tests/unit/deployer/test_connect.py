@@ -10,9 +10,10 @@ import paramiko
 import pytest
 
 from deployer.config import DeployConfig
-from deployer.connect import log_protocol, private_key
+from deployer.connect import CONNECT_TIMEOUT, build, log_protocol, private_key
 from deployer.endpoint import endpoints
 from deployer.hostkeys import Shown, trust
+from deployer.link import KEEPALIVE, SILENCE, patience
 from freehold.errors import ConfigError
 from freehold.secret import Secret
 from tests.unit.deployer import samples
@@ -80,3 +81,26 @@ def test_the_protocol_is_heard_from_a_level_on() -> None:
             assert heard == expected
     finally:
         log_protocol("fatal", heard.append)
+
+
+@pytest.mark.parametrize(
+    ("lines", "connect", "watched"),
+    [
+        ("", CONNECT_TIMEOUT, (KEEPALIVE, SILENCE)),
+        ("ConnectTimeout 4\nServerAliveInterval 2\nServerAliveCountMax 5", 4, (2, 10)),
+        ("ServerAliveInterval 30", CONNECT_TIMEOUT, (30, 90)),
+        ("ServerAliveInterval 0\nConnectTimeout 0", CONNECT_TIMEOUT, (KEEPALIVE, SILENCE)),
+        ("ServerAliveInterval soon\nConnectTimeout 1m", CONNECT_TIMEOUT, (KEEPALIVE, SILENCE)),
+    ],
+)
+def test_how_long_a_silent_host_is_waited_for(
+    tmp_path: Path, lines: str, connect: int, watched: tuple[int, int]
+) -> None:
+    file = tmp_path / "ssh_config"
+    file.write_text(f"Host *\n{lines}\n")
+    jumped = samples.config(tmp_path, ssh={"config": str(file), "proxy": "jump"})
+    for config in (samples.config(tmp_path, ssh={"config": str(file)}), jumped):
+        made = build(next(iter(endpoints(config).values())))
+        while made is not None:
+            assert (made.connect_timeout, patience(made.ssh_config)) == (connect, watched)
+            made = made.gateway

@@ -1,6 +1,9 @@
 """`freehold lab` where there is nothing, or the wrong thing, to work on."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,21 @@ def test_an_unknown_machine_is_named(tmp_path: Path) -> None:
     assert code == 1
     assert "has no machine 'web-9'" in err
     assert "web-1, web-2, db-1" in err
+
+
+def test_two_dashes_before_a_command_are_no_part_of_it(tmp_path: Path) -> None:
+    save_state(lab_state(labs_dir().parent))
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor last; do :; done; echo "asked for: $last"\n')
+    program.chmod(0o755)
+    env = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    asked = [
+        subprocess.check_output([sys.executable, "-m", "freehold", "lab", "ssh", "web-1", *words], env=env)
+        for words in (("ls", "-l"), ("--", "ls", "-l"))
+    ]
+    assert asked[0] == asked[1]
+    assert b"ls -l" in asked[0]
 
 
 def test_the_only_lab_needs_no_name_and_two_do(tmp_path: Path) -> None:
