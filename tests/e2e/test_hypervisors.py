@@ -25,6 +25,7 @@ pytestmark = [
 # Lines that begin with `= name ` go to the test; all others are for whoever reads a failure.
 STORY = r"""
 tell() { echo "= $1 $(shift; "$@" | tr '\r\n' '  ')"; }
+tellAll() { echo "= $1 $(shift; "$@" 2>&1 | tr '\r\n' '  ')"; }
 freehold() { command freehold -q "$@"; }
 fetch='curl -s -m 15 -o /dev/null -w %{http_code}:%{remote_ip} http://web-2/'
 between() { freehold lab exec --json -m web-1 -- sh -c "$fetch"; }
@@ -76,18 +77,18 @@ keys() { for _ in 1 2 3 4; do sleep 10; printf '\r'; done; sleep 10; printf '\03
 tell typed sh -c "$(declare -f keys); keys | timeout 120 script -qec 'freehold lab console db-1' /dev/null"
 # The other computer is unplugged; `down` is said again, and then for good.
 ip link set far down
-tell unplugged sh -c 'command freehold lab down; echo "exit $?"' 2>&1
+tellAll unplugged sh -c 'command freehold lab down; echo "exit $?"'
 tell leftHere left qemu:///system
-tell abandoned command freehold lab down --abandon 2>&1
+tellAll abandoned command freehold lab down --abandon
 tell labs command freehold lab list
-tell stays command freehold lab gc 2>&1
+tellAll stays command freehold lab gc
 ip link set far up
 tell known left "$FAR"
 tell back command freehold lab gc
 tell leftFar left "$FAR"
 # A machine that is not ready in time stays to be looked at; a plain `down` reaches both.
 sed -i '/web-2/d; s/^deadline:.*/deadline: 10/' config/lab.yml
-tell late sh -c 'command freehold lab up; echo "exit $?"' 2>&1
+tellAll late sh -c 'command freehold lab up; echo "exit $?"'
 tell lateKnown left "$FAR"
 freehold lab down
 tell lateHere left qemu:///system
