@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ import click
 
 from freehold.console import Console
 from freehold.errors import FreeholdError
+from freehold.paths import cache_dir, runtime_dir, state_dir
 from freehold.process import LocalRunner, Runner
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -173,7 +175,7 @@ def run(command: click.Command, argv: Sequence[str] | None = None, context: Cont
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - must outlive this function
         return 0
     except OSError as exc:
-        context.console.error(_translated(exc))
+        context.console.error(_translated(exc, context.environ))
         return 1
     except Exception as exc:
         if context.console.verbose or context.environ.get("FREEHOLD_TRACEBACK"):
@@ -200,7 +202,18 @@ def _usage_hint(exc: click.UsageError) -> str:
     return f"`{exc.ctx.command_path} --help` shows how it is used" if exc.ctx is not None else ""
 
 
-def _translated(exc: OSError) -> FreeholdError:
+def _translated(exc: OSError, environ: Mapping[str, str]) -> FreeholdError:
     place = f"{exc.filename}: " if exc.filename else ""
-    hint = "free some disk space, then run again" if exc.errno == 28 else ""
+    hint = "free some disk space, then run again" if exc.errno == errno.ENOSPC else ""
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and exc.filename:
+        hint = _own_place(Path(os.fsdecode(exc.filename)), environ)
     return FreeholdError(f"{place}{exc.strerror or exc}", hint=hint)
+
+
+def _own_place(path: Path, environ: Mapping[str, str]) -> str:
+    """How to put elsewhere what Freehold keeps for itself at `path`; nothing for the user's own files."""
+    places = {"STATE": state_dir(environ), "CACHE": cache_dir(environ), "RUNTIME": runtime_dir(environ)}
+    for name, place in places.items():
+        if place.is_relative_to(path) or path.is_relative_to(place):
+            return f"set FREEHOLD_{name} to a directory that this user may write"
+    return ""

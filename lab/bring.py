@@ -15,56 +15,67 @@ from lab.virt import ALIVE, Virt
 from lab.wait import wait_ready
 
 
-def bring_up(
-    virt: Virt,
-    state: LabState,
-    machines: Sequence[MachineState],
-    *,
-    deadline: float,
-    runner: Runner,
-    console: Console,
-) -> None:
-    """Start those of `machines` that do not run, all at once, and wait for every one.
+class BringUp:
+    """Machines of a lab on their way up: room is made first, then all start and are awaited."""
 
-    `deadline` is on time.monotonic(). Raises LabError or DeadlineError with the console's last lines.
-    """
-    before = {machine.name: virt.state(machine.uuid) for machine in machines}
-    cold = [machine for machine in machines if before[machine.name] not in ALIVE]
-    for machine in machines:
-        if before[machine.name] == "crashed":
-            virt.destroy(machine.uuid)
-            cold.append(machine)
-    public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
-    golden = {path: Golden.load(path, runner) for path in {state.image_of(machine) for machine in machines}}
-    kind = LibvirtCarrier if state.nat else OwnCarrier
-    carrier: Carrier = kind(virt, state, golden, user_key=public, runner=runner)
-    carrier.ready(cold, console.info)
-    with console.board(f"lab {state.name}", [machine.name for machine in machines]) as board:
+    def __init__(
+        self,
+        virt: Virt,
+        state: LabState,
+        machines: Sequence[MachineState],
+        *,
+        runner: Runner,
+        console: Console,
+    ) -> None:
+        self.virt, self.state, self.machines = virt, state, machines
+        self.runner, self.console = runner, console
+        self._before = {machine.name: virt.state(machine.uuid) for machine in machines}
+        self._cold = [machine for machine in machines if self._before[machine.name] not in ALIVE]
+        public = parse_public_key(state.key.with_name(f"{state.key.name}.pub").read_text())
+        images = {state.image_of(machine) for machine in machines}
+        golden = {path: Golden.load(path, runner) for path in images}
+        kind = LibvirtCarrier if state.nat else OwnCarrier
+        self._carrier: Carrier = kind(virt, state, golden, user_key=public, runner=runner)
 
-        def work(machine: MachineState, stop: Event) -> None:
-            if machine in cold:
-                board.update(machine.name, "disk and seed")
-                _begin_console(state, machine)
-                carrier.start(machine)
-            elif before[machine.name] == "paused":
-                virt.resume(machine.uuid)
-            wait_ready(
-                state,
-                machine,
-                deadline=deadline,
-                runner=runner,
-                alive=lambda: carrier.alive(machine),
-                tell=lambda text: board.update(machine.name, text),
-                stop=stop,
+    def make_ready(self) -> None:
+        """LabError where there is no room for the machines that have to be started; none is, yet."""
+        for machine in self.machines:
+            if self._before[machine.name] == "crashed":
+                self.virt.destroy(machine.uuid)
+                self._cold.append(machine)
+        self._carrier.ready(self._cold, self.console.info)
+
+    def run(self, deadline: float) -> None:
+        """Start those that do not run, all at once, and wait for every one until `deadline` (monotonic).
+
+        Raises LabError or DeadlineError with the console's last lines.
+        """
+        with self.console.board(f"lab {self.state.name}", list(self._before)) as board:
+
+            def work(machine: MachineState, stop: Event) -> None:
+                if machine in self._cold:
+                    board.update(machine.name, "disk and seed")
+                    _begin_console(self.state, machine)
+                    self._carrier.start(machine)
+                elif self._before[machine.name] == "paused":
+                    self.virt.resume(machine.uuid)
+                wait_ready(
+                    self.state,
+                    machine,
+                    deadline=deadline,
+                    runner=self.runner,
+                    alive=lambda: self._carrier.alive(machine),
+                    tell=lambda text: board.update(machine.name, text),
+                    stop=stop,
+                )
+                board.done(machine.name, f"ready at {machine.address}")
+
+            each(
+                self.machines,
+                work,
+                doing="bringing the lab up",
+                failed=lambda machine, error: board.fail(machine.name, str(error).splitlines()[0]),
             )
-            board.done(machine.name, f"ready at {machine.address}")
-
-        each(
-            machines,
-            work,
-            doing="bringing the lab up",
-            failed=lambda machine, error: board.fail(machine.name, str(error).splitlines()[0]),
-        )
 
 
 def _begin_console(state: LabState, machine: MachineState) -> None:

@@ -23,7 +23,7 @@ from lab.hypervisors import pool
 from lab.kernel import unpacked
 from lab.machine import base_size, prepare
 from lab.plan import domain_of
-from lab.preflight import FIRST_BOOT, OVERHEAD, check_memory, check_ports, check_space
+from lab.preflight import FIRST_BOOT, OVERHEAD, check_memory, check_ports, check_space, counted
 from lab.state import LabState, MachineState
 from lab.virt import Virt
 from lab.virtnet import free_memory
@@ -121,7 +121,7 @@ class LibvirtCarrier:
             free = free_memory(self.virt.connection(hypervisor.uri))
             if needed > free:
                 raise LabError(
-                    f"{hypervisor.uri}: {len(mine)} machines need {needed // MiB} MiB of memory, "
+                    f"{hypervisor.uri}: {counted(mine)} {needed // MiB} MiB of memory, "
                     f"{free // MiB} MiB are free",
                     hint="give them less (`memory:` in config/lab.yml), or place some elsewhere",
                 )
@@ -130,7 +130,7 @@ class LibvirtCarrier:
             room = FIRST_BOOT * len(mine) + sum(item.image.qcow2.stat().st_size for item in images.values())
             if room > there.free:
                 raise LabError(
-                    f"{hypervisor.uri}: {len(mine)} machines need {room // MiB} MiB of disk in {there.path}, "
+                    f"{hypervisor.uri}: {counted(mine)} {room // MiB} MiB of disk in {there.path}, "
                     f"{there.free // MiB} MiB are free"
                 )
             for golden in images.values():

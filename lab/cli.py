@@ -20,7 +20,7 @@ from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
-from lab.labfile import from_file
+from lab.labfile import default_name, from_file
 from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import MachineState, list_labs
@@ -38,7 +38,7 @@ def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None
             "nothing says which machines the lab has",
             hint="`machines:` in config/lab.yml, or `servers:` in config/deploy.yml",
         )
-    return from_file(file, context.root.resolve().name.lower(), profile=host_profile(context))
+    return from_file(file, default_name(context.root), profile=host_profile(context))
 
 
 def profiles(lab: Lab, machines: Sequence[MachineState]) -> dict[str, tuple[boot.Span, ...]]:
@@ -103,12 +103,13 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
     @pass_context
     def plan(context: Context, destination: str | None) -> None:
         """Show the machines that `lab up` would make; nothing is started."""
-        planned = report.plan(
-            wanted_spec(context, mirror, destination), accelerator.choose(context.runner).accelerator
-        )
+        choice = accelerator.choose(context.runner)
+        planned = report.plan(wanted_spec(context, mirror, destination), choice.accelerator)
         if context.console.json:
             context.console.data(planned)
             return
+        if choice.reason:
+            context.console.info(f"emulated: {choice.reason}")
         context.console.table(report.PLAN_HEADERS, report.plan_rows(planned))
 
     for command in COMMANDS:
@@ -118,19 +119,18 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
 
 @click.command()
 @click.option("--all", "every", is_flag=True, help="All labs of this user.")
+@click.option("--abandon", is_flag=True, help="Leave what is on a libvirt that does not answer to `lab gc`.")
 @NAME_OPTION
 @common_options
 @pass_context
-def down(context: Context, name: str | None, every: bool) -> None:
+def down(context: Context, name: str | None, every: bool, abandon: bool) -> None:
     """Remove the lab: machines, disks, keys, daemons; verified."""
-    if every:
-        for known in list_labs():
-            chosen(context, known).down()
-        return
-    if name is None and not list_labs():
+    if name is None and not every and not list_labs():
         context.console.info("there is no lab")
         return
-    chosen(context, name).down()
+    for lab in [chosen(context, known) for known in (list_labs() if every else (name,))]:
+        for line in lab.down(abandon=abandon):
+            context.console.warn(f"left to `freehold lab gc`: {line}")
 
 
 @click.command()
@@ -219,16 +219,18 @@ def reset(context: Context, machines: tuple[str, ...], name: str | None) -> None
 @common_options
 @pass_context
 def gc(context: Context, dry_run: bool) -> None:
-    """Remove what crashed runs left: machines and processes that belong to no lab."""
+    """Remove what crashed runs and `lab down --abandon` left: machines and processes that no lab has."""
     from lab.gc import collect, leftovers
 
     found = leftovers(context.environ)
-    if not dry_run:
-        collect(found)
+    stays = {} if dry_run else collect(found, context.runner)
+    gone = [item for item in found.everything if item not in stays]
+    for item, why in stays.items():
+        context.console.warn(f"{item} stays: {why}")
     if context.console.json:
-        context.console.data([str(item) for item in found.everything])
+        context.console.data(gone)
         return
-    for item in found.everything:
+    for item in gone:
         context.console.print(f"{'would remove' if dry_run else 'removed'} {item}")
     if not found.everything:
         context.console.info("nothing is left over")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from freehold.errors import LabError
 from freehold.paths import runtime_dir
-from lab import daemon, sweep
+from freehold.process import Runner
+from lab import abandoned, daemon, sweep
+from lab.abandoned import Abandoned
 from lab.natnet import POOLS, base_name
 from lab.state import labs_dir, list_labs, runtime_of
 from lab.sweep import Process
@@ -28,6 +30,7 @@ class Leftovers:
     networks: tuple[OwnedNetwork, ...]
     processes: tuple[Process, ...]
     folders: tuple[Path, ...]
+    abandoned: tuple[Abandoned, ...] = ()
 
     @property
     def everything(self) -> tuple[str, ...]:
@@ -37,7 +40,12 @@ class Leftovers:
             *(f"network {item.name} and its disks" for item in self.networks),
             *(f"process {item.pid} ({item.name})" for item in self.processes),
             *(f"directory {path}" for path in self.folders),
+            *(_far(left, uri) for left in self.abandoned for uri in left.uris),
         )
+
+
+def _far(left: Abandoned, uri: str) -> str:
+    return f"the lab {left.lab} at {uri}"
 
 
 def leftovers(environ: Mapping[str, str]) -> Leftovers:
@@ -62,15 +70,24 @@ def leftovers(environ: Mapping[str, str]) -> Leftovers:
             theirs = Networks(virt.connection(shared.uri))
             networks = tuple(item for item in theirs.owned() if orphan(item.directory))
     processes = sweep.processes(folders) if folders else ()
-    return Leftovers("" if shared.private else shared.uri, machines, networks, processes, folders)
+    uri = "" if shared.private else shared.uri
+    return Leftovers(uri, machines, networks, processes, folders, abandoned.notes())
 
 
 def _is_lab_runtime(path: Path) -> bool:
     return len(path.name) == 10 and (any((path / name).is_dir() for name in ("virt", "lan", "t")))
 
 
-def collect(found: Leftovers) -> None:
-    """Remove them. LabError names what would not go."""
+def collect(found: Leftovers, runner: Runner) -> dict[str, str]:
+    """Remove them. LabError names what would not go; what a libvirt that is still silent keeps is returned.
+
+    The answer has the words of `everything`, and why.
+    """
+    stays = {
+        _far(left, uri): why
+        for left in found.abandoned
+        for uri, why in abandoned.collect(left, runner).items()
+    }
     if found.machines or found.networks:
         with Virt(found.uri) as virt:
             for item in found.machines:
@@ -84,3 +101,4 @@ def collect(found: Leftovers) -> None:
         raise LabError("some processes do not end", details=[f"{item.pid} {item.name}" for item in left])
     for path in found.folders:
         shutil.rmtree(path)
+    return stays

@@ -27,7 +27,9 @@ def wanted(spec: LabSpec) -> dict[str, str]:
     if spec.uri and spec.hypervisors:
         raise UsageError("`uri` and `hypervisors` exclude each other", hint="name it under `hypervisors:`")
     if len(set(uris.values())) != len(uris):
-        raise UsageError(f"two hypervisors of the lab {spec.name} are the same libvirt")
+        raise UsageError(
+            f"two hypervisors of the lab {spec.name} are the same libvirt", hint="keep one of the two names"
+        )
     system = {name: uri for name, uri in uris.items() if "/system" in uri}
     if spec.network == "user":
         if spec.hypervisors or "+ssh://" in spec.uri:
@@ -51,11 +53,17 @@ def planned(spec: LabSpec, token: str, virt: Virt, runner: Runner) -> tuple[Hype
     for name, uri in wanted(spec).items():
         made = Hypervisor(name, uri, "tcg", "", POOLS / base_name(spec.name, token))
         kind = spec.accelerator
-        if kind == "auto":
+        if kind != "tcg":
             if made.remote:
-                kind = "kvm" if has_kvm(virt.connection(uri)) else "tcg"
+                reason = "" if has_kvm(virt.connection(uri)) else "its libvirt offers none"
             else:
-                kind = accelerator.choose(runner).accelerator
+                reason = accelerator.choose(runner).reason
+            if kind == "kvm" and reason:
+                raise LabError(
+                    f"{uri}: the lab {spec.name} asks for KVM, but {reason}",
+                    hint="`accelerator: auto` takes what there is",
+                )
+            kind = "tcg" if reason else "kvm"
         found.append(replace(made, accelerator=kind))
     return tuple(found)
 
@@ -140,18 +148,18 @@ def assign(virt: Virt, state: LabState) -> None:
         networks(virt, hypervisor).assign(base_name(state.name, state.token), leases, names)
 
 
-def empty(virt: Virt, state: LabState) -> list[str]:
-    """Remove machines, networks and storage of the lab everywhere; what is left."""
-    left = []
+def empty_at(virt: Virt, uri: str, lab: str, token: str) -> list[str]:
+    """Remove machines, networks and storage of a lab from one libvirt; what is left."""
     for item in virt.owned():
-        if item.token == state.token:
+        if item.token == token:
             virt.remove(item.uuid)
-    for hypervisor in state.hypervisors:
-        theirs = networks(virt, hypervisor)
-        for network in theirs.owned():
-            if network.token == state.token:
-                theirs.remove(network.name)
-        pool(virt, state, hypervisor).remove()
-        left += [f"network {item.name}" for item in theirs.owned() if item.token == state.token]
-    left += [f"machine {item.name}" for item in virt.owned() if item.token == state.token]
-    return left
+    theirs = Networks(virt.connection(uri))
+    for network in theirs.owned():
+        if network.token == token:
+            theirs.remove(network.name)
+    name = base_name(lab, token)
+    Pool(virt.connection(uri), name, POOLS / name).remove()
+    return [
+        *(f"network {item.name}" for item in theirs.owned() if item.token == token),
+        *(f"machine {item.name}" for item in virt.owned() if item.token == token),
+    ]

@@ -12,15 +12,16 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 
 from freehold.console import Console, duration
+from freehold.errors import FreeholdError
 from freehold.files import write_atomic
 from freehold.process import Completed, Runner
 from lab import daemon, tunnel
-from lab.bring import bring_up
+from lab.bring import BringUp
 from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
 from lab.natmachine import fetch_console, forget_disks, volume_use
@@ -78,20 +79,28 @@ class Lab:
         """Bring the machines up and wait until they are ready; those that are up stay as they are.
 
         What a broken run left is taken up again. Raises LabError or DeadlineError with the console's
-        last lines; the machines are left as they are then, to be looked at.
+        last lines; the machines are left as they are then, to be looked at. A new lab that finds no room
+        for its machines leaves nothing.
         """
         began = time.monotonic()
-        with locked(self.name):
+        with locked(self.name), ExitStack() as undo:
             known = self.state if (lab_dir(self.name) / "lab.json").is_file() else None
             placing = Placing(spec, known, runner=self.runner, console=self.console)
-            state = placing.plan(placing.image(), self.environ)
+            if known is None:
+                undo.callback(self._undo)
+            placing.check(self.environ)
+            image = placing.image()
+            state = placing.plan(image)
             with self.connected(state, tunnels=False) as virt:
                 if state.nat:
                     state = placing.placed(virt, state)
                     tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
                 self._write_files(state)
-                self._bring_up(virt, state, state.machines, deadline=began + spec.deadline)
+                boot = self._made_ready(virt, state, state.machines)
+                # From here on there is something to look at.
+                undo.pop_all()
+                boot.run(began + spec.deadline)
         self.console.success(
             f"the lab {state.name} is up: {len(state.machines)} machines in "
             f"{duration(time.monotonic() - began)}"
@@ -124,21 +133,32 @@ class Lab:
         write_atomic(state.known_hosts, known_hosts(keys), 0o600)
         write_atomic(state.ssh_config, ssh_config(state), 0o600)
 
-    def _bring_up(
-        self, virt: Virt, state: LabState, machines: Sequence[MachineState], *, deadline: float
-    ) -> None:
-        bring_up(virt, state, machines, deadline=deadline, runner=self.runner, console=self.console)
+    def _made_ready(self, virt: Virt, state: LabState, machines: Sequence[MachineState]) -> BringUp:
+        boot = BringUp(virt, state, machines, runner=self.runner, console=self.console)
+        boot.make_ready()
+        return boot
 
-    def down(self) -> None:
+    def _undo(self) -> None:
+        """Remove a lab that never began to run. It must not hide why."""
+        try:
+            take_down(self.name, self.runner)
+            remove_files(self.name)
+        except (FreeholdError, OSError) as exc:
+            self.console.warn(f"{exc}; `freehold lab down` removes what is left")
+
+    def down(self, *, abandon: bool = False) -> tuple[str, ...]:
         """Remove the lab: machines, disks, keys, switch, private daemon. Nothing happens where there is none.
 
-        LabError names what could not be removed.
+        LabError names what could not be removed. With `abandon` that is no error where a libvirt does not
+        answer: it is noted for `lab gc`, and returned, a line for each.
         """
+        stays: tuple[str, ...] = ()
         with locked(self.name):
             if lab_dir(self.name).is_dir() or runtime_of(self.name).is_dir():
                 with self.console.step(f"taking the lab {self.name} down"):
-                    take_down(self.name, self.connected)
+                    stays = take_down(self.name, self.runner, abandon=abandon)
             remove_files(self.name)
+        return stays
 
     def stop(self, names: Sequence[str] = (), *, force: bool = False) -> None:
         """Power machines off (all of them by default); `force` cuts the power."""
@@ -164,7 +184,7 @@ class Lab:
             state = self.state
             chosen = self._chosen(names)
             with self.connected(state) as virt:
-                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
+                self._made_ready(virt, state, chosen).run(time.monotonic() + deadline)
 
     def _chosen(self, names: Sequence[str]) -> tuple[MachineState, ...]:
         state = self.state
@@ -183,7 +203,7 @@ class Lab:
                     folder = state.folder(machine)
                     for path in (folder / "console.log", *folder.glob("*.qcow2")):
                         path.unlink(missing_ok=True)
-                self._bring_up(virt, state, chosen, deadline=time.monotonic() + deadline)
+                self._made_ready(virt, state, chosen).run(time.monotonic() + deadline)
 
     def status(self) -> tuple[MachineStatus, ...]:
         """Every machine as it is now."""

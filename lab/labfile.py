@@ -142,6 +142,11 @@ def _read(node: Node) -> LabFile:
     return read(LabFile, node, extensions=True)
 
 
+def default_name(root: Path) -> str:
+    """What a lab is called that nobody named: after its project's directory."""
+    return re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")[:40].strip("-") or "lab"
+
+
 def from_file(file: LabFile, name: str, *, profile: HostProfile | None = None) -> LabSpec:
     """A lab with the machines that the file itself names."""
     machines = tuple(_sized(MachineSpec(key), file, (key,)) for key in file.machines)
@@ -189,7 +194,13 @@ def _machine_name(host: str, roles: Sequence[str], taken: Mapping[str, str]) -> 
 
 
 def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineSpec:
-    found = next((file.machines[key] for key in keys if key in file.machines), MachineFile())
+    named = [key for key in dict.fromkeys(keys) if key in file.machines]
+    if len(named) > 1:
+        raise UsageError(
+            f"`machines:` in config/lab.yml has {' and '.join(named)}, which are one machine",
+            hint="keep one of them",
+        )
+    found = file.machines[named[0]] if named else MachineFile()
     return replace(
         machine,
         roles=machine.roles or found.roles,

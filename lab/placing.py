@@ -9,10 +9,12 @@ from dataclasses import replace
 from builder.image import Image, build_image, load_image
 from builder.spec import ImageSpec
 from freehold.console import Console
+from freehold.errors import LabError
 from freehold.files import new_private_dir
 from freehold.process import Runner
 from lab import accelerator, daemon
 from lab.address import loopback_prefix
+from lab.domain import Accelerator
 from lab.hypervisors import assign, check_same, make_ready, planned, wanted
 from lab.model import LabSpec
 from lab.plan import Place, plan_state, readdressed
@@ -25,6 +27,21 @@ class Placing:
 
     def __init__(self, spec: LabSpec, known: LabState | None, *, runner: Runner, console: Console) -> None:
         self.spec, self.known, self.runner, self.console = spec, known, runner, console
+
+    def check(self, environ: Mapping[str, str]) -> None:
+        """Find the libvirts and what runs the processors; LabError before an image is built in vain."""
+        spec, known = self.spec, self.known
+        self._carriers, self._token = self._hypervisors()
+        if known is not None and not spec.uri:
+            self._connection = daemon.Connection(known.uri, known.private)
+        elif self._carriers:
+            self._connection = daemon.Connection(self._carriers[0].uri, False)
+        else:
+            self._connection = daemon.find(runtime_of(spec.name), uri=spec.uri, environ=environ)
+            if not self._connection.private:
+                Virt(self._connection.uri).close()
+        kind = self._carriers[0].accelerator if self._carriers else self._accelerator()
+        self._kind: Accelerator = "kvm" if kind == "kvm" else "tcg"
 
     def image(self) -> Image:
         """The golden image: the one that the lab's disks began with, or the one that is wanted."""
@@ -56,30 +73,21 @@ class Placing:
         wish = ImageSpec(suite=suite, profile=self.spec.profile)
         return build_image(wish, runner=self.runner, console=self.console)
 
-    def plan(self, image: Image, environ: Mapping[str, str]) -> LabState:
-        """What the lab will be; written down before anything is made of it."""
+    def plan(self, image: Image) -> LabState:
+        """What the lab will be, after `check`; written down before anything is made of it."""
         spec, known = self.spec, self.known
-        directory = new_private_dir(lab_dir(spec.name))
-        runtime = new_private_dir(runtime_of(spec.name))
-        hypervisors, token = self._hypervisors()
-        if known is not None and not spec.uri:
-            connection = daemon.Connection(known.uri, known.private)
-        elif hypervisors:
-            connection = daemon.Connection(hypervisors[0].uri, False)
-        else:
-            connection = daemon.find(runtime, uri=spec.uri, environ=environ)
-        kind = hypervisors[0].accelerator if hypervisors else self._accelerator()
+        images = self._images()
         place = Place(
-            directory=directory,
-            runtime=runtime,
+            directory=new_private_dir(lab_dir(spec.name)),
+            runtime=new_private_dir(runtime_of(spec.name)),
             prefix=known.prefix if known else loopback_prefix(spec.name, taken_prefixes(spec.name)),
-            uri=connection.uri,
-            private=connection.private,
-            accelerator="kvm" if kind == "kvm" else "tcg",
+            uri=self._connection.uri,
+            private=self._connection.private,
+            accelerator=self._kind,
             image=image.directory,
-            hypervisors=hypervisors,
-            token=token,
-            images=self._images(),
+            hypervisors=self._carriers,
+            token=self._token,
+            images=images,
         )
         state = plan_state(
             spec, place, {machine.name: machine for machine in known.machines} if known else {}
@@ -88,10 +96,14 @@ class Placing:
         return state
 
     def _accelerator(self) -> str:
-        spec = self.spec
-        if spec.accelerator != "auto":
-            return spec.accelerator
+        if self.spec.accelerator == "tcg":
+            return "tcg"
         choice = accelerator.choose(self.runner)
+        if self.spec.accelerator == "kvm" and choice.reason:
+            raise LabError(
+                f"the lab {self.spec.name} asks for KVM, but {choice.reason}",
+                hint="`accelerator: auto` takes what there is",
+            )
         if choice.accelerator == "tcg":
             self.console.info(f"no KVM ({choice.reason}): the machines are emulated, which is slower")
         return choice.accelerator

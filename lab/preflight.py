@@ -27,6 +27,11 @@ def available_memory(text: str) -> int:
     raise ValueError("no MemAvailable")
 
 
+def counted(machines: Sequence[MachineState]) -> str:
+    """`3 machines need`, or `web-1 needs`."""
+    return f"{machines[0].name} needs" if len(machines) == 1 else f"{len(machines)} machines need"
+
+
 def check_memory(machines: Sequence[MachineState]) -> None:
     """LabError where this computer has too little memory for the machines that are about to start."""
     if not machines:
@@ -35,7 +40,7 @@ def check_memory(machines: Sequence[MachineState]) -> None:
     free = available_memory(MEMINFO.read_text())
     if needed > free:
         raise LabError(
-            f"{len(machines)} machines need {needed // MiB} MiB of memory, {free // MiB} MiB are free",
+            f"{counted(machines)} {needed // MiB} MiB of memory, {free // MiB} MiB are free",
             hint="give them less (`memory:` in config/lab.yml), or take another lab down",
         )
 
@@ -46,8 +51,7 @@ def check_space(machines: Sequence[MachineState], directory: Path) -> None:
     free = shutil.disk_usage(directory).free
     if machines and needed > free:
         raise LabError(
-            f"{len(machines)} machines need {needed // MiB} MiB of disk in {directory}, "
-            f"{free // MiB} MiB are free",
+            f"{counted(machines)} {needed // MiB} MiB of disk in {directory}, {free // MiB} MiB are free",
             hint="make room, or set FREEHOLD_STATE to a directory on a larger disk",
         )
 

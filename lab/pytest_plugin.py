@@ -68,7 +68,7 @@ def lab_home() -> None:
 def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
     """Which lab: the machines of `config/lab.yml`. Override it for another, or to mirror a deploy file."""
     from freehold.errors import UsageError
-    from lab.labfile import from_file, load_lab_file
+    from lab.labfile import default_name, from_file, load_lab_file
 
     path = pytestconfig.rootpath / "config" / "lab.yml"
     if not path.is_file():
@@ -76,7 +76,7 @@ def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
             f"{path} is missing, so nothing says which machines the lab has",
             hint="write it, or override the fixture `lab_spec`",
         )
-    return from_file(load_lab_file(path, name="config/lab.yml"), pytestconfig.rootpath.name.lower())
+    return from_file(load_lab_file(path, name="config/lab.yml"), default_name(pytestconfig.rootpath))
 
 
 @pytest.fixture(scope=_scope)

@@ -181,6 +181,11 @@ def load_state(name: str) -> LabState:
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError as exc:
+        if path.parent.is_dir():
+            raise LabError(
+                f"the lab {name} was broken off before it had a machine",
+                hint="`freehold lab up` begins again, `freehold lab down` removes it",
+            ) from exc
         known = ", ".join(list_labs())
         raise LabError(
             f"there is no lab {name!r}",

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from freehold.errors import FreeholdError, LabError
-from lab import daemon, hypervisors, sweep, tunnel
+from freehold.process import Runner
+from lab import abandoned, daemon, reach, sweep, tunnel
+from lab.hypervisors import empty_at
 from lab.state import LabState, lab_dir, load_state, runtime_of
 from lab.virt import ABSENT, Virt
 from lab.wire import Wire
 
-Connect = Callable[[LabState], AbstractContextManager[Virt]]
 
-
-def take_down(name: str, connect: Connect) -> None:
+def take_down(name: str, runner: Runner, *, abandon: bool = False) -> tuple[str, ...]:
     """End everything of a lab that runs; its files stay. LabError names what would not go.
 
     A lab whose state cannot be read, or whose private daemon cannot be started, is ended by its processes.
+    What libvirts that do not answer still have is left to `lab gc` with `abandon`, and returned: a line each.
     """
     runtime = runtime_of(name)
     try:
         state: LabState | None = load_state(name)
     except LabError:
         state = None
+    kept = _empty(state, runner) if state is not None else {}
     trouble: list[str] = []
-    if state is not None:
-        try:
-            _remove_machines(state, connect)
-        except FreeholdError as exc:
-            trouble.append(str(exc))
     for end in (partial(daemon.end, runtime), Wire(runtime).end, partial(tunnel.end, runtime)):
         try:
             end()
@@ -39,24 +34,44 @@ def take_down(name: str, connect: Connect) -> None:
             trouble.append(str(exc))
     left = sweep.finish(sweep.processes([lab_dir(name), runtime]))
     trouble += [f"process {process.pid} ({process.name}) does not end" for process in left]
-    # What only the private daemon knew has gone with it; a shared one keeps what it could not remove.
-    if trouble and (left or state is None or not state.private):
-        raise LabError(f"the lab {name} is not gone", details=trouble)
+    if state is not None and state.private and not left:
+        # What only the private daemon knew has gone with it.
+        kept = {}
+    said = tuple(f"{uri}: {why}" for uri, why in kept.items())
+    serious = trouble if left or state is None or not state.private else []
+    if serious or (kept and not abandon):
+        raise LabError(
+            f"the lab {name} is not gone",
+            hint="" if serious else "`freehold lab down --abandon` leaves that to a later `lab gc`",
+            details=[*said, *serious],
+        )
+    if state is not None and kept:
+        abandoned.note(state, tuple(kept))
+    return said
 
 
-def _remove_machines(state: LabState, connect: Connect) -> None:
+def _empty(state: LabState, runner: Runner) -> dict[str, str]:
+    """Remove the lab's machines wherever libvirt answers; why some stay, by URI."""
     if state.private and not (state.runtime / "virt").is_dir():
-        return
+        return {}
+    kept = {}
+    for uri in state.uris:
+        try:
+            if state.private:
+                daemon.ensure(state.runtime, runner)
+            reach.at(uri, partial(_remove, state, uri), runner=runner)
+        except FreeholdError as exc:
+            kept[uri] = exc.message
+    return kept
+
+
+def _remove(state: LabState, uri: str, virt: Virt) -> None:
     if state.nat:
-        with Virt(*state.uris) as virt:
-            still = hypervisors.empty(virt, state)
-        if still:
-            raise LabError(f"libvirt still has {', '.join(still)}")
-        return
-    with connect(state) as virt:
+        still = empty_at(virt, uri, state.name, state.token)
+    else:
         mine = [item for item in virt.owned() if Path(item.directory) == state.directory]
         for item in mine:
             virt.remove(item.uuid)
-        still = [item.name for item in mine if virt.state(item.uuid) != ABSENT]
+        still = [f"machine {item.name}" for item in mine if virt.state(item.uuid) != ABSENT]
     if still:
         raise LabError(f"libvirt still has {', '.join(still)}")

@@ -60,6 +60,8 @@ def translated(doing: str) -> Iterator[None]:
 
 def _hint(exc: libvirt.libvirtError) -> str:
     text = str(exc).lower()
+    if "failed to connect socket" in text and "permission denied" in text:
+        return "this user may not use it: join the group libvirt, or leave `uri:` out, as a lab needs no root"
     if "permission denied" in text:
         return "the user that libvirt runs as cannot read a file or socket named above"
     if "failed to connect socket" in text:

@@ -13,6 +13,7 @@ OVER_THERE = f"""
 # libvirtd locks a file with its number in /run.
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
+mkdir /run/lock
 # libvirt sets a port's flags through sysfs, which shows the network namespace that mounted it.
 mount -t sysfs sysfs /sys
 {LIBVIRT}

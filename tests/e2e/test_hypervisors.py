@@ -25,6 +25,7 @@ pytestmark = [
 # Lines that begin with `= name ` go to the test; all others are for whoever reads a failure.
 STORY = r"""
 tell() { echo "= $1 $(shift; "$@" | tr '\r\n' '  ')"; }
+tellAll() { echo "= $1 $(shift; "$@" 2>&1 | tr '\r\n' '  ')"; }
 freehold() { command freehold -q "$@"; }
 fetch='curl -s -m 15 -o /dev/null -w %{http_code}:%{remote_ip} http://web-2/'
 between() { freehold lab exec --json -m web-1 -- sh -c "$fetch"; }
@@ -74,9 +75,24 @@ tell copied freehold lab exec --json -m db-1 -- cat note
 tell console freehold lab logs db-1
 keys() { for _ in 1 2 3 4; do sleep 10; printf '\r'; done; sleep 10; printf '\035'; }
 tell typed sh -c "$(declare -f keys); keys | timeout 120 script -qec 'freehold lab console db-1' /dev/null"
-freehold lab down
+# The other computer is unplugged; `down` is said again, and then for good.
+ip link set far down
+tellAll unplugged sh -c 'command freehold lab down; echo "exit $?"'
 tell leftHere left qemu:///system
+tellAll abandoned command freehold lab down --abandon
+tell labs command freehold lab list
+tellAll stays command freehold lab gc
+ip link set far up
+tell known left "$FAR"
+tell back command freehold lab gc
 tell leftFar left "$FAR"
+# A machine that is not ready in time stays to be looked at; a plain `down` reaches both.
+sed -i '/web-2/d; s/^deadline:.*/deadline: 10/' config/lab.yml
+tellAll late sh -c 'command freehold lab up; echo "exit $?"'
+tell lateKnown left "$FAR"
+freehold lab down
+tell lateHere left qemu:///system
+tell lateFar left "$FAR"
 cat > orphan.xml <<END
 <network><name>freehold-gone-0a0a0a</name><metadata>
 <own:lab xmlns:own="urn:freehold:lab" name="gone" directory="$FREEHOLD_STATE/labs/gone" token="0a0a0a"/>
@@ -163,5 +179,29 @@ def test_what_a_killed_run_left_is_collected(told: dict[str, str]) -> None:
     assert told["leftAfter"] == ""
 
 
+def test_down_does_what_it_can_and_says_what_it_cannot(told: dict[str, str]) -> None:
+    assert "the lab shop is not gone" in told["unplugged"]
+    assert "cannot be reached" in told["unplugged"]
+    assert "--abandon" in told["unplugged"]
+    assert told["unplugged"].endswith("exit 1")
+    assert told["leftHere"] == ""
+
+
+def test_a_lab_on_a_dead_hypervisor_is_let_go_and_collected_when_it_is_back(told: dict[str, str]) -> None:
+    assert "left to `freehold lab gc`: qemu+ssh://" in told["abandoned"]
+    assert told["labs"] == ""
+    assert "stays: " in told["stays"]
+    assert "removed" not in told["stays"]
+    assert "db-1" in told["known"]
+    assert told["back"].startswith("removed the lab shop at qemu+ssh://")
+    assert told["leftFar"] == ""
+
+
+def test_a_machine_that_is_late_is_told_with_its_console(told: dict[str, str]) -> None:
+    assert "not ready after" in told["late"]
+    assert told["late"].endswith("exit 1")
+    assert "db-1" in told["lateKnown"]
+
+
 def test_down_leaves_nothing_on_either(told: dict[str, str]) -> None:
-    assert told["leftHere"] == told["leftFar"] == told["leftFiles"] == ""
+    assert told["lateHere"] == told["lateFar"] == told["leftFiles"] == ""

@@ -38,6 +38,13 @@ def lab_file(root: Path, text: str) -> None:
     [
         ("", ("up",), 2, "nothing says which machines"),
         ("memory: [1]\n", ("up",), 2, "config/lab.yml:1:9 memory"),
+        ("machines:\n  a: {}\n  b: {}\n  a: {}\n", ("up",), 2, "config/lab.yml:4:3 machines.a"),
+        (
+            "hypervisors: {one: 'qemu:///system', two: 'qemu:///system'}\nmachines: {a: {}}\n",
+            ("up",),
+            2,
+            "are the same libvirt",
+        ),
         ("", ("status",), 1, "there is no lab"),
         ("name: shop\n", ("status",), 1, "there is no lab 'shop'"),
         ("name: shop\n", ("ssh", "web-1"), 1, "there is no lab 'shop'"),

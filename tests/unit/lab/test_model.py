@@ -6,8 +6,8 @@ import pytest
 
 from builder.spec import GiB, MiB
 from freehold.errors import ConfigError, UsageError
-from lab.labfile import LabFile, from_file, mirror, parse_lab_file
-from lab.model import LabSpec, MachineSpec, Ports
+from lab.labfile import LabFile, default_name, from_file, mirror, parse_lab_file
+from lab.model import LabSpec, MachineSpec, Ports, check_name
 
 
 def test_a_missing_file_is_all_defaults() -> None:
@@ -52,6 +52,19 @@ def test_a_mistake_names_its_line_and_key(text: str, line: int, key: str, words:
     assert error.where.file == "config/lab.yml"
     assert error.where.line == line
     assert key in error.where.key
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("my_app", "my-app"), ("Shop.v2", "shop-v2"), ("__", "lab"), ("x" * 50, "x" * 40)]
+)
+def test_any_directory_makes_a_labs_name(folder: str, name: str) -> None:
+    assert default_name(Path("/srv") / folder) == check_name(name, "a lab")
+
+
+def test_two_names_of_one_machine_are_refused() -> None:
+    file = parse_lab_file("machines:\n  web-1: {memory: 1G}\n  web-1.example.com: {memory: 2G}\n")
+    with pytest.raises(UsageError, match=r"web-1 and web-1.example.com, which are one machine"):
+        mirror("shop", [("web-1.example.com", ["web"])], file=file)
 
 
 def test_mirror_makes_one_machine_per_host_with_all_its_roles() -> None:

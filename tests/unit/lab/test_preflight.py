@@ -20,8 +20,10 @@ def test_memory_is_read_from_meminfo() -> None:
 
 def test_more_memory_than_there_is_is_refused() -> None:
     machine = replace(lab_state().machines[0], memory=1 << 60)
-    with pytest.raises(LabError, match="MiB are free") as caught:
+    with pytest.raises(LabError, match=r"web-1 needs .* MiB are free") as caught:
         check_memory([machine])
+    with pytest.raises(LabError, match="2 machines need"):
+        check_memory([machine, machine])
     assert "memory:" in caught.value.hint
     check_memory([])
 

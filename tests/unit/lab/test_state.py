@@ -53,6 +53,13 @@ def test_no_lab_names_those_that_there_are() -> None:
     assert "shop" in caught.value.hint
 
 
+def test_a_lab_that_was_broken_off_is_not_its_own_near_miss() -> None:
+    lab_dir("shop").mkdir(parents=True)
+    with pytest.raises(LabError, match="broken off before it had a machine") as caught:
+        load_state("shop")
+    assert "lab down" in caught.value.hint
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "machines": [{}]}', "\0"])
 def test_a_damaged_state_says_how_to_go_on(text: str) -> None:
     lab_dir("shop").mkdir(parents=True)
