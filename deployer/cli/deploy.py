@@ -203,7 +203,8 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     Nothing is built or sent; the containers of that version are still on the hosts.
     """
     from deployer.cli.session import open_session
-    from deployer.rollout import Rollout, previous_version
+    from deployer.kept import previous_version
+    from deployer.rollout import Rollout
     from freehold.errors import UsageError
 
     session = open_session(context, target)

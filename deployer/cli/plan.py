@@ -9,7 +9,8 @@ from deployer.cli.status import differences
 from deployer.commands import phases
 from deployer.commands.jobs import install_step
 from deployer.commands.registry import access, pull_script
-from deployer.rollout import Rollout, leftovers
+from deployer.kept import leftovers
+from deployer.rollout import Rollout
 from deployer.script import Script
 from deployer.shipping import Shipping
 from freehold.command import Context

@@ -8,16 +8,18 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.cli.options import Target
 from deployer.config import DeployConfig, load_config
-from deployer.connect import log_protocol
 from deployer.endpoint import Endpoint, endpoints
-from deployer.fleet import Fleet
 from deployer.hooks import Hooks, strangers
 from freehold.command import Context
 from freehold.errors import UsageError
 from freehold.process import LocalRunner
+
+if TYPE_CHECKING:
+    from deployer.fleet import Fleet
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Session:
 
     def fleet_of(self, hosts: Iterable[str]) -> Fleet:
         """Connections to just these hosts."""
+        # SSH is as much to load as all else together, and not every command needs it.
+        from deployer.connect import log_protocol
+        from deployer.fleet import Fleet
+
         self.hooks.pre_connect()
         names = tuple(dict.fromkeys(hosts))
         ends = self.endpoints()

@@ -96,6 +96,7 @@ wait_web() {
     limit=$((SECONDS + $6))
     LC_ALL=C printf -v most %.0f "$4e3"
     check_running "$name"
+    [ -n "$address" ] || report "$name" "the container has no address"
     url="http://$address:$2$3"
     while :; do
         answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \

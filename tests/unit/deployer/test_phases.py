@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deployer.commands import app, docker, layout, phases
 from deployer.commands.facts import HostFacts
 from deployer.config import DeployConfig
-from deployer.rollout import leftovers
+from deployer.kept import leftovers
 from deployer.script import Script
 from freehold.secret import Secret
 from tests.unit.deployer import samples

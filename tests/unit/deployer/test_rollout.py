@@ -8,7 +8,7 @@ import pytest
 
 from deployer.commands.facts import HostFacts, facts_script, parse_facts
 from deployer.config import DeployConfig
-from deployer.rollout import leftovers, previous_version
+from deployer.kept import leftovers, previous_version
 from deployer.script import ScriptResult, StepOutcome
 from freehold.errors import InputError
 from tests.unit.deployer import samples

@@ -60,6 +60,19 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+def test_what_asks_no_host_loads_no_ssh() -> None:
+    code = (
+        "import sys\nfrom deployer.cli.main import main\n"
+        "assert main() == 0\n"
+        "print([m for m in ('fabric', 'paramiko', 'libvirt', 'jinja2') if m in sys.modules])"
+    )
+    project = Path(__file__).parents[3] / "examples" / "hello"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "config"], cwd=project, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(shell: str) -> None:
     done = subprocess.run(
