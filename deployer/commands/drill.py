@@ -16,11 +16,13 @@ FOUND = "found: "
 PATIENCE = 600
 """Seconds for a database that has just been started to answer; an emulated machine is slow."""
 
-# While the official images set a database up, it is reached by its socket only, and starts once more.
+# While the official images set a database up, it is reached by its socket only, and starts once more. What
+# comes back goes by MySQL's socket, so both have to be there.
 _READY = {
     "postgres": 'pg_isready -q -h 127.0.0.1 -U "${POSTGRES_USER:-postgres}"',
     "mysql": 'for ping in mariadb-admin mysqladmin; do if command -v "$ping" >/dev/null; then '
-    '"$ping" --protocol=tcp --host=127.0.0.1 ping >/dev/null 2>&1; exit; fi; done; exit 1',
+    '"$ping" --protocol=tcp --host=127.0.0.1 ping >/dev/null 2>&1 && "$ping" ping >/dev/null 2>&1; exit; '
+    "fi; done; exit 1",
 }
 _POSTGRES = r"""
 set -e
