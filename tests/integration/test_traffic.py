@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import ssl
 import threading
 import urllib.parse
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.conftest import Control
 from tests.integration.app import images
-from tests.integration.app.project import Project, basic, shown, squeezed
+from tests.integration.app.project import Project, shown, squeezed
+from tests.integration.app.tls import secure, self_signed
 from tests.rig import Host, Rig
 from tests.rig.request import Response
 
 OLD, NEW = "app-1f2e3d4c.css", "app-9a8b7c6d.css"
-
-
-def self_signed(name: str) -> tuple[str, str]:
-    """A certificate for a name and its key, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
-
-
-def secure(rig: Rig, host: Host, name: str, path: str = "/version", port: int = 443) -> tuple[str, str]:
-    """The certificate that a host shows for a name, PEM, and its answer over HTTPS."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with context.wrap_socket(rig.control_connect(host.address, port), server_hostname=name) as wrapped:
-        shown = wrapped.getpeercert(binary_form=True)
-        wrapped.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
-    assert shown is not None
-    return ssl.DER_cert_to_PEM_cert(shown), answer.partition(b"\r\n\r\n")[2].decode()
 
 
 @pytest.fixture
@@ -224,7 +184,7 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
     project.deploy("v3")
     first.restart_service("freehold-proxy")
     second.reboot()
-    project.until(lambda: answered(project, second), "the proxy after the reboot")
+    project.until(lambda: project.answers(second), "the proxy after the reboot")
     assert closed(first) and closed(second)
     project.freehold("app", "live")
     project.until(lambda: project.ask(second).status == 200, "the application after the reboot")
@@ -297,133 +257,3 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
     assert set(project.containers(project.hosts[1], everything=False)) == {"shop-web-v3", "shop-jobs-v3"}
     assert "no version is being tried" in squeezed(project.freehold("canary", "promote", expect=2))
     assert "more than all" in squeezed(project.freehold("canary", "101%", expect=2))
-
-
-def shakes_hands(rig: Rig, host: Host, port: int) -> bool:
-    try:
-        return bool(secure(rig, host, "shop.test", port=port)[0])
-    except OSError:
-        return False
-
-
-def answered(project: Project, host: Host) -> bool:
-    try:
-        return bool(project.ask(host).status)
-    except OSError:
-        return False
-
-
-@pytest.fixture
-def stock(project: Project) -> Iterator[Project]:
-    """Hosts whose proxy runs as it was, whatever the test left behind."""
-    yield project
-    line = "systemctl is-active freehold-proxy && head -n 1 /etc/freehold/proxy/Caddyfile"
-    usual = "active\n# listens: http=80 https=443 log=10m\n"
-    if any(host.exec(line, check=False).stdout != usual for host in project.hosts):
-        project.config = basic()
-        project.save()
-        (project.directory / "config" / "host.yml").unlink(missing_ok=True)
-        project.freehold("proxy", "boot", timeout=300)
-
-
-def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
-    project, first = stock, stock.hosts[0]
-    project.hosts = (first,)
-    project.config["servers"]["web"]["hosts"] = [first.name]
-    project.save()
-    project.deploy("v1")
-
-    def details() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(project.freehold("proxy", "details", "--json").stdout)
-        return found
-
-    before = details()
-    assert [one["state"] for one in before] == ["active"]
-    assert before[0]["sites"] == ["shop.test"]
-    assert before[0]["targets"][0]["name"] == "shop-web" and before[0]["targets"][0]["mode"] == ""
-    project.freehold("app", "pause")
-    assert [one["targets"][0]["mode"] for one in details()] == ["paused"]
-    project.freehold("app", "live")
-
-    # What is said about it: the log.
-    project.ask(first, "/version?mark=here")
-    lines = project.freehold("proxy", "logs", "--grep", "mark=here", "-h", "web-1").stdout.splitlines()
-    assert [json.loads(line)["request"]["uri"] for line in lines] == ["/version?mark=here"]
-    assert "mark=here" in project.freehold("proxy", "logs", "--since", "10m", "-n", "500").stdout
-    assert "mark=here" not in project.freehold("proxy", "logs", "--since", "2099-01-01").stdout
-    assert "is no time" in squeezed(project.freehold("proxy", "logs", "--since", "soon", expect=2))
-    following = project.start("proxy", "logs", "-f", "-h", "web-1")
-    project.until(
-        lambda: bool(project.ask(first, "/version?mark=there")) and "there" in project.printed, "log"
-    )
-    following.stop()
-
-    project.freehold("proxy", "stop")
-    with pytest.raises(OSError):
-        project.ask(first)
-    project.freehold("proxy", "start")
-    project.until(lambda: answered(project, first), "the proxy after its start")
-
-    # Another program under load: nobody is refused, and the sockets are the same.
-    program = "/usr/local/bin/caddy"
-    first.exec(f"mv {program} {program}.real")
-    wrapper = f'#!/bin/sh\n[ "$1" != version ] || exec echo v2.11.0 h1:old\nexec {program}.real "$@"\n'
-    first.write(program, wrapper, 0o755)
-    first.restart_service("freehold-proxy")
-    assert details()[0]["version"] == "v2.11.0"
-    with project.traffic(websocket=False, slow_every=0, fresh_every=1) as traffic:
-        project.freehold("proxy", "upgrade", "-y", "--rolling", timeout=300)
-        traffic.seen(10)
-    assert details()[0]["version"] == before[0]["version"]
-    assert first.exec(f"cmp {program} {program}.real").stdout == ""
-
-    # Other ports: the deploy says what is wrong, `proxy reboot` puts it right.
-    project.config["proxy"]["run"] = {"http_port": 8081, "https_port": 8443, "metrics_port": 9101}
-    project.config["proxy"] |= {"ssl": True, "ssl_redirect": False}
-    profile = project.directory / "config" / "host.yml"
-    profile.write_text("proxy: {acme_ca: internal}\n")
-    project.save()
-    failed = squeezed(project.send("v1", expect=1))
-    assert "http=8081 is not among http=80" in failed and "freehold proxy reboot" in failed
-    for name in ("pre-proxy-reboot", "post-proxy-reboot"):
-        hook = project.directory / ".freehold" / "hooks" / name
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(f'#!/bin/sh\necho {name} $KAMAL_HOSTS >>"{project.directory}/hooked"\n')
-        hook.chmod(0o755)
-    project.freehold("proxy", "reboot", "-y", timeout=300)
-    hooked = (project.directory / "hooked").read_text()
-    assert hooked == "pre-proxy-reboot web-1\npost-proxy-reboot web-1\n"
-    assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
-    kept = json.loads(project.freehold("proxy", "boot_config", "get", "--json").stdout)
-    assert kept == {"web-1": "http=8081 https=8443 metrics=9101 log=10m"}
-    for words in (("boot_config", "set", "--http-port", "8081"), ("remove_container",)):
-        assert "freehold proxy" in squeezed(project.freehold("proxy", *words, expect=2))
-    with pytest.raises(OSError):
-        project.ask(first)
-    assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v1"
-    assert "caddy_http_requests_total" in first.exec("curl -s http://127.0.0.1:9101/metrics").stdout
-    project.deploy("v2")
-    assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v2"
-    # The certificate is made when it is first asked for; here the host signs it itself.
-    project.until(lambda: shakes_hands(rig, first, 8443), "a certificate of the host's own")
-    assert secure(rig, first, "shop.test", port=8443)[1].strip() == "v2"
-    project.config["proxy"]["run"] = {"publish": False}
-    project.save()
-    project.freehold("proxy", "reboot", "-y", timeout=300)
-    with pytest.raises(OSError):
-        rig.http(first, "/version", port=8081, host="shop.test")
-    request = "Request('http://172.30.0.1/version', headers={'Host': 'shop.test'})"
-    inside = f"from urllib.request import *; print(urlopen({request}, timeout=10).read().decode())"
-    asked = first.exec(("docker", "exec", "shop-web-v2", "python3", "-c", inside)).stdout
-    assert asked.strip() == "v2"
-    del project.config["proxy"]["run"]
-    project.save()
-    kept = squeezed(project.freehold("proxy", "remove", "-y", expect=1))
-    assert "the proxy still serves shop-web" in kept
-    assert "proxy.run" not in kept
-    profile.unlink()
-    project.freehold("app", "remove", "-y")
-    project.freehold("proxy", "remove", "-y", timeout=300)
-    assert first.exec("systemctl is-active freehold-proxy", check=False).stdout == "inactive\n"
-    project.freehold("proxy", "boot", timeout=300)
-    assert [one["listens"] for one in details()] == ["http=80 https=443 log=10m"]

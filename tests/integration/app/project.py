@@ -129,6 +129,13 @@ class Project:
         """One request."""
         return self.rig.http(host, path, host=name, **more)
 
+    def answers(self, host: Host) -> bool:
+        """Whether the proxy of a host says anything at all."""
+        try:
+            return bool(self.ask(host).status)
+        except OSError:
+            return False
+
     def serving(self) -> tuple[str, ...]:
         """Which version each host serves."""
         answers = [self.ask(host) for host in self.hosts]
