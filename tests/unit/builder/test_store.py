@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -151,3 +152,18 @@ def test_every_layer_names_its_writers() -> None:
     makers = [path for path in here.glob("*.py") if "store.make(" in path.read_text()]
     assert len(makers) == 6
     assert [path.name for path in makers if "written_by(" not in path.read_text()] == []
+
+
+def test_what_the_disk_does_not_take_is_no_layer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_module.to_disk(Path("/"))
+    with pytest.raises(FileNotFoundError):
+        store_module.to_disk(store.root / "none")
+
+    def failing(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(store_module, "to_disk", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        make(store, "lost")
+    assert store.find("layers", "abc") is None
+    assert store.all("layers") == ()
