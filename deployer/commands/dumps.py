@@ -1,7 +1,8 @@
 """Databases: what makes a dump inside a container, and what reads it back, by the image's own programs.
 
-A database is restored beside the one in use, and its place is taken only by what is complete, so that a
-restore that fails leaves everything as it was.
+A database is restored beside the one in use, and its place is taken only by what is complete. In Postgres the
+new one is renamed, so that a restore that fails leaves everything as it was. MySQL renames none: once the new
+one has shown that a dump is whole, it is read again in the place of the old one.
 """
 
 from __future__ import annotations
@@ -116,6 +117,11 @@ fill() {
 number=0
 while IFS= read -r database; do
     number=$((number + 1)) whole=yes
+    # A dump that names its database itself would be read into that one, whatever is asked.
+    if [ ! -e "$work/$number.text" ]; then
+        echo "an earlier version made this backup, in another form" >&2
+        exit 1
+    fi
     fill freehold_restored $number || whole=
     "$client" -uroot -e "$drop freehold_restored" </dev/null
     [ -n "$whole" ]

@@ -104,17 +104,25 @@ def test_mariadb_comes_back_as_it_was(project: Project) -> None:
     maria(host, f"{lost}; CREATE TABLE since (a int); ALTER DATABASE CHARACTER SET utf8mb4", shop)
     after = maria(host, "SELECT COUNT(*) FROM orders; SHOW TABLES", shop)
 
-    # One of the two dumps is broken: neither database is touched.
     path = f"/var/lib/freehold/backups/shop-maria/{first['name']}"
-    host.exec(
-        f"cp {path} /tmp/good && cd $(mktemp -d) && tar -xzf {path} && grep -l orders *.sql | "
-        "xargs sed -i 's/^INSERT INTO/INSART INTO/' && "
-        f"tar -czf {path} . && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256"
-    )
-    said = squeezed(project.freehold("backup", "restore", "maria", "-y", "--no-backup", expect=1))
-    assert "INSART" in said, said
-    assert maria(host, "SELECT COUNT(*) FROM orders; SHOW TABLES", shop) == after
-    assert "restored" not in maria(host, "SHOW DATABASES")
+    host.exec(f"cp {path} /tmp/good")
+    for damage, why in (
+        # One of the two dumps is broken: neither database is touched.
+        ("grep -l orders *.sql | xargs sed -i 's/^INSERT INTO/INSART INTO/'", "INSART"),
+        # As dumps once were: they named their databases, and would be read straight into them.
+        (
+            "rm *.text; sed -i '1i USE `the ``shop`; DROP TABLE orders;' *.sql",
+            "an earlier version made this backup",
+        ),
+    ):
+        host.exec(
+            f"cd $(mktemp -d) && tar -xzf /tmp/good && {{ {damage}; }} && "
+            f"tar -czf {path} . && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256"
+        )
+        said = squeezed(project.freehold("backup", "restore", "maria", "-y", "--no-backup", expect=1))
+        assert why in said, said
+        assert maria(host, "SELECT COUNT(*) FROM orders; SHOW TABLES", shop) == after
+        assert "restored" not in maria(host, "SHOW DATABASES")
     # In place: the file stays that of the user who made it.
     host.exec(f"cat /tmp/good >{path} && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256")
 
