@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from types import TracebackType
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import IO
 
 from freehold.errors import ProcessTimeout
 
 GRACE = 5.0
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Put off what SIGINT and SIGTERM raise in Python until the end of the block.
+
+    A KeyboardInterrupt between a fork and the instant in which Popen notes the child's number would
+    lose a child that runs. Blocking the signals would not do: a child inherits the mask. Python runs
+    handlers in the main thread alone, so elsewhere there is nothing to hold.
+    """
+    held: list[tuple[int, FrameType | None]] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = ((sign, signal.getsignal(sign)) for sign in (signal.SIGINT, signal.SIGTERM))
+        # An ignored signal stays ignored, for the child too; a default one ends us without Python.
+        before = {sign: handler for sign, handler in handlers if callable(handler)}
+    try:
+        for sign in before:
+            signal.signal(sign, lambda number, frame: held.append((number, frame)))
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+    for number, frame in held:
+        before[signal.Signals(number)](number, frame)
 
 
 class LocalProcess:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import sys
@@ -47,7 +48,21 @@ class Context:
         return self._runner
 
 
-pass_context = click.make_pass_decorator(Context, ensure=True)
+RESULT = "freehold.result"
+"""Under this name click's context keeps what a command returned, for what it closes at its end."""
+_pass_context = click.make_pass_decorator(Context, ensure=True)
+
+
+def pass_context(function: F) -> F:
+    """Give the command its `Context`, and keep what it returns."""
+
+    @functools.wraps(function)
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        click.get_current_context().meta[RESULT] = result
+        return result
+
+    return _pass_context(kept)  # type: ignore[return-value]
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
@@ -80,7 +95,47 @@ def common_options(function: F) -> F:
     return function
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that has `help [COMMAND]…`, takes `-` for `_` in names, and tells of near misses."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that very name, or `help`, which stands in no list."""
+        found = super().get_command(ctx, cmd_name)
+        return help_ if found is None and cmd_name == "help" else found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, under the command's own name, and with the near miss in the error."""
+        if args and self.get_command(ctx, args[0]) is None:
+            named = args[0].replace("-", "_")
+            args = [named if self.get_command(ctx, named) else args[0], *args[1:]]
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            from freehold.settings import near
+
+            guess = near(args[0], self.list_commands(ctx)) if args else None
+            if guess and "Did you mean" not in exc.message:
+                raise click.UsageError(f"{exc.message} Did you mean '{guess}'?", ctx) from exc
+            raise
+
+
+@click.command("help")
+@click.argument("names", metavar="[COMMAND]...", nargs=-1)
+@click.pass_context
+def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Explain a command."""
+    assert ctx.parent is not None
+    above, rest = ctx.parent, list(names)
+    while rest and isinstance(above.command, click.Group):
+        name, command, rest = above.command.resolve_command(above, rest)
+        assert command is not None
+        above = click.Context(command, parent=above, info_name=name, **command.context_settings)
+    click.echo(above.get_help())
+
+
+class LazyGroup(Group):
     """A group whose commands are imported when they are called for.
 
     `lazy` maps a command's name to `module:attribute` and its one-line help, so that
@@ -100,7 +155,7 @@ class LazyGroup(click.Group):
         if cmd_name in self.commands:
             return self.commands[cmd_name]
         if cmd_name not in self.lazy:
-            return None
+            return super().get_command(ctx, cmd_name)
         from importlib import import_module
 
         module, _, attribute = self.lazy[cmd_name][0].partition(":")
@@ -123,20 +178,6 @@ class LazyGroup(click.Group):
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the near miss in the error."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as exc:
-            from freehold.settings import near
-
-            guess = near(args[0], self.list_commands(ctx)) if args else None
-            if guess and "Did you mean" not in exc.message:
-                raise click.UsageError(f"{exc.message} Did you mean '{guess}'?", ctx) from exc
-            raise
-
 
 def run(command: click.Command, argv: Sequence[str] | None = None, context: Context | None = None) -> int:
     """Run a click command and return its exit code; no traceback reaches a person.
@@ -155,6 +196,13 @@ def run(command: click.Command, argv: Sequence[str] | None = None, context: Cont
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as exc:
         return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        # Nobody has said anything wrong yet: what follows is the help of the group, and no error.
+        if context.console.json:
+            context.console.error(FreeholdError("a command is missing", hint=_usage_hint(exc)))
+        else:
+            exc.show(context.console.err)
+        return 2
     except click.UsageError as exc:
         context.console.error(FreeholdError(exc.format_message(), hint=_usage_hint(exc)))
         return 2

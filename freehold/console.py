@@ -94,12 +94,12 @@ class Console:
         return f"\033[{STYLES[style]}m{text}\033[0m" if self.color and style else text
 
     def _write(self, text: str) -> None:
-        with self._lock:
+        # A reader that has gone, a full disk: no reason to leave the work half done.
+        with self._lock, suppress(OSError):
             if self._board is not None and self._board.print_above(text):
                 return
-            with suppress(BrokenPipeError):
-                self.err.write(text + "\n")
-                self.err.flush()
+            self.err.write(text + "\n")
+            self.err.flush()
 
     def info(self, message: str) -> None:
         """Something that happened."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,4 +47,23 @@ def new_private_dir(path: Path) -> Path:
         raise FreeholdError(f"{path} is not a directory of this user", hint="remove it, then run again")
     if found.st_mode & 0o077:
         path.chmod(0o700)
+    return path
+
+
+def guarded_dir(path: Path) -> Path:
+    """`path`, made where it is missing, as a directory in which only this user and root can replace anything.
+
+    A directory with the sticky bit is one, as `/tmp` is; others lose the write permission of strangers.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = path.stat()
+    owners = {path.lstat().st_uid, found.st_uid}
+    loose = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    if owners - {0, os.getuid()} or (loose and found.st_uid != os.getuid()):
+        raise FreeholdError(
+            f"{path} can be changed by other users",
+            hint="remove it, or set FREEHOLD_RUNTIME to another place",
+        )
+    if loose:
+        path.chmod(found.st_mode & ~0o022 & 0o7777)
     return path

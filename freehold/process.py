@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import threading
 import time
@@ -19,37 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
 
-from freehold.child import GRACE, Collector, LocalProcess, end, ending, feed
+from freehold.child import GRACE, Collector, LocalProcess, end, ending, feed, interrupts_held
+from freehold.environment import clean_environment
 from freehold.errors import ProcessError, ProcessTimeout, ProgramMissing
 from freehold.secret import Secret
 
 Argument = str | Path | Secret
-
-# What a child may see of our own environment; everything else is given on purpose.
-KEPT = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "TERM",
-    "SSH_AUTH_SOCK",
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DOCKER_CONFIG",
-    "CONTAINERS_STORAGE_CONF",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_STATE_HOME",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SOURCE_DATE_EPOCH",
-)
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -106,27 +80,6 @@ class Runner(Protocol):
     ) -> Started: ...
 
 
-def which(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The program `name` on PATH or in the system's own directories (sbin is not on every user's PATH)."""
-    env = os.environ if environ is None else environ
-    found = shutil.which(name, path=f"{env.get('PATH', '')}:{SYSTEM_PATH}")
-    return Path(found) if found else None
-
-
-def clean_environment(
-    environ: Mapping[str, str], extra: Mapping[str, str | Secret] | None = None
-) -> dict[str, str]:
-    """A child's environment: the names in `KEPT`, a fixed locale, system directories on PATH, `extra`."""
-    env = {name: environ[name] for name in KEPT if name in environ}
-    path = env.get("PATH", "")
-    missing = [part for part in SYSTEM_PATH.split(":") if part not in path.split(":")]
-    env["PATH"] = ":".join([*([path] if path else []), *missing])
-    env["LANG"] = env["LC_ALL"] = "C.UTF-8"
-    for name, value in (extra or {}).items():
-        env[name] = value.reveal() if isinstance(value, Secret) else value
-    return env
-
-
 def paste(argv: Sequence[Argument], env: Mapping[str, str | Secret] | None = None) -> str:
     """The command as a line that can be pasted into a shell; secrets stay redacted."""
     words = [f"{name}={shlex.quote(str(value))}" for name, value in (env or {}).items()]
@@ -170,20 +123,22 @@ class LocalRunner:
         elif stdin is not None and not isinstance(stdin, bytes | str):
             source = stdin
         started = time.monotonic()
-        process = self._popen(
-            argv,
-            words,
-            cwd,
-            env,
-            stdin=source,
-            stdout=stdout_to if stdout_to is not None else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            foreground=foreground,
-        )
         out, err = Collector(on_line), Collector(on_line)
         threads: list[threading.Thread] = []
         expired = False
+        process: subprocess.Popen[bytes] | None = None
+        # Ctrl-C may come between any two of these words: from here on the child is ended.
         try:
+            process = self._popen(
+                argv,
+                words,
+                cwd,
+                env,
+                stdin=source,
+                stdout=stdout_to if stdout_to is not None else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                foreground=foreground,
+            )
             threads += [
                 threading.Thread(target=collector.drain, args=(stream,), daemon=True)
                 for stream, collector in ((process.stdout, out), (process.stderr, err))
@@ -202,10 +157,11 @@ class LocalRunner:
                 # A grandchild that kept the pipe must not hold us for ever.
                 thread.join(GRACE if expired else 30.0)
         except BaseException:
-            end(process, GRACE)
+            if process is not None:
+                end(process, GRACE)
             raise
         finally:
-            for stream in (process.stdout, process.stderr):
+            for stream in (process.stdout, process.stderr) if process is not None else ():
                 if stream is not None and not any(thread.is_alive() for thread in threads):
                     stream.close()
         if out.failure or err.failure:
@@ -281,23 +237,21 @@ class LocalRunner:
     ) -> subprocess.Popen[bytes]:
         if self._debug is not None:
             self._debug(paste(argv, env))
-        environment = clean_environment(os.environ, env)
-        # Ctrl-C may come while Popen still waits for the child to begin: made in two steps, the child is
-        # known by then and can be ended.
-        process: subprocess.Popen[bytes] = subprocess.Popen.__new__(subprocess.Popen)
+        environment = clean_environment(os.environ, env, program=words[0])
+        process: subprocess.Popen[bytes] | None = None
         try:
-            process.__init__(  # type: ignore[misc]
-                words,
-                cwd=cwd,
-                env=environment,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=session,
-                # A group of its own lets the whole tree be ended; Ctrl-C reaches us and we end it.
-                process_group=None if session or foreground else 0,
-            )
-            return process
+            with interrupts_held():
+                process = subprocess.Popen(
+                    words,
+                    cwd=cwd,
+                    env=environment,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    start_new_session=session,
+                    # A group of its own lets the whole tree be ended; Ctrl-C reaches us and we end it.
+                    process_group=None if session or foreground else 0,
+                )
         except FileNotFoundError as exc:
             if cwd is not None and not cwd.is_dir():
                 raise ProcessError(f"{cwd} is not a directory", argv=words[:1]) from exc
@@ -309,9 +263,10 @@ class LocalRunner:
         except PermissionError as exc:
             raise ProcessError(f"{words[0]} may not be run: {exc.strerror}", argv=words[:1]) from exc
         except BaseException:
-            if getattr(process, "pid", None) is not None:
+            if process is not None:
                 end(process, GRACE)
             raise
+        return process
 
 
 def _reveal(argv: Sequence[Argument]) -> list[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from freehold.settings import Key, keys_of, type_name
+from freehold.settings import Key, keys_of
+from freehold.wording import type_name
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -110,7 +111,8 @@ def reference(cls: type[Any], prefix: str = "") -> list[KeyDoc]:
         if key.meta.hidden:
             continue
         path = f"{prefix}{name}"
-        rows.append(KeyDoc(path, type_name(key.type), _default(key), key.meta.help, key.required))
+        written = key.meta.form or type_name(key.type)
+        rows.append(KeyDoc(path, written, _default(key), key.meta.help, key.required))
         inner, suffix = _inner(key.type)
         if inner is not None:
             rows.extend(reference(inner, f"{path}{suffix}."))
@@ -138,6 +140,8 @@ def _inner(wanted: Any) -> tuple[type[Any] | None, str]:
 
 def _default(key: Key) -> str:
     value = key.default
+    if key.meta.shown:
+        return key.meta.shown
     if key.required or value is None or dataclasses.is_dataclass(value):
         return ""
     if isinstance(value, enum.Enum):
@@ -145,9 +149,9 @@ def _default(key: Key) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(str(item) for item in value) + "]"
+        return "[" + ", ".join(str(item) for item in value) + "]" if value else ""
     if isinstance(value, Mapping):
-        return "{}" if not value else ", ".join(f"{name}: {item}" for name, item in value.items())
+        return ", ".join(f"{name}: {item}" for name, item in value.items())
     return str(value)
 
 

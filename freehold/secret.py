@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 REDACTED = "[redacted]"
@@ -44,11 +44,23 @@ class Secret:
 def redact(text: str, secrets: Iterable[Secret]) -> str:
     """`text` with every secret of four or more characters replaced.
 
-    Shorter values ("1", "on") would blot out ordinary words and give no protection.
+    Shorter values ("1", "on") would blot out ordinary words and give no protection. Output comes line by
+    line, so each line of a secret of several is replaced as well, if it has eight or more characters.
     The longest are replaced first, so that a secret inside another leaves no remainder.
     """
-    values = {secret.reveal() for secret in secrets}
+    values = {part for secret in secrets for part in _parts(secret.reveal())}
     for value in sorted(values, key=len, reverse=True):
-        if len(value) >= 4:
-            text = text.replace(value, REDACTED)
+        text = text.replace(value, REDACTED)
     return text
+
+
+def _parts(value: str) -> Iterator[str]:
+    """A secret, and where it has several lines what each of them gives away."""
+    whole = value.strip()
+    if len(whole) >= 4:
+        yield value
+        yield whole
+    lines = [line.strip() for line in whole.splitlines()]
+    for line in lines if len(lines) > 1 else ():
+        if len(line) >= 8 and not line.startswith(("-----BEGIN ", "-----END ")):
+            yield line

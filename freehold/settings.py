@@ -32,6 +32,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union
 
 from freehold.errors import ConfigError
 from freehold.source import Location
+from freehold.wording import describe, listing, type_name
 from freehold.yamlfile import Node
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ class Meta:
     example: Any = None
     schema: Mapping[str, Any] | None = None
     hidden: bool = False
+    form: str = ""
+    shown: str = ""
 
 
 def setting(
@@ -66,14 +69,18 @@ def setting(
     example: Any = None,
     schema: Mapping[str, Any] | None = None,
     hidden: bool = False,
+    form: str = "",
+    shown: str = "",
 ) -> Any:
     """Declare a key of a configuration file as a dataclass field.
 
     `key` is its name in the file where that is no Python name; `parse` replaces reading by type;
     `schema` replaces the JSON schema by type; `hidden` leaves it out of schema and reference.
+    `form` and `shown` are type and default in the words of the reference, where `parse` takes another
+    form than the type says.
     Without `default` and `factory` the key is required.
     """
-    meta = Meta(help, key, parse, minimum, maximum, pattern, example, schema, hidden)
+    meta = Meta(help, key, parse, minimum, maximum, pattern, example, schema, hidden, form, shown)
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata={_META: meta})
     return dataclasses.field(default=default, metadata={_META: meta})
@@ -133,7 +140,7 @@ def read(cls: type[T], node: Node, *, extensions: bool = False) -> T:
     if node.kind == "null":
         node = Node({}, node.where, node.key_where)
     if node.kind != "map":
-        fail(node, f"expected a map of {_listing(declared)}, found {describe(node)}")
+        fail(node, f"expected a map of {listing(declared)}, found {describe(node)}")
     values: dict[str, Any] = {}
     for name, entry in node.items():
         key = declared.get(name)
@@ -155,7 +162,7 @@ def unknown_key(name: str, entry: Node, declared: Iterable[str]) -> NoReturn:
     """Raise the ConfigError for a key that nobody declared, with the near miss where there is one."""
     names = list(declared)
     guess = near(name, names)
-    hint = f"did you mean {guess!r}?" if guess else f"known here: {_listing(names)}"
+    hint = f"did you mean {guess!r}?" if guess else f"known here: {listing(names)}"
     fail(entry.key_where or entry.where, f"unknown key {name!r}", hint=hint)
 
 
@@ -273,48 +280,3 @@ def _convert_scalar(wanted: Any, node: Node) -> Any:
     if kind == "str" and wanted in (int, float, bool):
         hint = "write it without quotes" if re.fullmatch(r"-?[\d.]+|true|false", str(value)) else ""
     fail(node, f"expected {type_name(wanted)}, found {describe(node)}", hint=hint)
-
-
-def describe(node: Node) -> str:
-    """What a node is, for an error message: `the text 'abc'`, `a list`, `nothing`."""
-    kind = node.kind
-    if kind == "null":
-        return "nothing"
-    if kind in ("list", "map"):
-        return f"a {kind}"
-    text = node.raw if kind != "str" else str(node.value)
-    shown = text if len(text) <= 40 else text[:37] + "..."
-    return f"the text {shown!r}" if kind == "str" else f"{kind} {shown}"
-
-
-def type_name(wanted: Any) -> str:
-    """A type as a person would say it."""
-    origin = typing.get_origin(wanted)
-    if origin in (Union, types.UnionType):
-        parts = [type_name(option) for option in typing.get_args(wanted) if option is not type(None)]
-        return " or ".join(parts)
-    if origin is Literal:
-        return " | ".join(str(choice) for choice in typing.get_args(wanted))
-    if origin is tuple:
-        return f"list of {type_name(typing.get_args(wanted)[0])}"
-    if origin is not None and issubclass(origin, Mapping):
-        return f"map of {type_name(typing.get_args(wanted)[1])}"
-    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
-        return " | ".join(str(member.value) for member in wanted)
-    names = {
-        str: "text",
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        Path: "a path",
-        Any: "any value",
-        Node: "any value",
-    }
-    if wanted in names:
-        return names[wanted]
-    return "map" if dataclasses.is_dataclass(wanted) else str(getattr(wanted, "__name__", wanted))
-
-
-def _listing(names: Iterable[str]) -> str:
-    words = list(names)
-    return ", ".join(words[:12]) + (", …" if len(words) > 12 else "")

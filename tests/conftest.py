@@ -9,10 +9,12 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from freehold.console import Console
+from freehold.environment import which
 from freehold.process import Argument, Completed, LocalRunner
 from tests.rig import Host, HostSpec, Rig, missing
 
@@ -20,8 +22,15 @@ HOSTS = pytest.StashKey[tuple[Host, ...]]()
 
 
 def required(kind: str) -> bool:
-    """Whether tests of this kind must run: `FREEHOLD_REQUIRE=integration,e2e`."""
+    """Whether tests of this kind must run: `FREEHOLD_REQUIRE=unit,integration,e2e`."""
     return kind in os.environ.get("FREEHOLD_REQUIRE", "").split(",")
+
+
+def cannot_run(kind: str, reason: str) -> NoReturn:
+    """End a test that lacks something: it fails where its kind must run, and is skipped elsewhere."""
+    if required(kind):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def pytest_configure() -> None:
@@ -38,15 +47,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(kind)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("sfdisk", "zstd")`: the programs without which a test cannot run."""
+    names = [name for mark in item.iter_markers("needs") for name in mark.args]
+    lacking = [name for name in names if which(name) is None]
+    if lacking:
+        kind = item.path.relative_to(Path(__file__).parent).parts[0]
+        cannot_run(kind, f"not installed: {', '.join(lacking)}")
+
+
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
     """Two prepared Debian 12 hosts, `web-1` and `web-2`, booted once for all tests."""
     reasons = missing()
     if reasons:
-        text = "no hosts in namespaces here: " + "; ".join(reasons)
-        if required("integration"):
-            pytest.fail(text)
-        pytest.skip(text)
+        cannot_run("integration", "no hosts in namespaces here: " + "; ".join(reasons))
     with Rig(runner=LocalRunner(), console=Console(quiet=True)) as made:
         made.boot(HostSpec("web-1"), HostSpec("web-2"))
         yield made

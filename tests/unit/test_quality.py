@@ -26,6 +26,7 @@ CHECKS = {
     "ruff format": ("ruff", "format", "--check", "."),
     "mypy": ("mypy",),
     "mypy of the tests": ("mypy", "--explicit-package-bases", "tests"),
+    "mypy of what else there is": ("mypy", "--explicit-package-bases", "benchmarks", "scripts"),
 }
 
 

@@ -40,6 +40,9 @@ class Machine:
     disks: tuple[Disk, ...] = setting((), help="Disks.")
     labels: Mapping[str, str] = setting(factory=dict, help="Labels.")
     port: int | Literal["auto"] = setting("auto", help="Port.", key="tcp-port")
+    memory: int = setting(
+        1 << 30, help="Memory.", parse=lambda node: int(node.raw[:-1]) << 30, form="a size", shown="1G"
+    )
 
     def __post_init__(self) -> None:
         if self.name == "forbidden":
@@ -114,3 +117,9 @@ def test_reference_walks_into_lists() -> None:
     rows = {row.path: row for row in reference(Machine)}
     assert rows["disks[].size"].required and rows["disks[].size"].type == "a whole number"
     assert rows["fast"].default == "false" and rows["level"].default == "low"
+    assert rows["words"].default == rows["labels"].default == ""
+
+
+def test_the_reference_shows_what_is_written_and_not_what_it_is_read_as() -> None:
+    (memory,) = [row for row in reference(Machine) if row.path == "memory"]
+    assert (memory.type, memory.default) == ("a size", "1G")

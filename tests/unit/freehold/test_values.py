@@ -30,6 +30,20 @@ def test_redact_takes_the_longest_first_and_leaves_short_words() -> None:
     assert text == "a=[redacted] b=[redacted] c=on"
 
 
+def test_redact_takes_each_line_of_a_secret() -> None:
+    key = "-----BEGIN KEY-----\nabcdefghij\n  klmnopqrst==  \nshort\n-----END KEY-----\n"
+    assert redact(f"cat: {key}", [Secret(key)]) == "cat: [redacted]"
+    said = [redact(line, [Secret(key), Secret("token\n")]) for line in [*key.splitlines(), "a token"]]
+    assert said == [
+        "-----BEGIN KEY-----",
+        "[redacted]",
+        "  [redacted]  ",
+        "short",
+        "-----END KEY-----",
+        "a [redacted]",
+    ]
+
+
 def test_write_atomic_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
     path = tmp_path / "f"
     write_atomic(path, "old", 0o600)
@@ -145,6 +159,16 @@ def test_exit_codes(argv: list[str], code: int, word: str) -> None:
     screen, _, err = console()
     assert run(cli, argv, Context(console=screen)) == code
     assert word.lower() in err.getvalue().lower()
+
+
+def test_a_group_without_a_command_shows_its_help_which_is_no_error() -> None:
+    screen, out, err = console()
+    assert run(cli, [], Context(console=screen)) == 2
+    assert err.getvalue().startswith("Usage: ") and "error:" not in err.getvalue()
+    screen, out, err = console()
+    screen.json = True
+    assert run(cli, [], Context(console=screen)) == 2
+    assert json.loads(err.getvalue())["message"] == "a command is missing" and not out.getvalue()
 
 
 @pytest.mark.parametrize("argv", [["--json", "do", "data"], ["do", "--json", "data"]])
