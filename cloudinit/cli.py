@@ -86,7 +86,7 @@ def seed(
     """
     from cloudinit.hostkeys import generate_host_key
     from cloudinit.iso import write_iso
-    from cloudinit.order import SeedOrder, make_files
+    from cloudinit.order import SeedOrder, make_files, project_profile
     from cloudinit.serve import read_address
     from freehold.errors import UsageError
     from freehold.files import write_atomic
@@ -98,23 +98,36 @@ def seed(
     keys = (generate_host_key(host),) if host_key else ()
     files = make_files(order, keys, context.root, context.runner, context.console)
     directory = output or context.root / "seeds" / host
+    _sweep(directory)
     for name, data in files.items():
         write_atomic(directory / name, data, mode=0o600)
     write_iso(files, directory / "seed.iso")
     if keys:
-        write_atomic(directory / "known_hosts", keys[0].known_hosts(host) + "\n", mode=0o644)
-    context.console.success(f"wrote the seed of {host} to {directory}")
-    context.console.data(
-        {
-            "host": host,
-            "directory": str(directory),
-            "files": sorted([*files, "seed.iso", *(["known_hosts"] if keys else [])]),
-            "user_data_bytes": len(files["user-data"]),
-            "host_key": keys[0].fingerprint if keys else None,
-        }
-    )
+        line = keys[0].known_hosts(host, project_profile(context.root).ssh.port)
+        write_atomic(directory / "known_hosts", line + "\n", mode=0o644)
+    if context.console.json:
+        context.console.data(
+            {
+                "host": host,
+                "directory": str(directory),
+                "files": sorted([*files, "seed.iso", *(["known_hosts"] if keys else [])]),
+                "user_data_bytes": len(files["user-data"]),
+                "host_key": keys[0].fingerprint if keys else None,
+            }
+        )
+    else:
+        context.console.info(f"the seed of {host}: {len(files['user-data']):,} bytes of user-data")
+        context.console.print(str(directory))
     if where is not None:
         _serve(context, files, where, once)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what an earlier order wrote and this one may not: whoever takes the directory takes it all."""
+    if not all((directory / name).is_file() for name in ("user-data", "meta-data", "seed.iso")):
+        return  # no seed of ours, whatever else lies there
+    for name in ("network-config", "vendor-data", "known_hosts"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _serve(context: Context, files: Mapping[str, bytes], where: tuple[str, int], once: bool) -> None:

@@ -36,13 +36,20 @@ class ExtraFile:
     """A file of the user's own."""
 
     path: str = setting(help="Where it goes.", parse=_absolute, example="/etc/motd")
-    content: str = setting("", help="Its text.")
+    content: str = setting("", help="Its text; this or `source` is required.")
     source: str | None = setting(
         None,
         help="The file of the project that holds its text, in place of `content`.",
         example="config/motd",
     )
-    mode: int = setting(0o644, parse=_read_mode, help="Its mode.", schema={"type": ["string", "integer"]})
+    mode: int = setting(
+        0o644,
+        parse=_read_mode,
+        help="Its mode.",
+        schema={"type": ["string", "integer"]},
+        form="text, octal",
+        shown="0644",
+    )
     owner: str = setting("root", pattern=NAME, help="Its owner.")
     group: str = setting("root", pattern=NAME, help="Its group.")
 

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT, http_address
+from cloudinit.parts.caddyfile import ADMIN
+from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT, http_address
+from cloudinit.parts.ssh import config_text
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY
@@ -73,6 +75,14 @@ class Facts:
         pairs = (line.partition(separator) for line in self.lines(name))
         return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
+    def lists(self, name: str) -> dict[str, tuple[str, ...]]:
+        """Lines of `KEY VALUE`, of which a key may have several; the keys in lower case."""
+        found: dict[str, tuple[str, ...]] = {}
+        for line in self.lines(name):
+            key, _, value = line.partition(" ")
+            found[key.lower()] = (*found.get(key.lower(), ()), value.strip())
+        return found
+
 
 def commands(profile: HostProfile) -> dict[str, str]:
     """Name of a fact to the shell command that finds it out."""
@@ -101,6 +111,8 @@ def commands(profile: HostProfile) -> dict[str, str]:
         ),
         "sudo": f"for n in {names}; do runuser -u $n -- sudo -n true && echo $n; done",
         "sshd": "sshd -T",
+        # sshd prints lists one by one, minutes as seconds, words in its own capitals: it is asked for both.
+        "sshd-meant": f"sshd -T -f /dev/stdin <<'MEANT_END'\n{config_text(profile)}MEANT_END",
         "firewall": "nft -j list table inet freehold",
         "updates": "apt-config dump | grep -E '^(APT::Periodic|Unattended-Upgrade)::[A-Za-z-]+ '",
         "zone": "readlink -f /etc/localtime",

@@ -63,7 +63,7 @@ class LocalKeySources:
 
 
 def resolve_keys(profile: HostProfile, sources: KeySources) -> HostProfile:
-    """The profile with every key read. A user who names none gets the operator's own.
+    """The profile with every key read. A user who names none gets the operator's own beside what is there.
 
     ConfigError at the key that cannot be read.
     """
@@ -76,7 +76,7 @@ def _resolve_user(user: User, sources: KeySources) -> User:
         keys += [key] if isinstance(key, PublicKey) else _resolve(key, sources)
     if not user.keys:
         keys += _usable(sources.own())
-    return replace(user, keys=_unique(keys))
+    return replace(user, keys=_unique(keys), keys_added=not user.keys)
 
 
 def _unique(keys: Sequence[PublicKey]) -> tuple[PublicKey, ...]:

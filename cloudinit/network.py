@@ -37,7 +37,7 @@ class Interface:
     gateway4: str | None = setting(None, help="IPv4 gateway.")
     gateway6: str | None = setting(None, help="IPv6 gateway.")
     nameservers: tuple[str, ...] = setting((), help="Addresses of DNS servers.")
-    search: tuple[str, ...] = setting((), help="DNS search domains.")
+    search: tuple[str, ...] = setting((), help="DNS search domains; need `nameservers`.")
     routes: tuple[Route, ...] = setting((), help="Routes beside the default one.")
     mtu: int | None = setting(None, minimum=576, maximum=65535, help="MTU.")
     optional: bool = setting(False, help="The boot does not wait for it.")
@@ -56,6 +56,12 @@ class Interface:
             raise ValueError(f"{self.name} has one address twice")
         for server in self.nameservers:
             ipaddress.ip_address(server)
+        if self.search and not self.nameservers:
+            # cloud-init would leave out the search, and the servers of every card after this one.
+            raise ValueError(
+                f"{self.name}: search needs nameservers; to search beside DHCP's, write Domains= into "
+                "/etc/systemd/resolved.conf.d/search.conf with files"
+            )
         self._check_gateway(self.gateway4, 4, own)
         self._check_gateway(self.gateway6, 6, own)
         if self.dhcp4 and self.gateway4:
@@ -76,18 +82,18 @@ class Interface:
         if any(address == item.ip for item in own):
             raise ValueError(f"the gateway {gateway} is the host's own address")
 
-    def default_routes(self) -> list[tuple[str, str]]:
-        """(destination, gateway) of the default routes."""
-        routes = []
-        if self.gateway4:
-            routes.append(("0.0.0.0/0", self.gateway4))
-        if self.gateway6:
-            routes.append(("::/0", self.gateway6))
-        return routes
-
     def all_routes(self) -> list[tuple[str, str]]:
-        """(destination, gateway) of every route."""
-        return self.default_routes() + [(route.to, route.via) for route in self.routes]
+        """(destination, gateway) of every route, the default ones first."""
+        defaults = (("0.0.0.0/0", self.gateway4), ("::/0", self.gateway6))
+        ways = [(to, via) for to, via in defaults if via] + [(route.to, route.via) for route in self.routes]
+        return [(part, via) for to, via in ways for part in _destinations(to)]
+
+
+def _destinations(to: str) -> list[str]:
+    # cloud-init 22.4 loses a prefix that is 0 and makes ::/64 of it; every release takes the two halves. An
+    # address without a prefix would get one of 24 or 64.
+    network = str(ipaddress.ip_network(to))
+    return ["::/1", "8000::/1"] if network == "::/0" else [network]
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,10 @@ def _v2(item: Interface) -> dict[str, Any]:
         entry["addresses"] = list(item.addresses)
     if item.all_routes():
         entry["routes"] = [{"to": to, "via": via} for to, via in item.all_routes()]
-    if item.nameservers or item.search:
-        entry["nameservers"] = {"addresses": list(item.nameservers), "search": list(item.search)}
+    if item.nameservers:
+        entry["nameservers"] = {"addresses": list(item.nameservers)}
+        if item.search:
+            entry["nameservers"]["search"] = list(item.search)
     if item.mtu:
         entry["mtu"] = item.mtu
     if item.optional:
@@ -180,6 +188,11 @@ def _attach_routes(item: Interface, version: int, subnets: list[dict[str, Any]])
     gateway = item.gateway4 if version == 4 else item.gateway6
     if gateway:
         carrier["gateway"] = gateway
-    routes = [route for route in item.routes if ipaddress.ip_network(route.to).version == version]
+    routes = [
+        {"destination": part, "gateway": route.via}
+        for route in item.routes
+        if ipaddress.ip_network(route.to).version == version
+        for part in _destinations(route.to)
+    ]
     if routes:
-        carrier["routes"] = [{"destination": route.to, "gateway": route.via} for route in routes]
+        carrier["routes"] = routes

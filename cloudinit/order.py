@@ -38,13 +38,17 @@ class SeedOrder:
     provider: str | None = None
 
 
+def project_profile(root: Path) -> HostProfile:
+    """The profile of the project at `root`, or the default one."""
+    path = root / PROFILE
+    return load_profile(path, name=PROFILE) if path.exists() else HostProfile()
+
+
 def make_files(
     order: SeedOrder, keys: tuple[HostKey, ...], root: Path, runner: Runner, console: Console
 ) -> Mapping[str, bytes]:
     """The files of the seed by name; InputError before anything is written."""
-    path = root / PROFILE
-    profile = load_profile(path, name=PROFILE) if path.exists() else HostProfile()
-    profile = resolve_keys(profile, LocalKeySources(runner, root))
+    profile = resolve_keys(project_profile(root), LocalKeySources(runner, root))
     for user in profile.users:
         if not user.public_keys:
             console.warn(f"{user.name} has no key and could not log in; give it one in {PROFILE}")
@@ -65,7 +69,7 @@ def _seed(order: SeedOrder, profile: HostProfile, keys: tuple[HostKey, ...]) -> 
         fqdn=machine.fqdn or "",
         recipe=None if order.golden else make_recipe(profile),
         network_version=1 if order.network_version == "1" else 2,
-        network_text=read_network(network, str(network)) if network else "",
+        network_text=read_network(network, str(network), golden=order.golden) if network else "",
         parts=tuple(read_part(path, str(path)) for path in order.user_data),
         vendor=read_part(vendor, str(vendor), own_keys=False) if vendor else None,
     )

@@ -5,7 +5,7 @@ What a part is, its first line says: https://cloudinit.readthedocs.io/en/latest/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,35 @@ def _refuse_own(node: Node) -> None:
             )
 
 
-def read_network(path: Path, name: str) -> str:
-    """A network-config of version 1 or 2 as it stands; ConfigError at what cloud-init would not take."""
+def read_network(path: Path, name: str, *, golden: bool = False) -> str:
+    """A network-config of version 1 or 2 as it stands; ConfigError at what cloud-init would not take.
+
+    `golden`: and at what it could not make on a golden image.
+    """
     text = yamlfile.read_text(path, name)
-    schemas.validate_network(yamlfile.parse(text, name))
+    node = yamlfile.parse(text, name)
+    schemas.validate_network(node)
+    if golden:
+        _refuse_made_devices(node.get("network") or node)
     return text
+
+
+def _refuse_made_devices(node: Node) -> None:
+    # The image's one renderer is systemd-networkd's, and cloud-init's writes no .netdev, which makes devices.
+    for where in _made_devices(node):
+        raise ConfigError(
+            "cloud-init makes no bonds, bridges and VLANs on a golden image",
+            where=where,
+            hint="write .netdev and .network files into /etc/systemd/network with files: in config/host.yml",
+        )
+
+
+def _made_devices(node: Node) -> Iterator[Location]:
+    for name, entry in node.items():
+        if name in ("bonds", "bridges", "vlans"):
+            yield entry.key_where or entry.where
+    # Version 1 has one list of everything.
+    for item in (node.get("config") or node).elements():
+        kind = item.get("type")
+        if kind is not None and kind.value in ("bond", "bridge", "vlan"):
+            yield kind.key_where or kind.where

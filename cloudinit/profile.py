@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-import zoneinfo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +14,14 @@ from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
 from cloudinit.users import User, read_groups, read_users
 from freehold import yamlfile
-from freehold.settings import convert, fail, near, read, setting
+from freehold.settings import convert, fail, read, setting
 from freehold.source import Location
 from freehold.yamlfile import Node
+from freehold.zones import read_zone
 
 HOSTNAME = r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*"
+# Linux takes no longer one.
+HOSTNAME_MAX = 64
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -33,29 +36,6 @@ def _read_size(node: Node) -> int | None:
     if size < 16 * UNITS["m"]:
         fail(node, f"a swap file of {size:,} bytes is of no use", hint="write 512MiB, 2GiB or none")
     return size
-
-
-def _read_zone(node: Node) -> str:
-    name = convert(str, node)
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", name):
-        fail(node, f"{name!r} is no time zone", hint="for example 'Europe/Berlin'")
-    # Where this computer has no table of zones, the host's own has the word.
-    zones = zoneinfo.available_timezones() if not _known_zone(name) else frozenset({name})
-    if zones and name not in zones:
-        guess = near(name, sorted(zones))
-        hint = f"did you mean {guess!r}?" if guess else "for example 'Europe/Berlin'"
-        fail(node, f"there is no time zone {name!r}", hint=hint)
-    return str(name)
-
-
-def _known_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (OSError, ValueError):
-        return False
-    except zoneinfo.ZoneInfoNotFoundError:
-        return False
-    return True
 
 
 def _read_sysctl(node: Node) -> Mapping[str, str]:
@@ -81,6 +61,10 @@ class Machine:
     fqdn: str | None = setting(None, pattern=HOSTNAME, help="Full name, if it is more than the host's.")
     network: Network | None = setting(None, help="Addresses; without it the image's default (DHCP).")
 
+    def __post_init__(self) -> None:
+        if len(self.hostname or "") > HOSTNAME_MAX:
+            raise ValueError(f"the hostname is longer than the {HOSTNAME_MAX} characters that Linux takes")
+
 
 @dataclass(frozen=True)
 class HostProfile:
@@ -90,6 +74,8 @@ class HostProfile:
         (User("deploy"),),
         help="Who may log in; a user without keys gets the operator's own.",
         parse=read_users,
+        form="list of names or maps, or map of maps",
+        shown="deploy",
         schema={"type": ["array", "object"]},
     )
     groups: tuple[str, ...] = setting(
@@ -101,7 +87,7 @@ class HostProfile:
     )
     timezone: str = setting(
         "Etc/UTC",
-        parse=_read_zone,
+        parse=read_zone,
         help="Time zone.",
         schema={"type": "string"},
         example="Europe/Berlin",
@@ -115,6 +101,7 @@ class HostProfile:
     swap: int | None = setting(
         None,
         parse=_read_size,
+        form="a size or none",
         help="Size of a swap file.",
         schema={"type": ["string", "null"]},
         example="2GiB",
@@ -139,7 +126,7 @@ class HostProfile:
         factory=dict, help="What is particular to one host, by its name."
     )
 
-    # Not of the file: which host this is about, and where some values stand (`packages[0]`, `commands[2]`).
+    # Not of the file: which host this is about, and where some values stand (`packages[0]`, `ssh.port`).
     hostname: str = ""
     fqdn: str = ""
     places: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
@@ -148,6 +135,13 @@ class HostProfile:
         """The profile of one host: with the name that `machines` gives it, if it gives one."""
         machine = self.machine(name)
         return replace(self, hostname=machine.hostname or "", fqdn=machine.fqdn or "")
+
+    def admitting(self, *networks: str) -> HostProfile:
+        """The profile with SSH open to these networks too; the same where it is open to everybody."""
+        if not self.ssh.allow:
+            return self
+        allow = dict.fromkeys((*self.ssh.allow, *(ipaddress.ip_network(text) for text in networks)))
+        return replace(self, ssh=replace(self.ssh, allow=tuple(allow)))
 
     def machine(self, name: str) -> Machine:
         """The settings of one host; the defaults where the file has none."""
@@ -175,12 +169,51 @@ def _read(node: Node, root: Path | None) -> HostProfile:
             fail(entry.key_where or entry, f"{name!r} is no host name")
     files, sources = fill(profile.files, node.get("files"), root)
     proxy = with_root(profile.proxy, node.get("proxy"), root)
+    _refuse_shared_port(profile, node)
     return replace(profile, files=files, proxy=proxy, places={**dict(_places(node)), **sources})
 
 
+def shared_port(profile: HostProfile) -> tuple[str, str, int] | None:
+    """Two keys of a profile that give the same port to two services, and the port."""
+    ports: dict[str, int | None] = {"ssh.port": profile.ssh.port}
+    if profile.proxy.enabled:
+        for name in ("http_port", "https_port", "metrics_port"):
+            ports[f"proxy.{name}"] = getattr(profile.proxy, name)
+    owners: dict[int, str] = {}
+    for key, port in ports.items():
+        if port is not None and owners.setdefault(port, key) != key:
+            return owners[port], key, port
+    return None
+
+
+def _refuse_shared_port(profile: HostProfile, node: Node) -> None:
+    # A sshd that cannot have its port ends, and nobody reaches the host any more.
+    found = shared_port(profile)
+    if found is None:
+        return
+    first, second, port = found
+    # One of the two may be a default, which stands nowhere.
+    named = [_child(node.get(part), name) for part, name in (key.split(".") for key in (second, first))]
+    at = next((item for item in named if item is not None), node)
+    fail(at, f"{first} and {second} are both {port}", hint="give each a port of its own")
+
+
+def _child(node: Node | None, key: str) -> Node | None:
+    return node.get(key) if node is not None else None
+
+
 def _places(node: Node) -> Iterator[tuple[str, Location]]:
+    docker = node.get("docker")
+    if docker is not None:
+        yield "docker", docker.key_where or docker.where
+    port = _child(node.get("ssh"), "port")
+    if port is not None:
+        yield "ssh.port", port.where
     for key in ("packages", "commands", "files"):
         for index, item in enumerate((node.get(key) or node).elements()):
+            path = item.get("path")
+            if path is not None:
+                yield f"{key}[{index}].path", path.where
             text = item.get("content") or item
             # A block scalar begins on the line below its mark.
             shift = 1 if "\n" in text.raw else 0

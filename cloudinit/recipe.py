@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from cloudinit.claims import refuse_claimed
 from cloudinit.parts import base, docker, extras, firewall, proxy, ssh, updates, users
 from cloudinit.profile import HostProfile
 from cloudinit.steps import Step
@@ -41,12 +42,16 @@ class Recipe:
 
 
 def make_recipe(profile: HostProfile) -> Recipe:
-    """The recipe of a profile. References to keys that are not read yet are left out."""
+    """The recipe of a profile. References to keys that are not read yet are left out.
+
+    ConfigError at a file of the profile's that the recipe itself writes.
+    """
     steps = [
         *proxy.before_packages(profile),
         *docker.before_packages(profile),
         base.packages(),
         *users.steps(profile),
+        *firewall.before_ssh(profile),
         *ssh.steps(profile),
         *firewall.steps(profile),
         *docker.steps(profile),
@@ -55,6 +60,7 @@ def make_recipe(profile: HostProfile) -> Recipe:
         *base.steps(profile),
         *extras.steps(profile),
     ]
+    refuse_claimed(profile, steps)
     packages = (
         *base.PACKAGES,
         *ssh.PACKAGES,
@@ -68,5 +74,5 @@ def make_recipe(profile: HostProfile) -> Recipe:
         tuple(steps),
         tuple(dict.fromkeys(packages)),
         MappingProxyType(docker.SUITE_PACKAGES),
-        (*users.secrets(profile), *extras.secrets(profile)),
+        (*users.secrets(profile), *docker.secrets(profile), *extras.secrets(profile)),
     )

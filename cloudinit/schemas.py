@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.errors import ConfigError
-from freehold.settings import describe, near
+from freehold.settings import near
 from freehold.source import Location
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from cloudinit.steps import Directory, File, Step
 State = Literal["start", "ok", "changed", "failed"]
 # What the recipe remembers on a host: which files it wrote, which commands ran, its own digest.
 STATE = "/var/lib/freehold-bootstrap"
+# The beginning of a here-document, and the word that ends it; `<<<` is none.
+_HERE = re.compile(r"(?<!<)<<'?(\w+)'?")
 _EVENT = re.compile(r"@@freehold (\S+) (start|ok|changed|failed)(?: (\d+\.\d+))?\s*")
 
 
@@ -52,7 +54,8 @@ def as_script(recipe: Recipe, *, offline: bool) -> str:
         # A script that arrives cut off defines functions and runs nothing.
         "main() {",
         f"FREEHOLD_OFFLINE={int(offline)} FREEHOLD_STATE={STATE}",
-        _library(),
+        shell_library("library"),
+        shell_library("lists"),
         _preamble(recipe),
         *(_function(step) for step in recipe.steps),
         *(f"run_step {step.name}" for step in recipe.steps),
@@ -60,11 +63,31 @@ def as_script(recipe: Recipe, *, offline: bool) -> str:
         "}",
         'main "$@"',
     ]
-    return "\n".join(parts) + "\n"
+    return without_comments("\n".join(parts) + "\n")
 
 
-def _library() -> str:
-    return Path(__file__).with_name("data").joinpath("library.sh").read_text(encoding="utf-8")
+def without_comments(text: str) -> str:
+    """A bash script without its lines of comment, which stay at home: user-data is small.
+
+    The text of here-documents, which are files on the host, is left as it is.
+    """
+    kept = []
+    end: str | None = None
+    # Lines as bash has them: str.splitlines knows further ends, and would alter the files that hold one.
+    for line in text.removesuffix("\n").split("\n"):
+        if end is not None:
+            end = None if line == end else end
+        elif line.lstrip().startswith("#") and not line.startswith("#!"):
+            continue
+        elif found := _HERE.search(line):
+            end = found[1]
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def shell_library(name: str) -> str:
+    """Shell functions, by the name of their file: `library` (bash), `lists` (sh)."""
+    return Path(__file__).with_name("data").joinpath(f"{name}.sh").read_text(encoding="utf-8")
 
 
 def _preamble(recipe: Recipe) -> str:
@@ -81,6 +104,7 @@ case ${{VERSION_CODENAME:-}} in
 {cases}
     *) ;;
 esac
+if live; then alone; fi
 FREEHOLD_WORK=$(mktemp -d)
 trap 'rm -rf "$FREEHOLD_WORK"' EXIT
 step_finish() {{
@@ -109,13 +133,14 @@ def _file(item: File) -> str:
     content = item.content if item.content.endswith("\n") else item.content + "\n"
     actions = "".join(f" {action} {shlex.quote(unit)}" for action, unit in item.notify)
     end = _delimiter(content)
-    head = f"file {shlex.quote(item.path)} {item.mode:o} {item.owner} {item.group}{actions}"
+    check = f"CHECK={shlex.quote(item.check)} " if item.check else ""
+    head = f"{check}file {shlex.quote(item.path)} {item.mode:o} {item.owner} {item.group}{actions}"
     return f"{head} <<'{end}'\n{content}{end}"
 
 
 def _delimiter(content: str) -> str:
     # A line of the content equal to the delimiter would end the file early.
-    lines = set(content.splitlines())
+    lines = set(content.split("\n"))
     end = "END"
     while end in lines:
         end = "END_" + hashlib.sha256((end + content).encode()).hexdigest()[:12]

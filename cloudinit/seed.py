@@ -14,7 +14,8 @@ from cloudinit.cloudconfig import recipe_config, render, users_of
 from cloudinit.hostkeys import HostKey
 from cloudinit.network import Network
 from cloudinit.ownparts import OwnPart
-from cloudinit.profile import HOSTNAME
+from cloudinit.parts.users import secrets_of
+from cloudinit.profile import HOSTNAME, HOSTNAME_MAX
 from cloudinit.recipe import Recipe
 from cloudinit.users import User
 from freehold.errors import InputError
@@ -46,12 +47,19 @@ class Seed:
     vendor: OwnPart | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.hostname, *([self.fqdn] if self.fqdn else []), *self.hosts):
-            if not re.fullmatch(HOSTNAME, name):
+        own = (self.hostname, *([self.fqdn] if self.fqdn else []))
+        for name in (*own, *self.hosts):
+            # Others may be called by names with an underscore, which DNS knows no host by.
+            if not re.fullmatch(HOSTNAME, name if name in own else name.replace("_", "x")):
                 raise InputError(
                     f"{name!r} is no host name",
                     hint="lower case letters, digits, - and dots; for example web-1",
                 )
+        if len(self.hostname) > HOSTNAME_MAX:
+            raise InputError(
+                f"the host name {self.hostname} is longer than Linux takes: {HOSTNAME_MAX} characters",
+                hint="say a shorter one in config/host.yml: machines.NAME.hostname",
+            )
         if self.network is not None and self.network_text:
             raise InputError(
                 f"{self.hostname} would have two network-configs",
@@ -112,7 +120,7 @@ def _refuse_secrets(seed: Seed) -> None:
     found = []
     if seed.host_keys:
         found.append("private SSH host keys")
-    found += [f"the password hash of {user.name}" for user in seed.users if user.password is not None]
+    found += secrets_of(seed.users)
     found += [] if seed.recipe is None else [item for item in seed.recipe.secrets if item not in found]
     own = (*seed.parts, *([seed.vendor] if seed.vendor else []))
     found += [str(leak) for part in own for leak in part.leaks]

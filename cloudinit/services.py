@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freehold.settings import convert, fail, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 APP_NETWORK = "freehold"
@@ -23,10 +24,13 @@ _Source = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _read_source(text: str, node: Node) -> _Source:
+    hint = "write a network such as 198.51.100.0/24 or 2001:db8::/32"
+    if "%" in text:
+        fail(node, f"{text}: the firewall knows no network by its interface", hint=hint)
     try:
         return ipaddress.ip_network(text)
     except ValueError as exc:
-        fail(node, str(exc), hint="write a network such as 198.51.100.0/24 or 2001:db8::/32")
+        fail(node, str(exc), hint=hint)
 
 
 def _read_sources(node: Node) -> tuple[_Source, ...]:
@@ -83,6 +87,7 @@ class Ssh:
     allow: tuple[_Source, ...] = setting(
         (),
         parse=_read_sources,
+        form="text or list of text",
         help="Networks that SSH is open to; everybody where empty.",
         schema={"type": ["array", "string"], "items": {"type": "string"}},
         example=["198.51.100.0/24"],
@@ -123,11 +128,13 @@ def _read_ports(node: Node) -> tuple[PortRule, ...]:
 
 
 def _read_port(node: Node) -> PortRule:
+    form = "write PORT, PORT-PORT, PORT/udp or 'PORT from NETWORK'"
+    if node.kind not in ("int", "str"):
+        fail(node, f"expected a port, found {describe(node)}", hint=form)
     # `8080:80` is a sexagesimal number in YAML 1.1; the text is what was written.
     text = node.raw or str(node.value)
     found = re.fullmatch(r"(\d+)(?:-(\d+))?(?:/(tcp|udp))?(?:\s+from\s+(\S+))?", text.strip())
-    form = "write PORT, PORT-PORT, PORT/udp or 'PORT from NETWORK'"
-    if found is None or node.kind not in ("int", "str"):
+    if found is None:
         fail(node, f"{text!r} is no port", hint=form)
     first = int(found.group(1))
     last = int(found.group(2) or first)
@@ -149,7 +156,8 @@ class Firewall:
         (),
         help="Further ports: `5432`, `8000-8010`, `51820/udp`, `5432 from 198.51.100.0/24`.",
         parse=_read_ports,
-        schema={"type": "array", "items": {"type": ["string", "integer"]}},
+        form="text or list of text",
+        schema={"type": ["array", "string", "integer"], "items": {"type": ["string", "integer"]}},
         example=["5432 from 198.51.100.0/24"],
     )
 
@@ -213,7 +221,9 @@ class Docker:
         (), help="Registry mirrors.", pattern=r"https?://\S+", example="https://mirror.example.com"
     )
     address_pools: tuple[AddressPool, ...] = setting(
-        (AddressPool("172.20.0.0/14", 24),), help="Where networks without a subnet get one."
+        (AddressPool("172.20.0.0/14", 24),),
+        help="Where networks without a subnet get one.",
+        shown="[{base: 172.20.0.0/14, size: 24}]",
     )
     options: Mapping[str, Any] = setting(
         factory=dict,
@@ -222,6 +232,18 @@ class Docker:
         schema={"type": "object"},
         example={"data-root": "/srv/docker"},
     )
+
+
+def _read_addresses(node: Node) -> tuple[str, ...]:
+    texts = convert(tuple[str, ...], node)
+    assert isinstance(texts, tuple)
+    for text, item in zip(texts, node.elements(), strict=True):
+        try:
+            # As in a URL, IPv6 may stand in brackets.
+            ipaddress.ip_address(re.sub(r"^\[(.*:.*)\]$", r"\1", text))
+        except ValueError as exc:
+            fail(item, str(exc), hint="write addresses without ports, such as 203.0.113.7 or 2001:db8::7")
+    return texts
 
 
 @dataclass(frozen=True)
@@ -253,9 +275,10 @@ class Proxy:
     https_port: int = setting(443, minimum=1, maximum=65535, help="Port for HTTPS, TCP and UDP.")
     bind_ips: tuple[str, ...] = setting(
         (),
-        pattern=r"[0-9.]+|\[?[0-9a-fA-F:.]+\]?",
+        parse=_read_addresses,
         help="Listen on these addresses only.",
-        example="203.0.113.7",
+        schema={"type": "array", "items": {"type": "string"}},
+        example=["203.0.113.7"],
     )
     publish: bool = setting(
         True, help="Listen on the host's own addresses; if not, only containers reach the proxy."

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """A file. `notify` is what a live host does when it changed: `("reload", "ssh.service")`."""
+    """A file. `notify` is what a live host does when it changed: `("reload", "ssh.service")`.
+
+    `check` is a command that takes a path; what it refuses on a live host does not take the file's name.
+    """
 
     path: str
     content: str
@@ -15,6 +18,7 @@ class File:
     owner: str = "root"
     group: str = "root"
     notify: tuple[tuple[str, str], ...] = ()
+    check: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,12 @@ systemd-network systemd-resolve systemd-timesync messagebus sshd docker sudo adm
 freehold freehold-proxy syslog uuidd tss landscape fwupd-refresh polkitd
 """
 RESERVED = frozenset(_RESERVED.split())
+# Further groups that Debian has before any user: cloud-init's useradd makes no user of such a name.
+_GROUPS = """
+tty disk kmem dialout fax voice cdrom floppy tape audio dip operator src shadow utmp video sasl plugdev
+staff users nogroup systemd-journal input kvm render sgx clock netdev
+"""
+GROUPS = frozenset(_GROUPS.split())
 
 # crypt(5) prefixes with a cost that still holds: SHA-256, SHA-512, bcrypt, scrypt, yescrypt.
 STRONG_HASHES = ("$5$", "$6$", "$2b$", "$2y$", "$7$", "$y$", "$gy$")
@@ -35,6 +41,7 @@ class User:
         (),
         help="Public keys: the key's text, `gh:NAME`, `agent`, or the path of a `.pub` file.",
         parse=read_keys,
+        form="text or list of text",
         schema={"type": ["array", "string"], "items": {"type": "string"}},
         example=["gh:octocat", "~/.ssh/id_ed25519.pub"],
     )
@@ -47,8 +54,12 @@ class User:
         None,
         help="Hash of a password for the console (SSH never takes passwords): `openssl passwd -6`.",
         parse=lambda node: _read_password(node),
+        form="text",
         schema={"type": "string"},
     )
+
+    # Not of the file: it names no keys, and these are added to what the host has instead of replacing it.
+    keys_added: bool = False
 
     @property
     def public_keys(self) -> tuple[PublicKey, ...]:
@@ -126,6 +137,8 @@ def _check_name(name: str, node: Node) -> str:
         if name != "root":
             hint = f"it belongs to the system; did you mean {near(name, ['deploy', 'admin']) or 'deploy'!r}?"
         fail(node, f"the system forbids the user name {name!r}", hint=hint)
+    if name in GROUPS:
+        fail(node, f"Debian has a group {name!r}", hint="name the user otherwise, such as deploy")
     return name
 
 

@@ -46,16 +46,15 @@ def sudo(facts: Facts, profile: HostProfile) -> str:
 
 @check("ssh", "SSH server takes keys only")
 def ssh(facts: Facts, profile: HostProfile) -> str:
-    found = facts.table("sshd")
-    if not found:
+    found, meant = facts.lists("sshd"), facts.lists("sshd-meant")
+    if not found or not meant:
         return "sshd does not tell its settings"
-    # sshd -T says without-password where the file says prohibit-password.
-    same = {"prohibit-password": "without-password"}
     wrong = []
-    for name, wanted in {"Port": str(profile.ssh.port), **settings(profile)}.items():
-        value = found.get(name.lower(), "")
-        if value not in (wanted, same.get(wanted)):
-            wrong.append(f"{name} is {value or 'not set'}")
+    for name in settings(profile):
+        have, wanted = found.get(name.lower(), ()), meant.get(name.lower(), ())
+        # The host's own files may add to a list, such as AcceptEnv; a port more is a door more.
+        if set(wanted) - set(have) or (name == "Port" and set(have) != set(wanted)):
+            wrong.append(f"{name} is {', '.join(have) or 'not set'}")
     return "; ".join(wrong)
 
 

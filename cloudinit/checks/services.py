@@ -6,8 +6,9 @@ import re
 
 from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
+from cloudinit.parts.caddyfile import ADMIN
 from cloudinit.parts.docker import NETWORK_UNIT, engine_options
-from cloudinit.parts.proxy import ADMIN, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import MINIMUM

@@ -21,7 +21,41 @@ PACKAGES = (
     "zstd",
 )
 
-SWAP_FILE = "/swapfile"
+# A path of its own: hosts often have a /swapfile, which fstab names.
+SWAP_FILE = "/freehold.swap"
+# What it leaves free on the disk, bytes.
+_SWAP_RESERVE = 512 * 1024**2
+SWAP_PROGRAM = f"""#!/bin/sh
+# Make the swap file on the first boot, and again when its size was changed. What has its name is whole.
+set -eu
+export LC_ALL=C
+path=$1 size=$2
+active() {{ grep -q "^$path " /proc/swaps; }}
+length() {{ stat -c %s "$path" 2>/dev/null || echo 0; }}
+if [ "$(length)" -ne "$size" ]; then
+    trap 'rm -f "$path.new"' EXIT
+    trap 'exit 1' HUP INT TERM
+    rm -f "$path.new"
+    free=$(($(df --output=avail -B1 "${{path%/*}}/" | tail -n 1) + $(length) - {_SWAP_RESERVE}))
+    if [ "$size" -gt "$free" ]; then
+        echo "no room for a swap file of $((size >> 20)) MiB: $((free >> 20)) MiB can be spared" >&2
+        # A former one serves on.
+        if [ -e "$path" ] && ! active; then swapon "$path"; fi
+        exit 1
+    fi
+    if active; then swapoff "$path"; fi
+    rm -f "$path"
+    umask 077
+    said=$(fallocate -l "$size" "$path.new" 2>&1) || case $said in
+    *"not supported"*) dd if=/dev/zero of="$path.new" bs=1M count="$size" iflag=count_bytes ;;
+    *) echo "$said" >&2; exit 1 ;;
+    esac
+    mkswap "$path.new"
+    sync "$path.new"
+    mv "$path.new" "$path"
+fi
+active || swapon "$path"
+"""
 
 
 def packages_of(profile: HostProfile) -> tuple[str, ...]:
@@ -30,7 +64,8 @@ def packages_of(profile: HostProfile) -> tuple[str, ...]:
     if profile.locale != "C.UTF-8":
         wanted.append("locales")
     if profile.fail2ban:
-        wanted += ["fail2ban", "python3-systemd"]
+        # Its jail shuts out with nft, whether or not Freehold's firewall does.
+        wanted += ["fail2ban", "nftables", "python3-systemd"]
     return tuple(wanted)
 
 
@@ -41,7 +76,7 @@ def packages() -> Step:
         "Packages",
         script="""
 # The engine may be Docker's own package, which Debian's would replace.
-if command -v dockerd >/dev/null && ! installed docker.io; then
+if engine=$(command -v dockerd) && [[ $(dpkg -S "$engine" 2>/dev/null) != docker.io:* ]]; then
     wanted=()
     for package in "${PACKAGES[@]}"; do
         case $package in docker.io | docker-cli) ;; *) wanted+=("$package") ;; esac
@@ -138,7 +173,8 @@ def _locale(profile: HostProfile) -> Step:
         script = f"""
 name={name}
 if ! locale -a 2>/dev/null | grep -qixF "${{name/UTF-8/utf8}}"; then
-    grep -qE "^# *$name " /etc/locale.gen || give_up "the system knows no locale $name"
+    # Without the mark where an earlier run ended before it was generated.
+    grep -qE "^(# *)?$name " /etc/locale.gen || give_up "the system knows no locale $name"
     sed -i -E "s/^# *($name .*)/\\\\1/" /etc/locale.gen
     locale-gen
     changed "generated $name"
@@ -167,14 +203,42 @@ def _kernel(profile: HostProfile) -> Step:
     # The dash lets the rest be set where a container's kernel refuses one.
     lines = "".join(f"-{name} = {value}\n" for name, value in sorted(values.items()))
     path = "/etc/sysctl.d/60-freehold.conf"
-    return Step("kernel", "Kernel settings", files=(File(path, lines, notify=(("sysctl", "-"),)),))
+    names = " ".join(sorted(values))
+    # The kernel does not know what a setting was before: that is asked for before it is made.
+    before = f"""
+names=' {names} '
+if live; then
+    former=$(recall sysctl)
+    for name in $names; do
+        if grep -qsF -- "-$name = " {path} || grep -qF -- "$name=" <<<"$former"; then continue; fi
+        if value=$(sysctl -n -- "$name" 2>/dev/null); then former+=$'\\n'"$name=$value"; fi
+    done
+    say "$former" | sed '/^$/d' | remember sysctl
+fi
+"""
+    live = """
+while IFS='=' read -r name value; do
+    case $names in *" $name "*) continue ;; esac
+    [ -z "$name" ] || ! sysctl -q -w "$name=$value" 2>/dev/null || changed "$name is $value again"
+done < <(recall sysctl)
+recall sysctl | while IFS='=' read -r name value; do
+    case $names in *" $name "*) say "$name=$value" ;; esac
+done | remember sysctl
+"""
+    file = File(path, lines, notify=(("sysctl", "-"),))
+    return Step("kernel", "Kernel settings", before=before, files=(file,), live=live)
 
 
 def _swap(profile: HostProfile) -> Step:
     unit = "freehold-swap.service"
     path = f"/etc/systemd/system/{unit}"
     if profile.swap is None:
-        return Step("swap", "Swap", script=f"if [ -e {path} ]; then disable {unit}; fi\nabsent {path}")
+        off = f"""
+if [ -e {path} ]; then disable {unit}; fi
+absent {path}
+{_take_swap(SWAP_FILE)}
+"""
+        return Step("swap", "Swap (off)", before=_former_swap(path), script=off)
     text = f"""[Unit]
 Description=Swap file of {profile.swap // 1024**2} MiB
 ConditionVirtualization=!container
@@ -192,25 +256,30 @@ ExecStop=-/sbin/swapoff {SWAP_FILE}
 [Install]
 WantedBy=multi-user.target
 """
-    program = """#!/bin/sh
-# Make the swap file on the first boot, and again when its size was changed.
-set -eu
-path=$1 size=$2
-if [ "$(stat -c %s "$path" 2>/dev/null || echo 0)" -ne "$size" ]; then
-    swapoff "$path" 2>/dev/null || true
-    rm -f "$path"
-    (umask 077; fallocate -l "$size" "$path" || dd if=/dev/zero of="$path" bs=1M count=$((size / 1048576)))
-    mkswap "$path"
-fi
-swapon "$path"
-"""
     return Step(
         "swap",
         "Swap",
+        before=_former_swap(path),
         files=(
-            File("/usr/local/lib/freehold/swap", program, 0o755, notify=(("restart", unit),)),
+            File("/usr/local/lib/freehold/swap", SWAP_PROGRAM, 0o755, notify=(("restart", unit),)),
             File(path, text, notify=(("restart", unit),)),
         ),
         script=f"enable {unit}",
         live=f"systemd-detect-virt --quiet --container || start {unit}",
     )
+
+
+def _former_swap(unit: str) -> str:
+    # /swapfile is where hosts have their own, too. It is Freehold's where its unit names it, not fstab.
+    return f"""
+if grep -qs '^ExecStart=.* /swapfile ' {unit} && ! grep -qs '^/swapfile[[:space:]]' /etc/fstab; then
+    {_take_swap("/swapfile")}
+fi
+"""
+
+
+def _take_swap(file: str) -> str:
+    return f"""if live && grep -q '^{file} ' /proc/swaps; then
+    swapoff {file} || give_up "too little memory is free to do without {file}: try again when more is"
+fi
+absent {file}"""

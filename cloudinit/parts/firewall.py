@@ -36,6 +36,26 @@ def packages(profile: HostProfile) -> tuple[str, ...]:
     return ("nftables",) if profile.firewall.enabled else ()
 
 
+def before_ssh(profile: HostProfile) -> tuple[Step, ...]:
+    """Rules of the host's own that Freehold's would take the place of: found before any port moves."""
+    if not profile.firewall.enabled:
+        return ()
+    # Debian's own file has chains and nothing in them. A network of its own shows what the host's would load.
+    live = f"""
+if [ ! -e {DROP_IN} ] && systemctl --quiet is-enabled nftables.service 2>/dev/null; then
+    loaded=$(unshare --net sh -c 'nft -f /etc/nftables.conf && nft list ruleset' 2>&1) || loaded=
+    tables=$(awk '/^table /{{ table = $2 " " $3 }} /^\t\t/ && !/type .* policy accept;/{{ print table }}' <<<"$loaded" |
+        sort -u | paste -sd, | sed 's/,/, /g')
+    if [ -n "$tables" ]; then
+        give_up "/etc/nftables.conf of this host has rules of its own ($tables), which would not be loaded any more:" \
+            "name their ports under firewall.open in config/host.yml and run 'systemctl disable nftables'," \
+            "or keep them with firewall: {{enabled: false}}"
+    fi
+fi
+"""  # noqa: E501 - one shell command a line
+    return (Step("own-rules", "The host's own firewall", live=live),)
+
+
 def steps(profile: HostProfile) -> tuple[Step, ...]:
     """The rules and the unit that loads them before the network comes up."""
     if not profile.firewall.enabled:
@@ -46,11 +66,9 @@ absent {RULES}
 """
         return (Step("firewall", "Firewall (off)", script=script),)
     reload = (("reload", "nftables.service"),)
-    files = (File(RULES, rules(profile), notify=reload), File(DROP_IN, _DROP_IN))
+    # On every run: rules that the kernel does not take would be no firewall at the next boot.
+    files = (File(RULES, rules(profile), notify=reload, check="nft -c -f"), File(DROP_IN, _DROP_IN))
     live = """
-if [ -e "$FREEHOLD_WORK/changed" ]; then
-    said=$(nft -c -f /etc/freehold/firewall.nft 2>&1) || give_up "nft refuses the rules: $said"
-fi
 # ufw and firewalld would each answer for the same ports.
 disable ufw.service firewalld.service
 start nftables.service

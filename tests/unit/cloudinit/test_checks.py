@@ -269,3 +269,28 @@ def test_the_name_and_fail2ban_are_checked_where_the_profile_has_them() -> None:
 def test_json_that_is_none_is_none() -> None:
     assert facts(docker="{").json("docker") is None
     assert json.loads(facts().text("docker"))["LiveRestoreEnabled"] is True
+
+
+def test_settings_of_sshds_are_compared_as_it_prints_them() -> None:
+    profile = parse_profile(
+        "ssh: {options: {AllowUsers: deploy admin, LogLevel: verbose, LoginGraceTime: 2m, AcceptEnv: FOO}}"
+    )
+    meant = (
+        facts()
+        .text("sshd-meant")
+        .replace("loglevel INFO", "loglevel VERBOSE\nallowusers deploy\nallowusers admin\nacceptenv FOO")
+        .replace("logingracetime 60", "logingracetime 120")
+    )
+    # Debian's own file names LANG and LC_*, which the profile does not forbid.
+    have = meant.replace("acceptenv FOO", "acceptenv LANG\nacceptenv LC_*\nacceptenv FOO")
+    found = {"sshd-meant": meant, "sshd": have}
+    assert problem("ssh", facts(**found), profile) == ""
+    without = found | {"sshd": have.replace("allowusers admin\n", "")}
+    assert problem("ssh", facts(**without), profile) == "AllowUsers is deploy"
+    assert problem("ssh", facts(sshd=f"port 2222\n{facts().text('sshd')}")) == "Port is 2222, 22"
+    assert problem("ssh", facts(**{"sshd-meant": ""})) == "sshd does not tell its settings"
+
+
+def test_sshd_is_asked_what_the_profile_means() -> None:
+    command = commands(parse_profile("ssh: {options: {LogLevel: verbose}}"))["sshd-meant"]
+    assert "LogLevel verbose\nMEANT_END" in command

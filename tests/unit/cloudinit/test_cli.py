@@ -36,6 +36,11 @@ def test_a_seed_is_written_for_a_provider(root: Path, capsys: pytest.CaptureFixt
     assert (directory / "seed.iso").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_seed_is_told_by_its_directory(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "web-1") == 0
+    assert capsys.readouterr().out == f"{root}/seeds/web-1\n"
+
+
 def test_a_host_key_needs_consent_and_leaves_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(root, "web-1", "--host-key") == 2
     assert "--allow-secrets" in capsys.readouterr().err
@@ -45,6 +50,28 @@ def test_a_host_key_needs_consent_and_leaves_nothing(root: Path, capsys: pytest.
     data = yaml.safe_load((root / "seeds/web-1/user-data").read_text())
     assert known.split()[1:3] == data["ssh_keys"]["ed25519_public"].split()[:2]
     assert "runcmd" not in data
+
+
+def test_a_seed_made_again_keeps_nothing_of_the_former(root: Path) -> None:
+    profile = root / "config/host.yml"
+    users = profile.read_text()
+    network = "machines: {web-1: {network: {interfaces: [{name: eth0, addresses: [192.0.2.10/24]}]}}}\n"
+    profile.write_text(f"{users}{network}ssh: {{port: 2222}}\n")
+    assert call(root, "web-1", "--host-key", "--allow-secrets") == 0
+    directory = root / "seeds/web-1"
+    assert (directory / "known_hosts").read_text().startswith("[web-1]:2222 ssh-ed25519 ")
+    assert "192.0.2.10" in (directory / "network-config").read_text()
+    (directory / "notes").write_text("the operator's own")
+    profile.write_text(users)
+    assert call(root, "web-1") == 0
+    left = {path.name for path in directory.iterdir()}
+    assert left == {"user-data", "meta-data", "vendor-data", "seed.iso", "notes"}
+
+
+def test_a_directory_that_is_no_seed_loses_nothing(root: Path) -> None:
+    (root / "known_hosts").write_text("somebody's own\n")
+    assert call(root, "web-1", "--output", str(root)) == 0
+    assert (root / "known_hosts").exists()
 
 
 def test_a_mistake_in_the_profile_stops_before_anything_is_written(
@@ -159,6 +186,25 @@ def test_two_networks_are_one_too_many(root: Path, capsys: pytest.CaptureFixture
     assert call(root, "web-1", "--network-version", "1") == 0
     assert yaml.safe_load((root / "seeds/web-1/network-config").read_text())["version"] == 1
     assert yaml.safe_load((root / "seeds/web-1/meta-data").read_text())["local-hostname"] == "app"
+
+
+BONDED = {
+    "version: 2\nethernets: {eth0: {}}\nbonds: {bond0: {interfaces: [eth0], dhcp4: true}}\n": 3,
+    "network:\n  version: 2\n  vlans: {v5: {id: 5, link: eth0, dhcp4: true}}\n": 3,
+    "version: 1\nconfig:\n  - {type: vlan, name: v5, vlan_link: eth0, vlan_id: 5}\n": 3,
+}
+
+
+@pytest.mark.parametrize(("text", "line"), BONDED.items(), ids=["bonds", "vlans", "version 1"])
+def test_a_golden_image_is_not_sent_a_network_that_it_cannot_make(
+    root: Path, text: str, line: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = write(root, "net.yml", text)
+    assert call(root, "web-1", "--golden", "--network-config", net) == 2
+    shown = capsys.readouterr().err
+    assert f"net.yml:{line}:" in shown and "makes no bonds, bridges and VLANs" in shown
+    # A vendor's image may have a renderer that does.
+    assert call(root, "web-1", "--network-config", net) == 0
 
 
 def test_what_is_larger_than_16_kib_is_packed_for_any_form(root: Path) -> None:

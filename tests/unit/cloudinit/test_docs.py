@@ -13,10 +13,14 @@ from freehold.reference import reference
 PAGE = Path("docs/host.md")
 
 
-def test_the_page_names_every_key_with_its_help_and_no_other() -> None:
+def test_the_page_shows_every_key_as_it_is_declared_and_no_other() -> None:
     text = PAGE.read_text().partition("## Every key")[2]
-    listed = dict(re.findall(r"^\| `([^`]+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE))
-    assert listed == {row.path: row.help for row in reference(HostProfile)}
+    listed = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]*) \| ([^|]+) \|$", text, re.MULTILINE)
+    declared = []
+    for row in reference(HostProfile):
+        default = "required" if row.required else f"`{row.default}`" if row.default else ""
+        declared.append((row.path, row.type, default, row.help))
+    assert listed == declared
 
 
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL))

@@ -103,6 +103,7 @@ def test_keys_are_read_once_each_and_a_user_without_any_gets_the_operators() -> 
     profile = parse_profile("users:\n  - deploy\n  - name: ci\n    keys: [gh:octocat, a.pub]\n")
     deploy, ci = resolve_keys(profile, Sources()).users
     assert [key.comment for key in deploy.public_keys] == ["own"]
+    assert (deploy.keys_added, ci.keys_added) == (True, False)
     assert [key.type for key in ci.public_keys] == ["ssh-rsa", "ssh-ed25519"]
 
 

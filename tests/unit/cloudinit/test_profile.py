@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cloudinit.parts.proxy import ACME_ROOT, caddyfile
+from cloudinit.parts.caddyfile import ACME_ROOT, caddyfile
 from cloudinit.profile import HostProfile, load_profile, parse_profile
 from cloudinit.recipe import make_recipe
 from freehold.errors import ConfigError
@@ -26,6 +26,12 @@ def test_an_empty_file_is_the_default_profile() -> None:
     (user,) = HostProfile().users
     assert user.name == "deploy"
     assert user.all_groups == ("docker", "freehold", "sudo")
+
+
+def test_a_profile_that_shuts_nobody_out_admits_everybody_already() -> None:
+    assert HostProfile().admitting("198.18.1.0/24") == HostProfile()
+    profile = parse_profile("ssh: {allow: [203.0.113.0/24]}").admitting("198.18.1.0/24", "203.0.113.0/24")
+    assert [str(network) for network in profile.ssh.allow] == ["203.0.113.0/24", "198.18.1.0/24"]
 
 
 def test_users_as_list_and_as_map_mean_the_same() -> None:
@@ -86,8 +92,11 @@ WRONG = [
     ("swap: 1k", 1, "of no use", ""),
     ("sysctl: {swappiness: 1}", 1, "no kernel setting", "vm.swappiness"),
     ("firewall: {open: [http]}", 1, "'http' is no port", "PORT"),
+    ("firewall: {open: [{port: 5432}]}", 1, "expected a port, found a map", "PORT from NETWORK"),
     ("firewall: {open: [70000]}", 1, "between 1 and 65535", ""),
     ("firewall: {open: [22 from here]}", 1, "here", "198.51.100.0/24"),
+    ("firewall: {open: ['5432 from fe80::1%eth0']}", 1, "no network by its interface", "2001:db8::/32"),
+    ("ssh: {allow: ['fe80::1%eth0']}", 1, "no network by its interface", "2001:db8::/32"),
     ("docker: {options: {log-driver: syslog}}", 1, "Freehold's own", "log_max_size"),
     ("docker: {address_pools: [{base: 172.30.0.0/16}]}", 1, "overlaps", ""),
     ("docker: {address_pools: [{base: 10.0.0.0/26}]}", 1, "do not fit", ""),
@@ -107,6 +116,12 @@ WRONG = [
     ("ssh:\n  options: {Banner: none, banner: x}", 2, "stands twice", "capitals"),
     ("ssh:\n  options:\n    Banner: |\n      a\n      b\n", 3, "one line", ""),
     ("machines: {web-1: {hostname: Web}}", 1, "right form", ""),
+    (f"machines:\n  web-1: {{hostname: {'a.' * 32}b}}", 2, "longer than the 64", ""),
+    ("users:\n  - operator", 2, "Debian has a group 'operator'", "deploy"),
+    ("users: [{name: staff}]", 1, "Debian has a group 'staff'", "deploy"),
+    ("proxy: {bind_ips: [203.0.113]}", 1, "'203.0.113' does not appear to be", "without ports"),
+    ("proxy:\n  bind_ips:\n    - 1.2.3.4\n    - 1.2.3.4:80", 4, "'1.2.3.4:80' does not", "without ports"),
+    ("proxy: {bind_ips: ['[1.2.3.4]']}", 1, "'[1.2.3.4]' does not", "without ports"),
     ("timezone: 'a b'", 1, "no time zone", "for example 'Europe/Berlin'"),
     ("timezone: Europe/Berln", 1, "there is no time zone 'Europe/Berln'", "did you mean 'Europe/Berlin'"),
     (f"users:\n  - name: ops\n    password: $6$rounds=1000$salt${'a' * 86}", 3, "too fast", "openssl"),
@@ -139,6 +154,7 @@ NETWORKS = [
     ("{dhcp4: true}, {dhcp4: true}", "two interfaces are named eth0"),
     ("{name: a, addresses: [192.0.2.9/24]}, {name: b, addresses: [192.0.2.9/24]}", "have the address"),
     ("{addresses: [192.0.2.9/24], routes: [{to: 198.51.100.0/24, via: '2001:db8::1'}]}", "mixed"),
+    ("{dhcp4: true, search: [example.com]}", "eth0: search needs nameservers"),
     ("", "at least one interface"),
 ]
 
@@ -227,3 +243,21 @@ def made_root() -> str:
         .sign(key, hashes.SHA256())
     )
     return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("proxy:\n  http_port: 443\n", "host.yml:2:14 proxy.http_port: proxy.http_port and proxy.https_port"),
+        ("proxy: {metrics_port: 22}\n", "host.yml:1:23 proxy.metrics_port: ssh.port and proxy.metrics_port"),
+        ("ssh: {port: 80}\n", "host.yml:1:13 ssh.port: ssh.port and proxy.http_port are both 80"),
+        ("ssh: {port: 8080}\nproxy: {https_port: 8080}\n", "host.yml:2:21 proxy.https_port: ssh.port"),
+    ],
+)
+def test_no_two_services_share_a_port(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_profile(text)
+    assert message in str(caught.value)
+    assert caught.value.hint == "give each a port of its own"
+    assert parse_profile("ssh: {port: 443}\nproxy: {enabled: false}\n").ssh.port == 443
+    assert parse_profile("ssh: {port: 80}\nproxy: {http_port: 22}\n").proxy.http_port == 22

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from cloudinit.parts.caddyfile import caddyfile
 from cloudinit.parts.docker import engine_options
 from cloudinit.parts.firewall import rules
-from cloudinit.parts.proxy import caddyfile, socket_unit
+from cloudinit.parts.listeners import socket_unit
 from cloudinit.parts.ssh import settings
+from cloudinit.parts.users import secrets_of
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.proxybinary import HASHES, VERSION, local_caddy
-from cloudinit.recipe import Recipe, make_recipe
-from cloudinit.script import StepEvent, as_script, parse_event
-from cloudinit.steps import File, Step
+from cloudinit.recipe import make_recipe
+from cloudinit.script import StepEvent, as_script, parse_event, without_comments
+from freehold.errors import ConfigError
 
 EVERYTHING = """
 users: [deploy, {name: ops, sudo: false}]
@@ -31,6 +33,8 @@ groups: [audit]
 ssh: {allow: [198.51.100.0/24], options: {Banner: /etc/issue.net}}
 machines: {web-1: {hostname: web-1, fqdn: web-1.example.com}}
 """
+
+
 NOTHING = "users: []\nfirewall: {enabled: false}\nproxy: {enabled: false}\nupdates: {enabled: false}\n"
 
 
@@ -55,6 +59,8 @@ def test_packages_follow_the_release_and_the_profile() -> None:
     assert "docker-cli" not in recipe.packages_for("bookworm")
     assert {"htop", "fail2ban", "locales", "nftables"} <= set(recipe.packages_for("bookworm"))
     assert "nftables" not in make_recipe(parse_profile(NOTHING)).packages_for("bookworm")
+    guarded = make_recipe(parse_profile(f"{NOTHING}fail2ban: true\n"))
+    assert {"fail2ban", "nftables"} <= set(guarded.packages_for("bookworm"))
 
 
 def test_the_firewall_allows_what_the_profile_opens_on_both_ways_in() -> None:
@@ -74,6 +80,7 @@ def test_root_logs_in_by_key_until_the_profile_says_no() -> None:
     assert settings(HostProfile())["PermitRootLogin"] == "prohibit-password"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["PermitRootLogin"] == "no"
     assert settings(parse_profile("ssh: {root: no, port: 2222}"))["Port"] == "2222"
+    assert settings(HostProfile())["Port"] == "22"
 
 
 def test_options_of_sshd_take_the_place_of_defaults_whatever_their_capitals() -> None:
@@ -125,71 +132,32 @@ def test_events_are_told_from_ordinary_output() -> None:
     assert parse_event("@@freehold ssh exploded") is None
 
 
-def run_here(steps: tuple[Step, ...], tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Run steps for real, with this user in root's place and the state below `tmp_path`."""
-    script = as_script(Recipe(steps, ()), offline=True)
-    script = script.replace("/var/lib/freehold-bootstrap", str(tmp_path / "state"))
-    script = script.replace('[ "$(id -u)" = 0 ]', "true").replace("[ -e /etc/debian_version ]", "true")
-    script = script.replace(" root root", ' "$(id -un)" "$(id -gn)"')
-    return subprocess.run(["bash", "-s"], input=script, capture_output=True, text=True, timeout=60)
-
-
-def test_a_second_run_changes_nothing_and_a_changed_file_comes_back(tmp_path: Path) -> None:
-    path = tmp_path / "deep/er/motd"
-    content = "one\nEND\n$(touch /nonexistent) `x` '\n"
-    steps = (Step("motd", "it's a title", files=(File(str(path), content, 0o640),)),)
-    first = run_here(steps, tmp_path)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert path.read_text() == content
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert "@@freehold motd changed" in first.stdout
-    second = run_here(steps, tmp_path)
-    assert "changed" not in second.stdout
-    assert "@@freehold motd ok" in second.stdout
-    path.chmod(0o666)
-    assert "changed: mode of" in run_here(steps, tmp_path).stdout
-    path.write_text("tampered\n")
-    assert f"changed: wrote {path}" in run_here(steps, tmp_path).stdout
-    assert path.read_text() == content
-
-
-def test_a_failing_step_ends_the_script_and_is_named(tmp_path: Path) -> None:
-    steps = (
-        Step("good", "Good", script="true"),
-        Step("bad", "Bad", script='false\nsay "went on"'),
-        Step("late", "Late", script="true"),
+def test_passwords_among_the_engines_options_and_in_keys_are_secrets() -> None:
+    profile = parse_profile(
+        "packages: [htop]\ndocker:\n  mirrors: ['https://u:pass@mirror.example.com']\n"
+        "  options: {proxies: {http-proxy: 'http://u:pw@proxy:3128'}}\n"
+        'users:\n  - name: deploy\n    keys:\n      - \'environment="API_TOKEN=abcdefgh" ssh-ed25519 '
+        "AAAAC3NzaC1lZDI1NTE5AAAAIJ5PQPZdd6ywzzTGJUmHkjwGmS95wEEA43qVxSFgVkE1'\n"
     )
-    done = run_here(steps, tmp_path)
-    events = [event for line in done.stdout.splitlines() if (event := parse_event(line))]
-    assert done.returncode != 0
-    assert [(event.step, event.state) for event in events] == [
-        ("good", "start"),
-        ("good", "ok"),
-        ("bad", "start"),
-        ("bad", "failed"),
-    ]
-    assert "went on" not in done.stdout
+    assert make_recipe(profile).secrets == (
+        "a password or token (config/host.yml users, a key of deploy)",
+        "a password in a URL (config/host.yml:2:1 docker)",
+        "a password in a URL (config/host.yml:2:1 docker)",
+    )
+    assert secrets_of(profile.users) == make_recipe(profile).secrets[:1]
+    assert make_recipe(parse_profile("docker: {mirrors: ['https://mirror.example.com']}")).secrets == ()
 
 
-def test_a_command_of_the_profile_runs_once(tmp_path: Path) -> None:
-    profile = parse_profile(f'commands: ["echo done >> {tmp_path}/ran"]')
-    steps = tuple(step for step in make_recipe(profile).steps if step.name == "commands")
-    for _ in range(2):
-        assert run_here(steps, tmp_path).returncode == 0
-    assert (tmp_path / "ran").read_text() == "done\n"
-
-
-def test_a_script_that_arrives_cut_off_does_nothing(tmp_path: Path) -> None:
-    script = as_script(make_recipe(HostProfile()), offline=True)
-    cut = script[: script.rindex("run_step finish")]
-    done = subprocess.run(["bash", "-s"], input=cut, capture_output=True, text=True, timeout=30)
-    assert done.returncode != 0
-    assert done.stdout == ""
+def test_the_swap_file_of_a_host_is_left_alone() -> None:
+    for text in ("swap: 1GiB", ""):
+        step = next(step for step in make_recipe(parse_profile(text)).steps if step.name == "swap")
+        assert "! grep -qs '^/swapfile[[:space:]]' /etc/fstab" in step.before
+        assert "/swapfile" not in step.script + "".join(file.content for file in step.files)
 
 
 def test_the_proxy_listens_where_it_is_told(tmp_path: Path) -> None:
     profile = parse_profile(
-        'proxy: {http_port: 8080, bind_ips: [203.0.113.7, "2001:db8::1"], metrics_port: 9100, debug: true}'
+        'proxy: {http_port: 8080, bind_ips: [203.0.113.7, "[2001:db8::1]"], metrics_port: 9100, debug: true}'
     )
     unit = socket_unit(profile.proxy)
     listed = [line for line in unit.splitlines() if line.startswith(("Listen", "FreeBind"))]
@@ -223,3 +191,48 @@ def test_the_proxy_listens_where_it_is_told(tmp_path: Path) -> None:
         'iifname "freehold0" tcp dport 443 accept'
     ]
     assert "172.30.0.1:80" in socket_unit(parse_profile("proxy: {publish: false}").proxy)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/etc/docker/daemon.json", "docker.options"),
+        ("/etc/ssh/sshd_config.d/10-freehold.conf", "ssh.options"),
+        ("/etc/ssh/sshd_config", "sshd_config.d"),
+        ("/etc/freehold/proxy/Caddyfile", "leave it out"),
+        ("/etc/sudoers.d/freehold-deploy", "users[].sudo"),
+        ("/etc/hosts", "/etc/cloud/templates/hosts.debian.tmpl"),
+    ],
+)
+def test_a_file_that_the_recipe_writes_is_no_file_of_the_users_own(path: str, hint: str) -> None:
+    profile = parse_profile(f"files:\n  - content: x\n    path: {path}\n")
+    with pytest.raises(ConfigError, match=rf"host.yml:3:11 files\[0\].path: the recipe .* {path}$") as caught:
+        make_recipe(profile)
+    assert hint in caught.value.hint
+
+
+def test_files_of_sshds_and_sudos_are_checked_before_they_count() -> None:
+    paths = ("/etc/ssh/sshd_config.d/20-sftp.conf", "/etc/sudoers.d/ci", "/etc/motd")
+    text = "".join(f"  - {{path: {path}, content: x}}\n" for path in paths)
+    steps = {step.name: step for step in make_recipe(parse_profile(f"files:\n{text}")).steps}
+    assert paths[0] in [item.path for item in steps["ssh"].files]
+    assert [(item.path, item.check) for item in steps["files"].files] == [
+        (paths[1], "visudo -cf"),
+        (paths[2], ""),
+    ]
+
+
+def test_comments_stay_at_home_but_those_of_files_on_the_host() -> None:
+    lines = [
+        "#!/bin/bash",
+        "# a",
+        "if true; then",
+        "    # b",
+        "cat <<'END' >a",
+        "# c",
+        "END",
+        "cat <<<'# d'",
+        "fi",
+    ]
+    kept = [line for line in lines if line not in ("# a", "    # b")]
+    assert without_comments("\n".join(lines) + "\n") == "\n".join(kept) + "\n"

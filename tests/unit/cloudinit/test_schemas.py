@@ -54,7 +54,12 @@ def test_what_freehold_makes_passes(text: str) -> None:
 
 def test_the_networks_that_freehold_makes_pass_in_both_versions() -> None:
     eth1 = Interface(
-        "eth1", addresses=("192.0.2.10/24", "2001:db8::1/64"), gateway4="192.0.2.1", search=("a.example",)
+        "eth1",
+        addresses=("192.0.2.10/24", "2001:db8::1/64"),
+        gateway4="192.0.2.1",
+        gateway6="2001:db8::2",
+        nameservers=("192.0.2.53",),
+        search=("a.example",),
     )
     network = Network((Interface("eth0", dhcp4=True, dhcp6=True, mtu=1400, optional=True), eth1))
     for document in (network.v1(), network.v2(), {"network": network.v2()}):

@@ -101,8 +101,25 @@ def test_private_keys_and_password_hashes_need_consent() -> None:
 def test_a_wrong_host_name_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="no host name"):
         Seed(name)
+
+
+@pytest.mark.parametrize("name", ["Web", "-web", "web-", "", "a..b", "a" * 64, "web 1"])
+def test_a_wrong_name_of_another_host_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="no host name"):
         Seed("web-1", hosts={name: "192.0.2.1"})
+
+
+@pytest.mark.parametrize("name", ["web_1", "_web.example.com"])
+def test_another_host_may_have_an_underscore_in_its_name(name: str) -> None:
+    assert f"192.0.2.1 {name}\n" in render_seed(Seed("web-1", hosts={name: "192.0.2.1"})).user_data
+
+
+def test_a_host_name_that_linux_does_not_take_is_refused() -> None:
+    name = f"web.{'a' * 56}.net"
+    assert Seed(name).hostname == name
+    with pytest.raises(InputError, match="longer than Linux takes: 64") as caught:
+        Seed(f"a{name}")
+    assert "machines.NAME.hostname" in caught.value.hint
 
 
 def test_a_wrong_address_of_another_host_is_refused() -> None:
@@ -116,9 +133,11 @@ def test_network_version_2_is_netplans() -> None:
     assert eth1["set-name"] == "eth1"
     assert eth1["routes"] == [
         {"to": "0.0.0.0/0", "via": "192.0.2.1"},
-        {"to": "::/0", "via": "2001:db8::1"},
+        {"to": "::/1", "via": "2001:db8::1"},
+        {"to": "8000::/1", "via": "2001:db8::1"},
         {"to": "198.51.100.0/24", "via": "192.0.2.254"},
     ]
+    assert eth1["nameservers"] == {"addresses": ["192.0.2.53"]}
 
 
 def test_network_version_1_hangs_gateways_on_the_subnet_of_their_family() -> None:
@@ -127,6 +146,18 @@ def test_network_version_1_hangs_gateways_on_the_subnet_of_their_family() -> Non
     assert (four["type"], four["gateway"]) == ("static", "192.0.2.1")
     assert (six["type"], six["gateway"]) == ("static6", "2001:db8::1")
     assert four["routes"] == [{"destination": "198.51.100.0/24", "gateway": "192.0.2.254"}]
+
+
+def test_a_route_to_one_address_says_so() -> None:
+    card = Interface(
+        addresses=("192.0.2.10/24", "2001:db8::10/64"),
+        routes=(Route("198.51.100.7", "192.0.2.1"), Route("::/0", "2001:db8::1")),
+    )
+    network = Network((card,))
+    to = [route["to"] for route in network.v2()["ethernets"]["eth0"]["routes"]]
+    assert to == ["198.51.100.7/32", "::/1", "8000::/1"]
+    subnets = network.v1()["config"][0]["subnets"]
+    assert [route["destination"] for subnet in subnets for route in subnet["routes"]] == to
 
 
 def test_the_volume_is_the_same_at_any_time_and_in_any_zone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,5 +224,8 @@ def test_the_default_recipe_fits_every_provider_unpacked() -> None:
     assert all(fit(text, provider) == text.encode() for provider in PROVIDERS.values())
 
 
-def test_packing_is_deterministic() -> None:
-    assert encode("#cloud-config\n", "mime") == encode("#cloud-config\n", "mime")
+def test_packing_is_the_same_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = encode("#cloud-config\n", "mime")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 40_000_000)
+    assert encode("#cloud-config\n", "mime") == first
