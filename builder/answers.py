@@ -16,10 +16,16 @@ from freehold.yamlfile import Node, parse, read_text
 
 # Templates' types (debconf-devel(7)).
 TYPES = ("string", "boolean", "select", "multiselect", "password", "note", "text", "error", "title")
-PLAIN_PASSWORDS = re.compile(r"^passwd/(root|user)-password(-again)?$")
 # A hash as crypt(5) knows it; the weak kinds ($1$ and the nameless one) are not among them.
 HASH = re.compile(r"^(\$(5|6|y|gy|7|2[aby])\$\S+|[!*])$")
 HASH_HINT = "make a hash with `openssl passwd -6`"
+# Debian's questions for a plain password, and what answers them without one.
+PLAIN_PASSWORDS = {
+    "passwd/root-password": f"passwd/root-password-crypted instead: {HASH_HINT}",
+    "passwd/user-password": f"passwd/user-password-crypted instead: {HASH_HINT}",
+    "grub-installer/password": "grub-installer/password-crypted instead: see `grub-mkpasswd-pbkdf2`",
+    "network-console/password": "network-console/authorized_keys_url instead",
+}
 
 AUTOINSTALL_KEYS = (
     "version",
@@ -106,11 +112,12 @@ def _check_line(line: str, where: Location) -> None:
         )
     if kind == "boolean" and value not in ("true", "false"):
         raise ConfigError(f"{question} is true or false, not {value!r}", where=where)
-    if PLAIN_PASSWORDS.match(question) and value:
+    instead = PLAIN_PASSWORDS.get(question.removesuffix("-again"))
+    if instead and value:
         raise ConfigError(
             f"{question} holds a plain password, which everybody who has the medium could read",
             where=where,
-            hint=f"write {question.removesuffix('-again')}-crypted instead: {HASH_HINT}",
+            hint=f"write {instead}",
         )
     if question.endswith("-password-crypted") and not HASH.match(value):
         raise ConfigError(f"{question} is no hash of a strong kind", where=where, hint=HASH_HINT)

@@ -16,8 +16,9 @@ from builder.inodes import set_times
 from builder.sandbox import Sandbox
 from builder.spec import ARCHES, Arch
 from builder.store import disk_free
+from freehold.environment import which
 from freehold.errors import BuildError, ProcessError
-from freehold.process import Completed, Runner, which
+from freehold.process import Completed, Runner
 
 # mke2fs takes creation times from here; what it copies keeps the tree's own.
 ROOT_SCRIPT = """\
@@ -30,6 +31,7 @@ rmdir "$root"
 """
 
 PROGRAMS = {
+    "arch-test": "arch-test",
     "mmdebstrap": "mmdebstrap",
     "unshare": "util-linux",
     "mke2fs": "e2fsprogs",
@@ -54,19 +56,25 @@ def check_programs(programs: Iterable[str] = DISK, find: Callable[[str], Path | 
 
 
 def check_foreign(
-    arch: str, machine: str = platform.machine(), registered: Path = Path("/proc/sys/fs/binfmt_misc")
+    arch: str,
+    machine: str = platform.machine(),
+    registered: Path = Path("/proc/sys/fs/binfmt_misc"),
+    find: Callable[[str], Path | None] = which,
 ) -> None:
     """BuildError where this machine cannot run programs of `arch`: packages run some while they install.
 
     `registered` is where the kernel lists the interpreters of foreign programs.
     """
     qemu = ARCHES[arch].qemu
-    if qemu == machine or (registered / f"qemu-{qemu}").exists():
+    if qemu == machine:
         return
-    raise BuildError(
-        f"programs of {arch} do not run on this machine ({machine}), so its packages cannot be installed",
-        hint="apt-get install qemu-user-static binfmt-support, or build on such a machine",
-    )
+    if not (registered / f"qemu-{qemu}").exists():
+        raise BuildError(
+            f"programs of {arch} do not run on this machine ({machine}), so its packages cannot be installed",
+            hint="apt-get install qemu-user-static binfmt-support arch-test, or build on such a machine",
+        )
+    # mmdebstrap asks it whether they do.
+    check_programs(("arch-test",), find)
 
 
 def check_space(path: Path, needed: int) -> None:

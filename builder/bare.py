@@ -45,6 +45,7 @@ def prepared(
     rule: DiskRule = RULE,
     disk_bytes: int = GROWN,
     spare: Path | None = None,
+    ssh_port: int = 22,
 ) -> Iterator[tuple[Machine, Path]]:
     """A machine with an empty disk and a medium of its own, and the directory where its files are."""
     check_machine(live.image.arch, mode)
@@ -66,6 +67,7 @@ def prepared(
             kvm=kvm_works(live.image, runner),
             medium_as=how,
             spare=spare,
+            ssh_port=ssh_port,
         )
         if how == "net":
             files = write_netboot(live, [NetHost(installation)], directory / "netboot")
@@ -105,9 +107,12 @@ def installed(
     rule: DiskRule = RULE,
     disk_bytes: int = GROWN,
     spare: Path | None = None,
+    ssh_port: int = 22,
 ) -> Iterator[Trial]:
     """Install, and yield the host that the machine becomes by itself, with the medium still in it."""
-    place = prepared(live, mode, how, runner=runner, rule=rule, disk_bytes=disk_bytes, spare=spare)
+    place = prepared(
+        live, mode, how, runner=runner, rule=rule, disk_bytes=disk_bytes, spare=spare, ssh_port=ssh_port
+    )
     with (
         place as (machine, directory),
         running(machine, directory, runner=runner, evidence=evidence, deadline=deadline) as trial,

@@ -31,7 +31,8 @@ def host_seed(context: Context, host: str, profile: HostProfile, folder: Path | 
                 f"{user.name} has no key and could not log in; give it one in config/host.yml"
             )
     machine = profile.machine(host)
-    seed = Seed(host, users=profile.users, network=machine.network, fqdn=machine.fqdn or "")
+    name = machine.hostname or host
+    seed = Seed(name, users=profile.users, network=machine.network, fqdn=machine.fqdn or "")
     # The medium stays in the operator's hands, readable by its owner alone.
     return render_seed(seed, allow_secrets=True).files()
 

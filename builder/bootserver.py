@@ -41,7 +41,7 @@ class BootServer(ThreadingHTTPServer):
         except OSError as exc:
             raise FreeholdError(
                 f"{address}:{port} cannot be served: {exc.strerror or exc}",
-                hint="give an address of this machine, and a free port, with --listen",
+                hint="give an address of this machine, and a free port, with --serve",
             ) from exc
 
     @property

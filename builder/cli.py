@@ -102,7 +102,8 @@ def build(
     )
     disk = make_format(found, wanted, runner=context.runner, console=context.console, seed=seed)
     if output is not None:
-        copy_out(disk, output, context.runner)
+        private = folder is not None or options["allow_secrets"]
+        copy_out(disk, output, context.runner, private=private)
     if context.console.json:
         more = {"format": wanted, "disk": str(disk)} | ({"output": str(output)} if output else {})
         context.console.data(_described(found) | more)
@@ -133,7 +134,7 @@ def tree(context: Context, /, mirror: str, refresh: bool, **options: Any) -> Non
 
 @click.command()
 @click.argument("name")
-@click.option("--suite", default="trixie", show_default=True, help="debian-12, debian-13, ...")
+@click.option("--suite", default="debian-13", show_default=True, help="debian-12 or debian-13.")
 @click.option("--arch", default="amd64", show_default=True, help="amd64 or arm64.")
 @click.option("--packages", default="", help="Debian packages, separated by commas.")
 @click.option("--mirror", default="", help="The Debian mirror to use.")
@@ -215,12 +216,13 @@ def test(
 ) -> None:
     """Boot a golden image in QEMU and run the host checks over SSH.
 
+    An image that is not in the cache is built first.
     With --medium an empty machine is installed from the ISO first, and the host that it becomes is checked.
     """
     from builder.image import build_image
-    from builder.report import check_medium, install_trials, report, trials
+    from builder.report import check_medium, install_trials, on_trial, report, trials
 
-    spec = spec_of(context, options)
+    spec = on_trial(spec_of(context, options))
     runner, console = context.runner, context.console
     if medium is not None:
         from builder.installer import build_live

@@ -24,7 +24,9 @@ def spec_options(*, kernel: Kernel = "cloud") -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         for option in reversed(
             (
-                click.option("--suite", default="trixie", show_default=True, help="debian-12, debian-13."),
+                click.option(
+                    "--suite", default="debian-13", show_default=True, help="debian-12 or debian-13."
+                ),
                 click.option("--arch", default="amd64", show_default=True, help="amd64 or arm64."),
                 click.option("--size", default="4G", show_default=True, help="The virtual disk's size."),
                 click.option(
@@ -41,6 +43,11 @@ def spec_options(*, kernel: Kernel = "cloud") -> Callable[[Any], Any]:
                     help=f"The host profile.  [default: {PROFILE} where it exists]",
                 ),
                 click.option("--mirror", default="", help="The Debian mirror to use."),
+                click.option(
+                    "--allow-secrets",
+                    is_flag=True,
+                    help="The image may hold what is secret in the profile, for every user of this machine.",
+                ),
                 click.option("--refresh", is_flag=True, help="Fetch packages again, though nothing changed."),
             )
         ):
@@ -75,27 +82,47 @@ def profile_of(context: Context, path: Path | None) -> HostProfile:
 
 
 def spec_of(context: Context, options: dict[str, Any]) -> ImageSpec:
-    """The image that the options mean; UsageError for a wrong one."""
+    """The image that the options mean; UsageError for a wrong one, and for secrets that are not allowed."""
+    profile = profile_or_none(context, options["profile"])
+    if profile is not None and not options.get("allow_secrets", False):
+        _refuse_secrets(profile)
     return ImageSpec(
         suite=parse_suite(options["suite"]),
         arch=options["arch"],
         size=parse_size(options["size"]),
         kernel=options["kernel"],
-        profile=profile_or_none(context, options["profile"]),
+        profile=profile,
         packages=words(options["packages"]),
         raid1=options.get("raid1", False),
     )
+
+
+def _refuse_secrets(profile: HostProfile) -> None:
+    from cloudinit.recipe import make_recipe
+
+    found = make_recipe(profile).secrets
+    if found:
+        raise UsageError(
+            f"the image would hold secrets: {', '.join(found)}",
+            hint="layers and images in the cache are readable by other users of this machine; "
+            "--allow-secrets where that is no harm",
+        )
 
 
 SEED_FILES = ("user-data", "meta-data", "network-config", "vendor-data")
 
 
 def read_seed(folder: Path) -> dict[str, bytes]:
-    """The files of a seed's directory; UsageError where it is none."""
+    """The files of a seed's directory; InputError where it is none, or has a network that no image makes."""
+    from cloudinit.ownparts import read_network
+
     found = {name: (folder / name).read_bytes() for name in SEED_FILES if (folder / name).is_file()}
     if not {"user-data", "meta-data"} <= found.keys():
         raise UsageError(
             f"{folder} is no seed: user-data and meta-data are needed",
             hint="`freehold image seed` writes one",
         )
+    if "network-config" in found:
+        network = folder / "network-config"
+        read_network(network, str(network), golden=True)
     return found

@@ -62,6 +62,8 @@ def make_format(
 
 def _make(work: Path, image: Image, wanted: Format, seed: Mapping[str, bytes] | None, runner: Runner) -> None:
     raw = work / "disk.raw"
+    if seed is not None:
+        work.chmod(0o700)
     run_tool(runner, ("qemu-img", "convert", "-O", "raw", image.qcow2, raw))
     created = int(json.loads(image.manifest.read_text())["created"])
     if seed is not None:
@@ -73,6 +75,9 @@ def _make(work: Path, image: Image, wanted: Format, seed: Mapping[str, bytes] | 
         if wanted == "vagrant":
             box.write_box(work / NAMES["vagrant"], qcow2, virtual_size=image.virtual_size, created=created)
             qcow2.unlink()
+    if seed is not None and wanted != "vagrant":
+        # A seed may hold a password's hash or a host's key. Vagrant's holds what everybody knows.
+        (work / NAMES[wanted]).chmod(0o600)
     (work / "SHA256SUMS").write_text(sums(work, (NAMES[wanted],)))
 
 
@@ -85,9 +90,9 @@ def root_start(raw: Path, runner: Runner) -> int:
     return int(last["start"]) * int(table["sectorsize"])
 
 
-def copy_out(source: Path, target: Path, runner: Runner) -> None:
-    """Copy a made form to `target`, whole or not at all; holes stay holes."""
-    with replace_atomically(target) as temporary:
+def copy_out(source: Path, target: Path, runner: Runner, *, private: bool = False) -> None:
+    """Copy a made form to `target`, whole or not at all; holes stay holes. `private`: for its owner alone."""
+    with replace_atomically(target, mode=0o600 if private else 0o644) as temporary:
         if source.suffix == ".raw":
             run_tool(runner, ("cp", "--sparse=always", "--no-preserve=mode", source, temporary))
         else:

@@ -60,9 +60,13 @@ def verify(context: Context, image: Path | None, signers: Path | None) -> None:
 
     directory = _directory(image)
     found = check(directory, signers, context.runner)
+    if context.console.json:
+        context.console.data(
+            {"directory": str(directory), "files": list(found.files), "signer": found.signer}
+        )
+        return
     by = f", signed by {found.signer}" if found.signer else ""
-    context.console.success(f"{directory}: {len(found.files)} files are what they should be{by}")
-    context.console.data({"directory": str(directory), "files": list(found.files), "signer": found.signer})
+    context.console.print(f"{directory}: {len(found.files)} files are what they should be{by}")
 
 
 @click.command()
@@ -109,7 +113,10 @@ def prune(context: Context, days: int, dry_run: bool) -> None:
 @common_options
 @pass_context
 def size(context: Context, /, count: int, mirror: str, refresh: bool, **options: Any) -> None:
-    """Show what takes space in an image: its packages, the largest first."""
+    """Show what takes space in an image: its packages, the largest first.
+
+    An image that is not in the cache is built first.
+    """
     from builder.image import build_image, configure, store_of
     from builder.rootfs import installed
     from builder.sandbox import Sandbox

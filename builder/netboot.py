@@ -67,7 +67,10 @@ def ipxe(live: Live, hosts: Sequence[NetHost]) -> str:
     if len(hosts) == 1 and not hosts[0].mac:
         lines.append(f"goto {hosts[0].name}")
     else:
-        lines += [f"iseq ${{net0/mac}} {host.mac} && goto {host.name} ||" for host in hosts]
+        # Any of its cards may be the one whose address was given, whichever it starts from.
+        lines += ["set card:int32 0", ":next_card"]
+        lines += [f"iseq ${{net${{card}}/mac}} {host.mac} && goto {host.name} ||" for host in hosts]
+        lines += ["inc card", "isset ${net${card}/mac} && goto next_card ||"]
         lines += ["echo This machine is none of those that are to be installed.", "exit"]
     for host in hosts:
         lines += [

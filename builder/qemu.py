@@ -22,6 +22,8 @@ SPARE_SERIAL = "TRIAL2"
 
 # Where a machine on trial finds the boot server, or a seed, in its own network.
 SERVER = "10.0.2.100"
+# From where it is reached by SSH: what QEMU calls the computer that forwards to it.
+CLIENT = "10.0.2.2"
 
 FIRMWARE = Path("/usr/share/OVMF")
 FIRMWARE_ARM = Path("/usr/share/AAVMF")
@@ -38,7 +40,7 @@ class Firmware:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine on trial. `port` on 127.0.0.1 leads to its SSH; `memory` in MiB.
+    """A machine on trial. `port` on 127.0.0.1 leads to `ssh_port`, its sshd's; `memory` in MiB.
 
     `medium` is what it starts from first, seen as `medium_as`; `spare` is a second disk. `once`: it ends when
     it would start again. `served` is a port of 127.0.0.1 that the machine reaches as port 80 of `SERVER`, and
@@ -64,6 +66,7 @@ class Machine:
     once: bool = False
     boot_file: str = ""
     served: int = 0
+    ssh_port: int = 22
     serial_number: str = ""
 
 
@@ -121,7 +124,7 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-device",
         "virtio-rng-pci",
         "-netdev",
-        f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{machine.port}-:22{_served(machine)}",
+        f"user,id=net0,restrict=on,{_forward(machine)}{_served(machine)}",
         "-device",
         "virtio-net-pci,netdev=net0" + (",bootindex=1" if machine.boot_file else ""),
         "-drive",
@@ -156,6 +159,10 @@ def qemu(machine: Machine) -> tuple[str, ...]:
 def _emulated_cpu(arch: str) -> str:
     # The architected way to sign pointers is by far the slowest thing that QEMU emulates.
     return "max,pauth-impdef=on" if arch == "arm64" else "max"
+
+
+def _forward(machine: Machine) -> str:
+    return f"hostfwd=tcp:127.0.0.1:{machine.port}-:{machine.ssh_port}"
 
 
 def _served(machine: Machine) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.assemble import check_programs, check_space, run_tool
-from builder.vendor import VENDORS, Kind, Vendor, menus, unattended, vendor_of
+from builder.vendor import VENDORS, Kind, Vendor, menus, unattended_menu, vendor_of
 from freehold.errors import BuildError, UsageError
 from freehold.files import replace_atomically
 from freehold.process import Runner
@@ -103,6 +103,11 @@ def identify(iso: Path, wanted: Kind, runner: Runner) -> tuple[Vendor, list[str]
             f"{iso} is {what}, and the answers are for {wanted.title()}",
             hint=f"a medium of {wanted.title()} has {' or '.join(expected.marks)}",
         )
+    if "/live" in files:
+        raise UsageError(
+            f"{iso} is a live medium, whose menu starts the live system",
+            hint="give an installation medium, such as netinst",
+        )
     if not menus(files):
         raise UsageError(f"{iso} has no boot menu that could be changed")
     return expected, files
@@ -165,7 +170,7 @@ def _menus(iso: Path, files: list[str], vendor: Vendor, stage: Path, runner: Run
     found = {}
     for path in menus(files):
         text = _read(iso, path, stage, runner)
-        made = unattended(text, vendor.arguments, grub="isolinux" not in path)
+        made = unattended_menu(path, text, vendor.arguments)
         if made != text:
             found[path] = made
     if not any(vendor.arguments.split()[0] in text for text in found.values()):

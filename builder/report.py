@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.bare import installed
 from builder.image import Image
 from builder.installer import Live
-from builder.qemu import MODES, Medium, Mode
+from builder.qemu import CLIENT, MODES, Medium, Mode
 from builder.spec import ARCHES, SUITES, ImageSpec
 from builder.trial import Trial, booted
 from cloudinit.checks import CheckResult, run_checks
@@ -72,6 +72,15 @@ def default_modes(arch: str) -> tuple[Mode, ...]:
     return ("bios", "secure") if ARCHES[arch].bios else ("uefi",)
 
 
+def on_trial(spec: ImageSpec) -> ImageSpec:
+    """The image as it is tried: the same, unless `ssh.allow` shuts out the computer that tries it."""
+    return spec if spec.profile is None else replace(spec, profile=spec.profile.admitting(CLIENT))
+
+
+def _profile(spec: ImageSpec) -> HostProfile:
+    return spec.profile if spec.profile is not None else HostProfile()
+
+
 def trials(
     image: Image,
     spec: ImageSpec,
@@ -82,11 +91,11 @@ def trials(
     evidence: Path,
 ) -> tuple[TrialResult, ...]:
     """Boot `image` once for each mode (default: `default_modes`), one after the other."""
-    results = []
+    port, results = _profile(spec).ssh.port, []
     for mode in _chosen(image, modes):
         with (
             console.step(f"booting {image.suite} {image.arch} ({mode})"),
-            booted(image, mode, runner=runner, evidence=evidence) as trial,
+            booted(image, mode, runner=runner, evidence=evidence, ssh_port=port) as trial,
         ):
             results.append(_checked(trial, spec, mode))
     return tuple(results)
@@ -125,11 +134,11 @@ def install_trials(
     """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
     check_medium(spec, modes, medium)
     chosen = _chosen(live.image, modes or (("bios", "uefi") if medium == "net" else ()))
-    results = []
+    port, results = _profile(spec).ssh.port, []
     for mode in chosen:
         with (
             console.step(f"installing {live.image.suite} from {medium} ({mode})"),
-            installed(live, mode, medium, runner=runner, evidence=evidence) as trial,
+            installed(live, mode, medium, runner=runner, evidence=evidence, ssh_port=port) as trial,
         ):
             results.append(replace(_checked(trial, spec, mode), medium=medium))
     return tuple(results)
@@ -141,8 +150,7 @@ def _chosen(image: Image, modes: Sequence[str]) -> Sequence[Mode]:
 
 def _checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
     settle(trial)
-    profile = spec.profile if spec.profile is not None else HostProfile()
-    return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), profile)))
+    return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), _profile(spec))))
 
 
 def settle(trial: Trial, *, deadline: float = 1200) -> None:

@@ -154,6 +154,13 @@ def system_files(spec: ImageSpec, ids: Identity) -> tuple[TreeFile, ...]:
     return tuple(found[path] for path in sorted(found))
 
 
+# What the packages left. Before the recipe, whose profile may put files of its own in these places.
+SWEEP = """\
+rm -rf /root/.ssh /root/.bash_history /root/.cache
+rm -f /var/log/*.log /var/log/apt/*
+"""
+
+
 def enable_script(spec: ImageSpec) -> str:
     """Runs in the tree before the recipe's script."""
     record = f"{mirror.BOOT_DISKS} --record\n" if spec.raid1 else ""
@@ -163,7 +170,7 @@ mkdir -p /boot/efi /boot/grub /var/log/journal
 systemctl disable --quiet {" ".join(DISABLED)} 2>/dev/null || true
 systemctl enable --quiet {" ".join(ENABLED)}
 passwd --quiet --lock root
-{record}"""
+{SWEEP}{record}"""
 
 
 CLEAN = """\
@@ -172,9 +179,9 @@ set -eu
 : > /etc/machine-id
 rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
 rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/resolv.conf.bak
-rm -rf /var/lib/cloud /var/lib/docker /var/lib/containerd /root/.ssh /root/.bash_history /root/.cache
+rm -rf /var/lib/cloud /var/lib/docker /var/lib/containerd
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache
-rm -f /var/lib/dpkg/*-old /etc/*- /var/log/*.log /var/log/apt/* /etc/.pwd.lock
+rm -f /var/lib/dpkg/*-old /etc/*- /etc/.pwd.lock
 mkdir -p /var/lib/apt/lists/partial
 ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 """

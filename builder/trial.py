@@ -24,9 +24,10 @@ from cloudinit.keys import parse_public_key
 from cloudinit.seed import Seed, render_seed
 from cloudinit.serve import kernel_argument, serve
 from cloudinit.users import User
+from freehold.environment import which
 from freehold.errors import BuildError, ProcessError
 from freehold.files import new_private_dir, write_atomic
-from freehold.process import Completed, Runner, Started, which
+from freehold.process import Completed, Runner, Started
 
 # How a machine comes by its seed.
 SeedBy = Literal["disk", "smbios", "kernel"]
@@ -65,17 +66,18 @@ def booted(
     evidence: Path | None = None,
     deadline: float = 600,
     seed_by: SeedBy = "disk",
+    ssh_port: int = 22,
 ) -> Iterator[Trial]:
     """Boot a copy-on-write overlay of `image` with a seed; yield once SSH answers; power off at the end.
 
     `evidence` is a directory that receives the serial log, and a screenshot when something in the block or
     the boot fails. `deadline` in seconds. `seed_by` is how the machine gets its seed; `kernel` needs the mode
-    `direct`. Raises BuildError with the console's last lines.
+    `direct`. `ssh_port` is where the image's sshd listens. Raises BuildError with the console's last lines.
     """
     check_machine(image.arch, mode)
     directory = new_private_dir(Path(tempfile.mkdtemp(prefix="freehold-trial-")))
     try:
-        machine, files = _prepare(image, mode, directory, runner)
+        machine, files = _prepare(image, mode, directory, runner, ssh_port)
         with (
             seeded(machine, files, seed_by, directory) as ready,
             running(ready, directory, runner=runner, evidence=evidence, deadline=deadline) as trial,
@@ -171,7 +173,7 @@ def seeded(
 
 
 def _prepare(
-    image: Image, mode: Mode, directory: Path, runner: Runner
+    image: Image, mode: Mode, directory: Path, runner: Runner, ssh_port: int
 ) -> tuple[Machine, Mapping[str, bytes]]:
     port, files = access(directory)
     disk = directory / "disk.qcow2"
@@ -192,6 +194,7 @@ def _prepare(
         initrd=image.initrd,
         cmdline=image.cmdline,
         kvm=kvm_works(image, runner),
+        ssh_port=ssh_port,
     )
     return machine, files
 

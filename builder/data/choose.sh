@@ -1,18 +1,22 @@
 # Which disks the installer writes to: functions of text lines, beside install.sh.
 
 # facts: a line for each disk that could be written, in the order of the buses:
-# path|name|bytes|serial|model|empty (1 or 0)|by-id names, separated by commas
+# path|name|bytes|serial|model|empty (1 or 0)|by-id names, separated by commas|bytes of a sector
 facts() {
-    local entry name bytes serial short model empty path ids key value link part
-    for entry in /sys/block/*; do
+    local entry name bytes serial short model empty path ids sector key value link part
+    for entry in "${BLOCK:-/sys/block}"/*; do
         name=${entry##*/}
         case $name in
             loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtd*) continue ;;
         esac
         [[ $name == "${MEDIUM_DISK:-}" ]] && continue
+        # The paths of an NVMe disk that may have several (nvme0c0n1) stand beside the disk itself (nvme0n1).
+        [[ -e $entry/hidden && $(< "$entry/hidden") == 1 ]] && continue
+        [[ -e ${DEVICES:-/dev}/$name ]] || continue
         [[ $(< "$entry/ro") == 0 ]] || continue
         bytes=$(( $(< "$entry/size") * 512 ))
         (( bytes > 0 )) || continue
+        sector=$(< "$entry/queue/logical_block_size")
         serial='' short='' model='' path='' ids=''
         while IFS='=' read -r key value; do
             case $key in
@@ -32,7 +36,8 @@ facts() {
         for part in "$entry/$name"*; do
             [[ -e $part/partition ]] && empty=0
         done
-        printf '%s|%s|%s|%s|%s|%s|%s\n' "$path" "$name" "$bytes" "${short:-$serial}" "$model" "$empty" "$ids"
+        printf '%s|%s|%s|%s|%s|%s|%s|%s\n' \
+            "$path" "$name" "$bytes" "${short:-$serial}" "$model" "$empty" "$ids" "$sector"
     done | sort
 }
 
@@ -54,7 +59,7 @@ settled() {
 # needs, in bytes.
 choose() {
     local -a keys=() values=() found=() full=() sizes=()
-    local key value path name bytes serial model empty ids index fits first=0 wipe=0 count=${3:-1} id
+    local key value path name bytes serial model empty ids sector index fits first=0 wipe=0 count=${3:-1} id
     while read -r key value; do
         case $key in
             first-empty) first=1 ;;
@@ -63,7 +68,7 @@ choose() {
         esac
         keys+=("$key") values+=("$value")
     done < "$1"
-    while IFS='|' read -r path name bytes serial model empty ids; do
+    while IFS='|' read -r path name bytes serial model empty ids sector; do
         fits=1
         for index in "${!keys[@]}"; do
             value=${values[index]}
@@ -88,6 +93,11 @@ choose() {
         (( empty )) || full+=("$name")
         if (( bytes < $2 )); then
             echo "$name has $(size "$bytes"), and the image needs $(size "$2")"
+            return 1
+        fi
+        # The image's table counts in sectors of 512 bytes: firmware and kernel look for it elsewhere on this disk.
+        if (( sector != 512 )); then
+            echo "$name has sectors of $sector bytes, which the image cannot start from"
             return 1
         fi
         (( first && ${#found[@]} == count )) && break

@@ -154,12 +154,12 @@ find_medium() {
 
 # stop REASON...: say what went wrong, show the disks, and stay: somebody has to see it.
 stop() {
-    local path name bytes serial model empty ids
+    local path name bytes serial model empty ids sector
     say ''
     say "NOT INSTALLED: $*"
     say ''
     say 'Disks of this machine:'
-    while IFS='|' read -r path name bytes serial model empty ids; do
+    while IFS='|' read -r path name bytes serial model empty ids sector; do
         say "  $name  $(size "$bytes")  serial=${serial:--}  model=${model:--}  $( ((empty)) && echo empty || echo 'not empty')"
         say "      by-id=${ids:--}"
     done < <(facts)

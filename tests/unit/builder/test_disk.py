@@ -15,14 +15,11 @@ from builder.disk import SECTOR, identity, layout, mke2fs, mkfs_vfat, sfdisk_scr
 from builder.inodes import set_times
 from builder.spec import ARCHES, Arch, GiB, MiB
 from freehold.errors import BuildError
-from freehold.process import LocalRunner, which
+from freehold.process import LocalRunner
 
 RUNNER = LocalRunner()
 AMD64, ARM64 = ARCHES["amd64"], ARCHES["arm64"]
-needs_tools = pytest.mark.skipif(
-    any(which(name) is None for name in ("sfdisk", "mke2fs", "mkfs.vfat", "e2fsck", "fsck.vfat")),
-    reason="sfdisk, e2fsprogs and dosfstools are needed",
-)
+needs_tools = pytest.mark.needs("sfdisk", "mke2fs", "mkfs.vfat", "e2fsck", "fsck.vfat")
 
 
 def test_identity_depends_on_the_seed_alone() -> None:

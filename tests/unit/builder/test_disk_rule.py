@@ -11,11 +11,12 @@ import pytest
 from builder.diskrule import parse_rule
 from freehold.errors import UsageError
 
-# path|name|bytes|serial|model|empty|by-id, as the installer's `facts` prints them
-SSD = "pci-0000:00:04.0-nvme-1|nvme0n1|512000000000|S4EV|Acme_SSD|0|nvme-Acme_SSD_S4EV,nvme-eui.0025"
-FIRST = "pci-0000:00:17.0-ata-1|sda|4000000000000|WD-1|Acme_HDD|1|ata-Acme_HDD_WD-1"
-SECOND = "pci-0000:00:17.0-ata-2|sdb|4000000000000|WD-2|Acme_HDD|1|ata-Acme_HDD_WD-2"
-TINY = "pci-0000:00:17.0-ata-3|sdc|1000000000|||1|"
+# path|name|bytes|serial|model|empty|by-id|sector, as the installer's `facts` prints them
+SSD = "pci-0000:00:04.0-nvme-1|nvme0n1|512000000000|S4EV|Acme_SSD|0|nvme-Acme_SSD_S4EV,nvme-eui.0025|512"
+FIRST = "pci-0000:00:17.0-ata-1|sda|4000000000000|WD-1|Acme_HDD|1|ata-Acme_HDD_WD-1|512"
+SECOND = "pci-0000:00:17.0-ata-2|sdb|4000000000000|WD-2|Acme_HDD|1|ata-Acme_HDD_WD-2|512"
+TINY = "pci-0000:00:17.0-ata-3|sdc|1000000000|||1||512"
+NATIVE = SECOND.replace("|512", "|4096")
 FULL = FIRST.replace("|1|", "|0|")
 
 IMAGE = 4 * 1024**3
@@ -76,6 +77,13 @@ def test_a_full_disk_is_taken_only_when_told(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
     assert choose(tmp_path, "only", TINY) == (1, "sdc has 1.0 GB, and the image needs 4.2 GB")
+
+
+def test_a_disk_with_sectors_that_the_image_is_not_for_is_left_alone(tmp_path: Path) -> None:
+    refused = (1, "sdb has sectors of 4096 bytes, which the image cannot start from")
+    assert choose(tmp_path, "serial=WD-2", FIRST, NATIVE, wipe=True) == refused
+    assert choose(tmp_path, "empty", FIRST, NATIVE, count=2) == refused
+    assert choose(tmp_path, "serial=WD-1", FIRST, NATIVE) == (0, "sda")
 
 
 @pytest.mark.parametrize(
@@ -192,3 +200,28 @@ settled
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("first\nsecond", "")
     assert (tmp_path / "asked").read_text().count("\n") == 3
+
+
+def test_a_hidden_path_of_a_disk_is_no_disk(tmp_path: Path) -> None:
+    """The kernel lists the paths of an NVMe disk with its disks, with the same size and serial number."""
+    for name, hidden in (("nvme0c0n1", 1), ("nvme0n1", 0), ("sda", None), ("sdx", None)):
+        entry = tmp_path / "block" / name
+        (entry / "queue").mkdir(parents=True)
+        (entry / "queue/logical_block_size").write_text("4096\n" if name == "sda" else "512\n")
+        (entry / "ro").write_text("0\n")
+        (entry / "size").write_text("2048\n")
+        if hidden is not None:
+            (entry / "hidden").write_text(f"{hidden}\n")
+    (tmp_path / "dev").mkdir()
+    for name in ("nvme0c0n1", "nvme0n1", "sda"):
+        (tmp_path / "dev" / name).touch()
+    script = resources.files("builder").joinpath("data/choose.sh")
+    program = f"""
+. "{script}"
+udevadm() {{ echo ID_SERIAL=one; }}
+wipefs() {{ :; }}
+BLOCK={tmp_path}/block DEVICES={tmp_path}/dev
+facts
+"""
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert done.stdout == "|nvme0n1|1048576|one||1||512\n|sda|1048576|one||1||4096\n"

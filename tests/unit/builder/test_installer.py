@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 import tarfile
 from importlib import resources
@@ -149,7 +148,7 @@ def test_an_installation_needs_a_whole_seed() -> None:
         Installation("web-1", {"user-data": b""}, parse_rule("only"))
 
 
-@pytest.mark.skipif(shutil.which("mke2fs") is None, reason="e2fsprogs is not installed")
+@pytest.mark.needs("mke2fs", "debugfs")
 def test_a_seed_is_put_into_a_file_system_without_mounting_it(tmp_path: Path) -> None:
     disk, tree = tmp_path / "disk", tmp_path / "tree"
     (tree / "var/lib").mkdir(parents=True)

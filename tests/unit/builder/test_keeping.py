@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from builder import keepcli
 from builder.manifest import sums
 from builder.prune import layers, mentions, outdated, prune, stale_archives
 from builder.signing import SIGNATURE, check_sums, sign, verify
 from builder.store import Store, used_mark
+from freehold.command import Context, run
+from freehold.console import Console
 from freehold.errors import BuildError, UsageError
 from freehold.process import LocalRunner
 
@@ -54,6 +59,16 @@ def test_a_signature_names_its_signer_and_fails_for_another(image: Path, tmp_pat
         verify(image, signers, RUNNER)
     sign(image, mine, RUNNER)
     assert (image / SIGNATURE).is_file() and verify(image, signers, RUNNER).files == ("disk.qcow2",)
+
+
+def test_a_check_says_what_it_found_in_the_form_asked_for(image: Path) -> None:
+    def said(*words: str) -> str:
+        out = io.StringIO()
+        assert run(keepcli.verify, [str(image), *words], Context(console=Console(out=out))) == 0
+        return out.getvalue()
+
+    assert said() == f"{image}: 1 files are what they should be\n"
+    assert json.loads(said("--json")) == {"directory": str(image), "files": ["disk.qcow2"], "signer": ""}
 
 
 def test_sums_name_files_of_their_own_directory(image: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from importlib import resources
@@ -20,7 +19,9 @@ from builder.mirror import ROOM, ROOT_SIZE, TYPE_RAID, tables
 from builder.packages import image_packages, layered
 from builder.spec import ARCHES, GiB, ImageSpec, MiB
 from builder.system import enable_script, system_files
+from freehold.environment import clean_environment
 from freehold.errors import UsageError
+from freehold.process import LocalRunner
 
 DISK = layout(4 * GiB, ARCHES["amd64"], identity("test"))
 PLACE = Path("/live")
@@ -42,7 +43,7 @@ def test_the_two_tables_have_the_same_places_and_no_name_in_common() -> None:
     assert places[0][-1] == f"start={DISK.root.start // SECTOR}, size={ROOT_SIZE}, type={TYPE_RAID}"
 
 
-@pytest.mark.skipif(shutil.which("sfdisk") is None, reason="fdisk is not installed")
+@pytest.mark.needs("sfdisk", "zstd")
 def test_sfdisk_makes_the_tables_and_the_installer_reads_them_back(tmp_path: Path) -> None:
     """The installer's own function on files in the place of disks; boot code and table, and nothing else."""
     (tmp_path / "code").write_bytes(b"c" * 440 + b"t" * 72)
@@ -61,7 +62,8 @@ table "$1/disk-1" "$1/table-1" "$bytes" || exit 4
 table "$1/disk-2" "$1/table-2" "$bytes" || exit 5
 echo "$bytes"
 """
-    done = subprocess.run(["bash", "-c", program, "bash", tmp_path], capture_output=True, text=True)
+    env = clean_environment(os.environ)
+    done = subprocess.run(["bash", "-c", program, "bash", tmp_path], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     bytes_ = int(done.stdout)
     assert bytes_ % MiB == 0 and size - 2 * MiB <= DISK.root.start + bytes_ <= size - MiB
@@ -70,7 +72,7 @@ echo "$bytes"
         with disk.open("rb") as stream:
             start = stream.read(512)
         assert start[:440] == b"c" * 440 and start[510:] == b"\x55\xaa"
-        dump = subprocess.run(["sfdisk", "--dump", disk], capture_output=True, text=True, check=True).stdout
+        dump = LocalRunner().run(("sfdisk", "--dump", disk)).stdout
         assert uuids(dump) == uuids((tmp_path / f"table-{number}").read_text())
         assert f"size={bytes_ // SECTOR:>12}, type={TYPE_RAID}" in dump
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.barecli import parse_listen
+from builder.barecli import netboot, parse_listen
 from builder.bootserver import LOCAL, BootServer
 from builder.disk import identity, layout
 from builder.diskrule import parse_rule
@@ -49,7 +49,8 @@ def test_hosts_are_told_apart_by_their_mac_addresses() -> None:
 
 def test_a_machine_that_is_nobody_is_not_installed(live: Live) -> None:
     text = ipxe(live, [host("web-1", "52:54:00:00:00:01"), host("web-2", "52:54:00:00:00:02")])
-    assert "iseq ${net0/mac} 52:54:00:00:00:02 && goto web-2 ||" in text
+    assert "iseq ${net${card}/mac} 52:54:00:00:00:02 && goto web-2 ||" in text
+    assert text.index("\n:next_card\n") < text.index("iseq") < text.index("&& goto next_card ||")
     assert text.index("\nexit\n") < text.index("\n:web-1\n")
 
 
@@ -105,8 +106,10 @@ def test_a_host_is_installed_once(server: BootServer) -> None:
 
 
 def test_an_address_of_another_machine_is_refused(live: Live) -> None:
-    with pytest.raises(FreeholdError, match=r"192\.0\.2\.1:0 cannot be served"):
+    with pytest.raises(FreeholdError, match=r"192\.0\.2\.1:0 cannot be served") as caught:
         BootServer("192.0.2.1", 0, {}, lambda line: None)
+    assert "--serve" in caught.value.hint
+    assert "--serve" in {flag for option in netboot.params for flag in option.opts}
 
 
 @pytest.mark.parametrize("text", ["", "web-1", "127.0.0.1:99999", "127.0.0.1:x", "0:80"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from freehold.errors import BuildError
 from freehold.process import LocalRunner
 
 RUNNER = LocalRunner()
-needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils is not installed")
+needs_qemu = pytest.mark.needs("qemu-img")
 
 
 def disk(path: Path, size: int, parts: dict[int, bytes]) -> Path:

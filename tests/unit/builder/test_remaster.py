@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import pytest
 
 from builder.answers import check_preseed, read_autoinstall
 from builder.remaster import check_iso, digests, equipment, files_of, kept, remaster
-from builder.vendor import VENDORS, menus, unattended, vendor_of
+from builder.vendor import VENDORS, menus, unattended, unattended_menu, vendor_of
 from freehold.errors import BuildError, ConfigError, UsageError
 from freehold.process import LocalRunner
 
@@ -37,6 +36,8 @@ tasksel tasksel/first multiselect
         ("d-i a/b boolean yes\n", 1, "true or false"),
         ("d-i passwd/root-password password secret\n", 1, "plain password"),
         ("\nd-i passwd/user-password-again password secret\n", 2, "passwd/user-password-crypted"),
+        ("d-i grub-installer/password password secret\n", 1, "grub-mkpasswd-pbkdf2"),
+        ("d-i network-console/password-again password secret\n", 1, "authorized_keys_url"),
         ("d-i passwd/root-password-crypted password $1$a$b\n", 1, "strong kind"),
         ("d-i a/b string x \\\n", 1, "goes on after its end"),
         ("# nothing\n", 0, "answers nothing"),
@@ -105,10 +106,62 @@ def test_grub_entries_get_the_arguments_before_the_dashes() -> None:
 
 
 def test_isolinux_entries_too_and_it_does_not_wait_for_ever() -> None:
-    text = "timeout 0\nlabel i\n\tkernel /install.amd/vmlinuz\n\tappend vga=788 --- quiet\n"
+    options = "vga=788 initrd=/install.amd/initrd.gz"
+    text = f"timeout 0\nlabel i\n\tkernel /install.amd/vmlinuz\n\tappend {options} --- quiet\n"
     made = unattended(text, DEBIAN.arguments, grub=False)
-    assert f"append vga=788 {DEBIAN.arguments} --- quiet" in made
+    assert f"append {options} {DEBIAN.arguments} --- quiet" in made
     assert made.startswith("timeout 50\n")
+
+
+def test_the_speech_installer_does_not_begin_by_itself() -> None:
+    kernel = "/install.amd/vmlinuz"
+    options = "vga=788 initrd=/install.amd/gtk/initrd.gz speakup.synth=soft --- quiet"
+    text = (
+        "label spkgtk\n\tmenu label Install with ^speech synthesis\n"
+        f"\tkernel {kernel}\n\tappend {options}\n"
+        "menu autoboot Press a key, otherwise speech synthesis will be started in # second{,s}...\n"
+        f"timeout 300\nontimeout {kernel} {options}\n"
+    )
+    made = unattended(text, DEBIAN.arguments, grub=False)
+    assert made == (
+        "label spkgtk\n\tmenu label Install with ^speech synthesis\n"
+        f"\tkernel {kernel}\n\tappend {options.replace('---', f'{DEBIAN.arguments} ---')}\n"
+        "timeout 50\n"
+    )
+    assert unattended(made, DEBIAN.arguments, grub=False) == made
+
+
+def test_what_chooses_between_kernels_keeps_its_own_arguments() -> None:
+    """A medium for two architectures: labels for the one program, a menu for the other."""
+    text = (
+        "label archdetect\n kernel ifcpu64.c32\n append amd64 -- i386\n"
+        "label amd64\n kernel vesamenu.c32\n append menu.cfg\ndefault archdetect\nprompt 0\ntimeout 0\n"
+    )
+    made = unattended_menu("/isolinux/isolinux.cfg", text, DEBIAN.arguments)
+    assert made == text.replace("timeout 0", "timeout 50")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (
+            "/isolinux/rqtxt.cfg",
+            "\tappend vga=788 initrd=/install.amd/initrd.gz rescue/enable=true --- quiet ",
+        ),
+        ("/boot/grub/grub.cfg", "    linux    /install.amd/vmlinuz vga=788 rescue/enable=true --- quiet"),
+    ],
+)
+def test_rescue_mode_gets_no_answers(path: str, line: str) -> None:
+    assert line in unattended_menu(path, f"{line}\n", DEBIAN.arguments).splitlines()
+
+
+def test_help_waits_for_its_reader() -> None:
+    """Though the menu that it includes, for what can be typed there, has a timeout by now."""
+    path = "/isolinux/prompt.cfg"
+    text = "prompt 1\ndisplay f1.txt\ntimeout 0\ninclude menu.cfg\n\nf1 f1.txt\n"
+    made = unattended_menu(path, text, DEBIAN.arguments)
+    assert made == text.replace("timeout 0\n", "") + "timeout 0\n"
+    assert unattended_menu(path, made, DEBIAN.arguments) == made
 
 
 def medium(tmp_path: Path, name: str = "vendor.iso") -> Path:
@@ -142,7 +195,7 @@ def medium(tmp_path: Path, name: str = "vendor.iso") -> Path:
     return target
 
 
-needs_xorriso = pytest.mark.skipif(shutil.which("xorriso") is None, reason="xorriso is not installed")
+needs_xorriso = pytest.mark.needs("xorriso")
 
 
 @needs_xorriso
@@ -176,6 +229,11 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path: Path) -> 
         remaster(iso, target, "ubuntu", "", runner=RUNNER)
     with pytest.raises(UsageError, match="vendor's ISO itself"):
         remaster(iso, iso, "debian", PRESEED, runner=RUNNER)
+    live = tmp_path / "live.iso"
+    (tmp_path / "tree/live").mkdir()
+    RUNNER.run(("xorriso", "-no_rc", "-as", "mkisofs", "-quiet", "-r", "-o", live, tmp_path / "tree"))
+    with pytest.raises(UsageError, match="live medium"):
+        remaster(live, target, "debian", PRESEED, runner=RUNNER)
     none = tmp_path / "none.iso"
     none.write_bytes(b"x" * 100_000)
     for path, message in ((none, "no ISO image"), (tmp_path / "missing", "no file")):

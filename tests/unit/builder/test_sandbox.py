@@ -9,17 +9,6 @@ import pytest
 from builder.assemble import check_foreign, check_programs, check_space
 from builder.sandbox import Sandbox, argv, explain, telling
 from freehold.errors import BuildError
-from freehold.process import LocalRunner
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    made = Sandbox.here(LocalRunner())
-    try:
-        made.run("true", epoch=0, what="probing")
-    except BuildError as exc:
-        pytest.skip(f"no namespaces here: {exc.hint or exc.details}")
-    return made
 
 
 def test_is_root_in_its_own_process_tree(sandbox: Sandbox) -> None:
@@ -120,5 +109,7 @@ def test_a_foreign_architecture_needs_an_interpreter(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="programs of arm64 do not run on this machine"):
         check_foreign("arm64", "x86_64", tmp_path)
     (tmp_path / "qemu-aarch64").touch()
-    check_foreign("arm64", "x86_64", tmp_path)
+    check_foreign("arm64", "x86_64", tmp_path, lambda name: Path("/usr/bin") / name)
+    with pytest.raises(BuildError, match="needs arch-test"):
+        check_foreign("arm64", "x86_64", tmp_path, lambda _: None)
     check_foreign("amd64", "x86_64", tmp_path / "missing")

@@ -6,16 +6,24 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builder import trial
-from builder.qemu import SERVER, Machine, qemu
-from builder.report import check_medium, install_trials
-from builder.spec import ImageSpec
+from builder import report, trial
+from builder.disk import identity, layout
+from builder.image import Image
+from builder.installer import Live
+from builder.qemu import CLIENT, SERVER, Machine, qemu
+from builder.report import TrialResult, check_medium, install_trials, on_trial, trials
+from builder.spec import ARCHES, GiB, ImageSpec
 from builder.trial import powered, seeded
+from cloudinit.profile import parse_profile
+from freehold.console import Console
 from freehold.errors import BuildError, UsageError
 from freehold.process import LocalRunner
 
@@ -38,6 +46,7 @@ def netdev(machine: Machine) -> str:
 
 def test_the_network_reaches_nothing_but_what_is_served() -> None:
     assert netdev(MACHINE) == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"
+    assert netdev(replace(MACHINE, ssh_port=2200)).endswith("127.0.0.1:2222-:2200")
     served = netdev(replace(MACHINE, served=8080, boot_file=f"http://{SERVER}/boot.ipxe"))
     assert ",restrict=on," in served
     assert f"guestfwd=tcp:{SERVER}:80-cmd:{sys.executable} -m builder.relay 8080" in served
@@ -115,3 +124,36 @@ def test_what_failed_leaves_its_console_and_says_where(
 def test_an_unsigned_ipxe_is_not_for_secure_boot() -> None:
     with pytest.raises(UsageError, match="not signed"):
         install_trials(None, None, ("secure",), "net", runner=None, console=None, evidence=PLACE)  # type: ignore[arg-type]
+
+
+PROFILE = parse_profile("ssh: {port: 2200, allow: [203.0.113.0/24]}")
+
+
+def test_a_machine_is_asked_where_its_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a computer that the profile may not let in."""
+    spec = on_trial(ImageSpec(profile=PROFILE))
+    asked: list[int] = []
+
+    @contextmanager
+    def boot(*_words: object, ssh_port: int = 22, **_more: object) -> Iterator[None]:
+        asked.append(ssh_port)
+        yield
+
+    monkeypatch.setattr(report, "booted", boot)
+    monkeypatch.setattr(report, "installed", boot)
+    monkeypatch.setattr(report, "_checked", lambda trial, spec, mode: TrialResult(mode, 1.0, ()))
+    image = Image(PLACE, "k", "trixie", "amd64", PLACE, PLACE, PLACE, "", PLACE, 0)
+    live = Live("k", PLACE, layout(2 * GiB, ARCHES["amd64"], identity("x")), image)
+    told: dict[str, Any] = {"runner": LocalRunner(), "console": Console(quiet=True), "evidence": PLACE}
+    trials(image, spec, ("bios",), **told)
+    install_trials(live, spec, ("bios",), "disk", **told)
+    assert asked == [2200, 2200]
+
+
+def test_only_a_profile_that_shuts_others_out_is_tried_with_one_more() -> None:
+    assert on_trial(ImageSpec()) == ImageSpec()
+    plain = ImageSpec(profile=parse_profile("ssh: {port: 2200}"))
+    assert on_trial(plain) == plain
+    tried = on_trial(ImageSpec(profile=PROFILE)).profile
+    assert tried is not None
+    assert [str(network) for network in tried.ssh.allow] == ["203.0.113.0/24", f"{CLIENT}/32"]
