@@ -19,7 +19,6 @@ from freehold.paths import state_dir
 from freehold.process import Runner
 from lab import reach
 from lab.hypervisors import empty_at
-from lab.state import LabState
 from lab.virt import Virt
 
 FORMAT = 1
@@ -46,12 +45,8 @@ def folder() -> Path:
     return state_dir() / "abandoned"
 
 
-def note(state: LabState, uris: tuple[str, ...]) -> None:
-    """Write down that a lab has left something there."""
-    _save(Abandoned(state.name, str(state.directory), state.token, uris))
-
-
-def _save(left: Abandoned) -> None:
+def save(left: Abandoned) -> None:
+    """Write a note down, in place of one that is there."""
     write_atomic(left.path, json.dumps({"format": FORMAT, **asdict(left)}, indent=2) + "\n", 0o600)
 
 
@@ -79,7 +74,7 @@ def collect(left: Abandoned, runner: Runner) -> Mapping[str, str]:
         except FreeholdError as exc:
             stays[uri] = exc.message
     if stays:
-        _save(replace(left, uris=tuple(stays)))
+        save(replace(left, uris=tuple(stays)))
     else:
         left.path.unlink(missing_ok=True)
         with suppress(OSError):

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from freehold.environment import which
 from freehold.errors import LabError, ProcessError, ProcessTimeout
 from freehold.files import write_atomic
 from freehold.paths import cache_dir
-from freehold.process import Runner, which
+from freehold.process import Runner
 from lab.domain import Accelerator
 
 DEVICE = Path("/dev/kvm")

@@ -31,7 +31,7 @@ PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @pass_context
 def ssh_(context: Context, machine: str, command: tuple[str, ...], name: str | None) -> int:
     """Log in on a machine, or run a shell command there on this terminal."""
-    state = chosen(context, name).state
+    state = chosen(context, name).reached(machine)
     # `lab ssh M -- COMMAND`, as people write it elsewhere; no shell has a command of that name.
     words = command[1:] if command[:1] == ("--",) else command
     argv = ssh.ssh_command(state, state.machine(machine), words, shell=True)
@@ -48,7 +48,12 @@ def _foreground(context: Context, argv: tuple[str, ...]) -> int:
         foreground=True,
         check=False,
     )
-    return done.returncode
+    return exit_code(done.returncode)
+
+
+def exit_code(returncode: int) -> int:
+    """What a shell makes of it: a program that a signal ended has failed."""
+    return returncode if returncode >= 0 else 128 - returncode
 
 
 @click.command(context_settings=PASSING, name="exec")
@@ -65,7 +70,7 @@ def exec_(context: Context, machines: tuple[str, ...], command: tuple[str, ...],
     results = {}
     for machine in [state.machine(item) for item in machines] if machines else state.machines:
         done = lab.exec(machine.name, command, check=False)
-        worst = max(worst, done.returncode)
+        worst = max(worst, exit_code(done.returncode))
         results[machine.name] = {
             "returncode": done.returncode,
             "stdout": done.stdout,
@@ -89,11 +94,10 @@ def cp(context: Context, paths: tuple[str, ...], recursive: bool, name: str | No
     """Copy files; paths on a machine are written `web-1:/path`, the last path is where they go."""
     if len(paths) < 2:
         raise UsageError("cp needs a source and a destination", hint="freehold lab cp notes.txt web-1:/tmp/")
-    state = chosen(context, name).state
-    for path in paths:
-        before, colon, _ = path.partition(":")
-        if colon and "/" not in before:
-            state.machine(before)
+    parts = [path.partition(":") for path in paths]
+    state = chosen(context, name).reached(
+        *(before for before, colon, _ in parts if colon and "/" not in before)
+    )
     context.runner.run(ssh.scp_command(state, paths, recursive=recursive))
 
 

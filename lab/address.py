@@ -3,8 +3,9 @@
     127.A.B.N       the machine N on this computer; A.B belongs to the lab
     198.18.0.N/24   between the machines (RFC 2544: never routed on the internet); each lab has its own wire
     198.18.1.0/24   the user-mode network that carries the loopback forwards
+    198.19.0.0/16   a /24 of it for each system libvirt, on which its machines are reached (RFC 2544 too)
 
-The two last are the same in every lab, as no packet passes from one lab to another.
+The second and third are the same in every lab, as no packet passes from one lab to another.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MANAGEMENT_NETWORK = "198.18.1.0/24"
 MANAGEMENT_GATEWAY = "198.18.1.2"
 MANAGEMENT_DNS = "198.18.1.3"
 MANAGEMENT_ADDRESS = "198.18.1.15"
+NAT_NETWORKS = "198.19.0.0/16"
+# From where this computer, or the hypervisor that it comes through, reaches a machine.
+SOURCES = (MANAGEMENT_NETWORK, NAT_NETWORKS)
 
 
 @dataclass(frozen=True)

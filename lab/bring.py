@@ -7,12 +7,13 @@ from threading import Event
 
 from cloudinit.keys import parse_public_key
 from freehold.console import Console
+from freehold.errors import LabError
 from freehold.process import Runner
 from lab.carrier import Carrier, Golden, LibvirtCarrier, OwnCarrier
 from lab.parallel import each
 from lab.state import LabState, MachineState
 from lab.virt import ALIVE, Virt
-from lab.wait import wait_ready
+from lab.wait import PANICKED, console_tail, fatal, wait_ready
 
 
 class BringUp:
@@ -40,7 +41,8 @@ class BringUp:
     def make_ready(self) -> None:
         """LabError where there is no room for the machines that have to be started; none is, yet."""
         for machine in self.machines:
-            if self._before[machine.name] == "crashed":
+            before = self._before[machine.name]
+            if before == "crashed" or (before == "paused" and self._panicked(machine)):
                 self.virt.destroy(machine.uuid)
                 self._cold.append(machine)
         self._carrier.ready(self._cold, self.console.info)
@@ -59,15 +61,21 @@ class BringUp:
                     self._carrier.start(machine)
                 elif self._before[machine.name] == "paused":
                     self.virt.resume(machine.uuid)
-                wait_ready(
-                    self.state,
-                    machine,
-                    deadline=deadline,
-                    runner=self.runner,
-                    alive=lambda: self._carrier.alive(machine),
-                    tell=lambda text: board.update(machine.name, text),
-                    stop=stop,
-                )
+                try:
+                    wait_ready(
+                        self.state,
+                        machine,
+                        deadline=deadline,
+                        runner=self.runner,
+                        alive=lambda: self._carrier.alive(machine),
+                        tell=lambda text: board.update(machine.name, text),
+                        stop=stop,
+                    )
+                except LabError:
+                    if self._panicked(machine):
+                        # It would keep a processor of this computer busy for as long as it is left there.
+                        self.virt.suspend(machine.uuid)
+                    raise
                 board.done(machine.name, f"ready at {machine.address}")
 
             each(
@@ -76,6 +84,10 @@ class BringUp:
                 doing="bringing the lab up",
                 failed=lambda machine, error: board.fail(machine.name, str(error).splitlines()[0]),
             )
+
+    def _panicked(self, machine: MachineState) -> bool:
+        """Whether this start of the machine ended in a panic that libvirt may not have seen."""
+        return fatal(console_tail(self.state.console(machine))) == PANICKED
 
 
 def _begin_console(state: LabState, machine: MachineState) -> None:

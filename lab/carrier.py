@@ -19,7 +19,7 @@ from freehold.paths import cache_dir
 from freehold.process import Runner
 from lab import natmachine
 from lab.domain import domain_xml
-from lab.hypervisors import pool
+from lab.hypervisors import pool, revive
 from lab.kernel import unpacked
 from lab.machine import base_size, prepare
 from lab.plan import domain_of
@@ -79,7 +79,9 @@ class OwnCarrier:
         self.reconnect = virt.qemu_version >= RECONNECTS
 
     def ready(self, cold: Sequence[MachineState], tell: Tell) -> None:
-        self.wire.ensure([machine.name for machine in self.state.machines], self.runner)
+        machines = self.state.machines
+        ports = [plug.port(machine.name) for machine in machines for plug in machine.cards]
+        self.wire.ensure(ports, self.runner)
         check_memory(cold)
         check_space(cold, self.state.directory)
         check_ports(cold)
@@ -87,13 +89,20 @@ class OwnCarrier:
     def start(self, machine: MachineState) -> None:
         golden = self.golden[self.state.image_of(machine)]
         base = golden.image.qcow2
-        prepare(self.state, machine, base=base, user_key=self.user_key, runner=self.runner)
+        prepare(
+            self.state,
+            machine,
+            base=base,
+            user_key=self.user_key,
+            runner=self.runner,
+            snapshots=self.virt.snapshots(machine.uuid),
+        )
         domain = domain_of(
             self.state,
             machine,
             golden.image,
             kernel=golden.kernel,
-            socket=self.wire.socket(machine.name),
+            socket=self.wire.socket,
             reconnect=self.reconnect,
         )
         self.virt.define(domain_xml(domain))
@@ -125,6 +134,7 @@ class LibvirtCarrier:
                     f"{free // MiB} MiB are free",
                     hint="give them less (`memory:` in config/lab.yml), or place some elsewhere",
                 )
+            revive(self.virt, self.state, hypervisor)
             there = pool(self.virt, self.state, hypervisor)
             images = {path: self.golden[path] for path in map(self.state.image_of, mine)}
             room = FIRST_BOOT * len(mine) + sum(item.image.qcow2.stat().st_size for item in images.values())

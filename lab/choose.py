@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import click
 
@@ -11,7 +10,7 @@ from cloudinit.profile import HostProfile, load_profile
 from freehold.command import Context
 from freehold.errors import InputError, LabError
 from lab.lab import Lab
-from lab.labfile import LabFile, load_lab_file
+from lab.labfile import LabFile, default_name, load_lab_file
 from lab.model import LabSpec
 from lab.state import list_labs
 
@@ -19,6 +18,7 @@ Mirror = Callable[[Context, str | None], LabSpec | None]
 # Where the group keeps its mirror for the commands below it, in click's own context.
 MIRROR = "freehold.lab.mirror"
 
+NO_LAB = "`freehold lab up` makes one"
 NAME_OPTION = click.option("--lab", "-l", "name", metavar="NAME", help="Which lab, where there are several.")
 
 
@@ -34,31 +34,39 @@ def host_profile(context: Context) -> HostProfile | None:
     return load_profile(path, name="config/host.yml") if path.is_file() else None
 
 
-def _projects_own(context: Context, known: tuple[str, ...]) -> str | None:
-    """Among several labs, the one that this project's deploy file would make."""
+def _candidates(context: Context, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The labs that a command without a name may mean: the project's own, outside of a project all."""
+    named = lab_file(context).name
+    if named is not None:
+        return (named,)
     mirror: Mirror | None = click.get_current_context().meta.get(MIRROR)
-    if mirror is None:
-        return None
-    # A deploy file that cannot be read must not keep anybody from taking a lab down.
-    with suppress(InputError):
-        spec = mirror(context, None)
-        if spec is not None and spec.name in known:
-            return spec.name
-    return None
+    own: list[str] = []
+    for destination in (None, *_destinations(context)):
+        try:
+            spec = mirror(context, destination) if mirror is not None else None
+        except InputError:
+            # `--lab` has to do where the deploy file cannot be read: another project's lab is never meant.
+            continue
+        if spec is None:
+            there = (context.root / "config" / "lab.yml").is_file()
+            return (default_name(context.root),) if there else known
+        if spec.name in known and destination is None:
+            return (spec.name,)
+        own.append(spec.name)
+    return tuple(name for name in own if name in known) or tuple(own[:1])
+
+
+def _destinations(context: Context) -> tuple[str, ...]:
+    """What `-d` may say here: the project's files beside its deploy file."""
+    return tuple(sorted(path.name.split(".")[1] for path in (context.root / "config").glob("deploy.*.yml")))
 
 
 def chosen(context: Context, name: str | None) -> Lab:
-    """The lab that a command means: the named one, the project's, or the only one there is."""
+    """The lab that a command means: the named one, the project's, or the only one outside of a project."""
     known = list_labs()
-    wanted = name or lab_file(context).name
-    if wanted is None and len(known) > 1:
-        wanted = _projects_own(context, known)
-    if wanted is None:
-        if len(known) != 1:
-            listing = ", ".join(known)
-            raise LabError(
-                "which lab?" if known else "there is no lab",
-                hint=f"`--lab NAME`; there are {listing}" if known else "`freehold lab up` makes one",
-            )
-        wanted = known[0]
-    return Lab(wanted, runner=context.runner, console=context.console, environ=context.environ)
+    found = (name,) if name is not None else _candidates(context, known)
+    if name is None and not known:
+        raise LabError(f"there is no lab {found[0]!r}" if found else "there is no lab", hint=NO_LAB)
+    if len(found) != 1:
+        raise LabError("which lab?", hint=f"`--lab NAME`; there are {', '.join(known)}")
+    return Lab(found[0], runner=context.runner, console=context.console, environ=context.environ)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import click
 
-from freehold.command import Context, LazyGroup, common_options, pass_context
-from freehold.errors import UsageError
+from freehold.command import Context, Group, common_options, pass_context
+from freehold.errors import FreeholdError, LabError, UsageError
 from lab import accelerator, report
 from lab import profile as boot
 from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
-from lab.labfile import default_name, from_file
+from lab.labfile import default_name, from_file, unused
 from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import MachineState, list_labs
@@ -31,6 +31,8 @@ def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None
     if mirror is not None:
         found = mirror(context, destination)
         if found is not None:
+            for line in unused(lab_file(context), found):
+                context.console.warn(line)
             return found
     file = lab_file(context)
     if not file.machines:
@@ -52,8 +54,7 @@ def profiles(lab: Lab, machines: Sequence[MachineState]) -> dict[str, tuple[boot
 def make_group(mirror: Mirror | None = None) -> click.Group:
     """The group `lab`; `mirror` makes a lab of the deploy file for (context, destination)."""
 
-    # LazyGroup for its near misses; all of the lab is imported by now.
-    @click.group("lab", cls=LazyGroup)
+    @click.group("lab", cls=Group)
     @click.pass_context
     def group(ctx: click.Context) -> None:
         """Virtual machines that mirror production on this computer."""
@@ -82,7 +83,7 @@ def make_group(mirror: Mirror | None = None) -> click.Group:
         spec = replace(
             spec,
             name=name or spec.name,
-            image=image or spec.image,
+            image=image.absolute() if image else spec.image,
             internet=spec.internet if internet is None else internet,
             uri=uri or spec.uri,
         )
@@ -128,9 +129,22 @@ def down(context: Context, name: str | None, every: bool, abandon: bool) -> None
     if name is None and not every and not list_labs():
         context.console.info("there is no lab")
         return
-    for lab in [chosen(context, known) for known in (list_labs() if every else (name,))]:
-        for line in lab.down(abandon=abandon):
-            context.console.warn(f"left to `freehold lab gc`: {line}")
+    failed: list[FreeholdError] = []
+    labs = [chosen(context, known) for known in (list_labs() if every else (name,))]
+    for lab in labs:
+        if not lab.exists:
+            others = ", ".join(list_labs())
+            context.console.info(f"there is no lab {lab.name}" + (f"; there are {others}" if others else ""))
+        try:
+            for line in lab.down(abandon=abandon):
+                context.console.warn(f"left to `freehold lab gc`: {line}")
+        except FreeholdError as exc:
+            if not every:
+                raise
+            context.console.error(exc)
+            failed.append(exc)
+    if failed:
+        raise LabError(f"{len(failed)} of {len(labs)} labs are not gone")
 
 
 @click.command()

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from freehold.environment import which
 from freehold.errors import LabError, UsageError
 from freehold.files import new_private_dir, write_atomic
 from freehold.paths import cache_dir
-from freehold.process import Runner, which
+from freehold.process import Runner
 from lab import virt
 
 PROGRAMS = {"virtqemud": "virtqemud-sock", "libvirtd": "libvirt-sock"}
@@ -56,12 +57,18 @@ class Connection:
 
 
 def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
-    """The libvirt for a lab: `uri`, else one that answers already, else a private one.
-
-    An answering daemon is looked for where libvirt puts its sockets; nothing is started by looking.
-    """
+    """The libvirt for a lab: `uri`, else one that answers already, else a private one."""
     if uri:
         return Connection(check_uri(uri), False)
+    shared = answering(environ)
+    return shared or Connection(f"qemu+unix:///session?socket={_socket(runtime)}", True)
+
+
+def answering(environ: Mapping[str, str]) -> Connection | None:
+    """The libvirt of this computer that answers already, or None.
+
+    It is looked for where libvirt puts its sockets; nothing is started by looking.
+    """
     if os.geteuid() == 0:
         folder, known = Path("/run/libvirt"), "qemu:///system"
     else:
@@ -69,7 +76,7 @@ def find(runtime: Path, *, uri: str, environ: Mapping[str, str]) -> Connection:
         folder, known = Path(base) / "libvirt", "qemu:///session"
     if any(_listening(folder / name) for name in PROGRAMS.values()) and virt.answers(known):
         return Connection(known, False)
-    return Connection(f"qemu+unix:///session?socket={_socket(runtime)}", True)
+    return None
 
 
 def check_uri(uri: str) -> str:

@@ -26,6 +26,8 @@ MiB = 1024 * KiB
 TRANSLATION_CACHE = 256
 # vda is the root, vdb the seed.
 FURTHER_LETTERS = "cdefghij"
+# A slot for each private network, behind the one of the card that leads to this computer.
+FIRST_WIRE = 0x11
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -54,10 +56,12 @@ class Management:
 
 @dataclass(frozen=True)
 class Wire:
-    """The machine's end of the private network: the switch's Unix socket."""
+    """The machine's end of a private network: the switch's Unix socket, and which slot the card is in."""
 
     mac: str
     socket: Path
+    name: str = "lan"
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Domain:
     """All that goes into a domain. `memory` in bytes; `nvram` is needed to boot by firmware.
 
     `as_root`: QEMU keeps the daemon's own user and labels nothing, for a libvirt that runs as root. With
-    `Card`s for both networks nothing of this computer is named, and the firmware's variables are libvirt's.
+    `Card`s for all networks nothing of this computer is named, and the firmware's variables are libvirt's.
     """
 
     name: str
@@ -91,7 +95,7 @@ class Domain:
     seed: Path
     console: Path
     management: Management | Card
-    wire: Wire | Card
+    wires: tuple[Wire | Card, ...]
     kernel: DirectKernel | None
     disks: tuple[Path, ...] = ()
     nvram: Path | None = None
@@ -203,7 +207,7 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(domain.console), append="on")
     ET.SubElement(serial, "target", port="0")
-    for card in (domain.management, domain.wire):
+    for card in (domain.management, *domain.wires):
         if isinstance(card, Card):
             _card(devices, card)
     rng = ET.SubElement(devices, "rng", model="virtio")
@@ -263,7 +267,7 @@ def wire_netdev(wire: Wire, *, reconnect: bool) -> str:
     """
     path = str(wire.socket).replace(",", ",,")
     again = ",reconnect-ms=500" if reconnect else ""
-    return f"stream,id=lan,server=off,addr.type=unix,addr.path={path}{again}"
+    return f"stream,id={wire.name},server=off,addr.type=unix,addr.path={path}{again}"
 
 
 def _command_line(root: ET.Element, domain: Domain) -> None:
@@ -274,9 +278,11 @@ def _command_line(root: ET.Element, domain: Domain) -> None:
         card = f"{model},netdev=management,id=card-management,mac={domain.management.mac}"
         arguments += ["-netdev", management_netdev(domain.management)]
         arguments += ["-device", f"{card},bus=pcie.0,addr=0x10"]
-    if isinstance(domain.wire, Wire):
-        card = f"{model},netdev=lan,id=card-lan,mac={domain.wire.mac},bus=pcie.0,addr=0x11"
-        arguments += ["-netdev", wire_netdev(domain.wire, reconnect=domain.reconnect), "-device", card]
+    for wire in domain.wires:
+        if isinstance(wire, Wire):
+            place = f"bus=pcie.0,addr={FIRST_WIRE + wire.place:#x}"
+            card = f"{model},netdev={wire.name},id=card-{wire.name},mac={wire.mac},{place}"
+            arguments += ["-netdev", wire_netdev(wire, reconnect=domain.reconnect), "-device", card]
     if domain.arch == "x86_64" and domain.kernel is not None:
         # libvirt has no words for these; QEMU adds them to the machine that libvirt names.
         arguments += ["-machine", MACHINE_WITHOUT]

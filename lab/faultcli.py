@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from builder.spec import parse_size
-from freehold.command import Context, common_options, pass_context
+from freehold.command import Context, Group, common_options, pass_context
 from freehold.errors import UsageError
 from lab.choose import NAME_OPTION, chosen
 from lab.faults import Faults, parse_seconds
@@ -20,9 +20,10 @@ CABLE = click.option(
     default="both",
     help="lan: between the machines; management: from this computer (SSH, HTTP).",
 )
+NETWORK = click.option("--network", default="", help="Of the cables between the machines only this one's.")
 
 
-@click.group("fault")
+@click.group("fault", cls=Group)
 def faults() -> None:
     """Break something as production would, and heal it."""
 
@@ -44,17 +45,27 @@ def fault(name: str | None = None, **settings: Any) -> Callable[[Callable[..., N
 @fault()
 @click.argument("machine")
 @CABLE
-def cut(faults: Faults, machine: str, cable: str) -> None:
+@NETWORK
+def cut(faults: Faults, machine: str, cable: str, network: str) -> None:
     """Pull a machine's cables."""
-    faults.cut(machine, lan=cable != "management", management=cable != "lan")
+    faults.cut(machine, **meant(cable, network))
+
+
+def meant(cable: str, network: str) -> dict[str, Any]:
+    """Which cables: `--network` alone means none that leads to this computer."""
+    if network and cable == "management":
+        raise UsageError("`--network` is of the cables between the machines", hint="leave `--cable` out")
+    lan = cable != "management"
+    return {"lan": lan, "management": cable != "lan" and not network, "network": network}
 
 
 @fault()
 @click.argument("machine")
 @CABLE
-def mend(faults: Faults, machine: str, cable: str) -> None:
+@NETWORK
+def mend(faults: Faults, machine: str, cable: str, network: str) -> None:
     """Put a machine's cables back."""
-    faults.mend(machine, lan=cable != "management", management=cable != "lan")
+    faults.mend(machine, **meant(cable, network))
 
 
 @fault()
@@ -63,14 +74,16 @@ def mend(faults: Faults, machine: str, cable: str) -> None:
 @click.option("--jitter", default="0", help="At most this much more, such as 10ms.")
 @click.option("--loss", default="0%", help="Share of frames that are lost, such as 5%.")
 @click.option("--rate", default="0", help="Bits per second, such as 10M.")
-def slow(faults: Faults, machine: str, delay: str, jitter: str, loss: str, rate: str) -> None:
-    """Spoil a machine's link to the others."""
+@NETWORK
+def slow(faults: Faults, machine: str, delay: str, jitter: str, loss: str, rate: str, network: str) -> None:
+    """Spoil a machine's links to the others."""
     faults.slow(
         machine,
         delay=parse_seconds(delay),
         jitter=parse_seconds(jitter),
         loss=parse_share(loss),
         rate=parse_rate(rate),
+        network=network,
     )
 
 

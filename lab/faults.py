@@ -13,9 +13,10 @@ from types import TracebackType
 
 from freehold.errors import LabError, UsageError
 from lab import guestlink
+from lab.healing import heal_inside
 from lab.lab import Lab
 from lab.links import links
-from lab.parallel import each
+from lab.networks import Plug
 from lab.state import LabState, MachineState, locked
 from lab.switch import Link
 from lab.virt import ALIVE, Virt
@@ -37,9 +38,28 @@ def parse_seconds(text: str) -> float:
     return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[found[2]]
 
 
+def cards(machine: MachineState, network: str) -> tuple[Plug, ...]:
+    """A machine's cards in the network of that name, or all; UsageError where it has none."""
+    found = tuple(plug for plug in machine.cards if network in ("", plug.network))
+    if not found:
+        known = ", ".join(plug.network for plug in machine.cards)
+        raise UsageError(f"{machine.name} is not on a network {network!r}", hint=f"it is on {known}")
+    return found
+
+
 def right_clock(now: float) -> str:
     """The script that sets a clock right, and lets time synchronisation run again."""
     return f'date --set "@{round(now)}"; systemctl start systemd-timesyncd.service 2>/dev/null || true'
+
+
+def fill_script(leave: int, root: str = "/", fill: str = FILL) -> str:
+    """The script that takes the free bytes of the file system at `root` but `leave`, each time again."""
+    return (
+        f"free=$(df --output=avail -B1 {root} | tail -n 1); take=$((free - {leave})); "
+        # Behind what an earlier call took: fallocate counts what a file has already.
+        f"have=$(stat -c %s {fill} 2>/dev/null || echo 0); "
+        f'if [ "$take" -gt 0 ]; then fallocate -o "$have" -l "$take" {fill}; fi'
+    )
 
 
 class Faults:
@@ -63,39 +83,55 @@ class Faults:
     def _name(self, machine: str) -> str:
         return self.lab.state.machine(machine).name
 
-    def cut(self, machine: str, *, lan: bool = True, management: bool = True) -> None:
-        """Pull a machine's cables: between the machines, from this computer, or both."""
-        self._links(machine, lan=lan, management=management, up=False)
+    def cut(self, machine: str, *, lan: bool = True, management: bool = True, network: str = "") -> None:
+        """Pull a machine's cables: between the machines, from this computer, or both.
 
-    def mend(self, machine: str, *, lan: bool = True, management: bool = True) -> None:
+        `network` is the only one that is meant by the cables between the machines.
+        """
+        self._links(machine, lan=lan, management=management, network=network, up=False)
+
+    def mend(self, machine: str, *, lan: bool = True, management: bool = True, network: str = "") -> None:
         """Put the cables back."""
-        self._links(machine, lan=lan, management=management, up=True)
+        self._links(machine, lan=lan, management=management, network=network, up=True)
 
-    def _links(self, machine: str, *, lan: bool, management: bool, up: bool) -> None:
+    def _links(self, machine: str, *, lan: bool, management: bool, network: str, up: bool) -> None:
         state = self.lab.state
         found = state.machine(machine)
+        plugs = cards(found, network)
         with locked(self.lab.name), self.lab.connected(state) as virt:
             cables = links(virt, state)
             if lan:
-                cables.lan(found, up=up)
+                cables.lan(found, plugs, up=up)
             if management:
                 cables.management(found, up=up)
 
     def slow(
-        self, machine: str, *, delay: float = 0.0, jitter: float = 0.0, loss: float = 0.0, rate: float = 0.0
+        self,
+        machine: str,
+        *,
+        delay: float = 0.0,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        rate: float = 0.0,
+        network: str = "",
     ) -> None:
-        """Spoil a machine's link to the others: seconds each way, share lost (0 to 1), bits per second."""
+        """Spoil a machine's links to the others: seconds each way, share lost (0 to 1), bits per second.
+
+        `network` is the only one that is meant.
+        """
         try:
             link = Link(delay=delay, jitter=jitter, loss=loss, rate=rate)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
         state = self.lab.state
         found = state.machine(machine)
+        plugs = cards(found, network)
         with self.lab.connected(state) as virt:
             cables = links(virt, state)
             if cables.inside:
-                self._break(machine, guestlink.slow(delay, jitter, loss, rate))
-            cables.spoil(found, link)
+                devices = [plug.device for plug in plugs]
+                self._break(machine, guestlink.slow(devices, delay, jitter, loss, rate))
+            cables.spoil(found, plugs, link)
 
     def partition(self, *groups: Sequence[str]) -> None:
         """Keep groups of machines apart; those that no group names are one more group."""
@@ -146,11 +182,7 @@ class Faults:
 
     def fill_disk(self, machine: str, *, leave: int = 0) -> None:
         """Take all free space of the root file system but `leave` bytes."""
-        script = (
-            f"free=$(df --output=avail -B1 / | tail -n 1); take=$((free - {leave})); "
-            f'if [ "$take" -gt 0 ]; then fallocate -l "$take" {FILL}; fi'
-        )
-        self._break(machine, script)
+        self._break(machine, fill_script(leave))
 
     def free_disk(self, machine: str) -> None:
         """Give the space back."""
@@ -177,7 +209,10 @@ class Faults:
         self._root(machine, right_clock(time.time()))
 
     def heal(self) -> None:
-        """Undo every fault: links, partitions, pauses, cut power, full disks, stopped Docker, clocks."""
+        """Undo every fault: links, partitions, pauses, cut power, full disks, stopped Docker, clocks.
+
+        LabError names machines that run but could not be healed inside; those that are off are warned of.
+        """
         state = self.lab.state
         with self.lab.connected(state) as virt:
             cables = links(virt, state)
@@ -189,26 +224,40 @@ class Faults:
                 if current in ("running", "paused"):
                     cables.management(machine, up=True)
             self._revive(state, virt)
-        hurt = [machine for machine in state.machines if (state.folder(machine) / HURT).exists()]
-        each(hurt, lambda machine, _stop: self._mend_inside(machine), doing="healing")
-        self.lab.console.detail(f"the lab {state.name} is whole again")
+            hurt = [machine for machine in state.machines if (state.folder(machine) / HURT).exists()]
+            off = [machine for machine in hurt if virt.state(machine.uuid) != "running"]
+        for machine in off:
+            self.lab.console.warn(
+                f"{machine.name} does not run, so what is broken inside of it stays: `freehold lab start`, "
+                "then `fault heal` again"
+            )
+        self._mend_inside([machine for machine in hurt if machine not in off])
+        if not off:
+            self.lab.console.detail(f"the lab {state.name} is whole again")
 
-    def _mend_inside(self, machine: MachineState) -> None:
-        if self.lab.answers(machine, timeout=30.0):
-            whole = (guestlink.whole(),) if self.lab.state.nat else ()
-            script = "\n".join((*whole, FREE_DISK, right_clock(time.time()), START_DOCKER))
-            self._root(machine.name, script)
-            (self.lab.state.folder(machine) / HURT).unlink(missing_ok=True)
+    def _mend_inside(self, machines: Sequence[MachineState]) -> None:
+        state = self.lab.state
+
+        def whole(machine: MachineState) -> str:
+            network = (guestlink.whole([plug.device for plug in machine.cards]),) if state.nat else ()
+            return "\n".join((*network, FREE_DISK, right_clock(time.time()), START_DOCKER))
+
+        heal_inside(
+            self.lab,
+            machines,
+            whole,
+            done=lambda machine: (state.folder(machine) / HURT).unlink(missing_ok=True),
+        )
 
     def _break(self, machine: str, script: str) -> None:
         self._mark(machine, HURT)
-        self._root(machine, script)
+        self._root(machine, script, "the fault could not be made")
 
-    def _root(self, machine: str, script: str) -> None:
+    def _root(self, machine: str, script: str, failed: str = "what was broken could not be mended") -> None:
         done = self.lab.exec(machine, ["sudo", "bash", "-c", script], timeout=120, check=False)
         if done.returncode != 0:
             raise LabError(
-                f"{machine}: the fault could not be made (exit code {done.returncode})",
+                f"{machine}: {failed} (exit code {done.returncode})",
                 hint="does the machine answer? `freehold lab status` shows it",
                 details=(done.stderr or done.stdout).splitlines()[-5:],
             )

@@ -1,4 +1,4 @@
-"""A lab as a picture (SVG): this computer, the machines, the wire between them. Rendering only."""
+"""A lab as a picture (SVG): this computer, the machines, the networks between them. Rendering only."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from lab.address import LAN_PREFIX
 from lab.state import LabState, MachineState
+from lab.topology import LAN
 
 BOX, GAP, MARGIN = 190, 30, 30
-HOST_Y, MACHINE_Y, WIRE_Y = 30, 150, 330
+HOST_Y, MACHINE_Y, WIRE_Y, WIRE_GAP = 30, 150, 330, 64
 HOST_HEIGHT, MACHINE_HEIGHT = 50, 110
 INK, SOFT, GOOD, BAD = "#1f2933", "#6b7785", "#2f7d4f", "#c0392b"
 
 
 def svg(state: LabState, links: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int]) -> str:
-    """The picture. `links` and `groups` as the switch tells them; empty where it is silent."""
+    """The picture. `links` and `groups` by port as the switch tells them; empty where it is silent."""
     count = len(state.machines)
+    wires = {name: WIRE_Y + WIRE_GAP * row for row, name in enumerate(_wires(state))}
     width = 2 * MARGIN + count * BOX + (count - 1) * GAP
-    height = WIRE_Y + 60
+    height = WIRE_Y + WIRE_GAP * (len(wires) - 1) + 60
     root = ET.Element(
         "svg",
         {
@@ -34,23 +37,34 @@ def svg(state: LabState, links: Mapping[str, Mapping[str, Any]], groups: Mapping
     _box(root, MARGIN, HOST_Y, width - 2 * MARGIN, HOST_HEIGHT)
     _text(root, width / 2, HOST_Y + 20, "this computer", weight="bold")
     _text(root, width / 2, HOST_Y + 38, f"{state.prefix}.0/24 on loopback", fill=SOFT)
-    _line(root, MARGIN, WIRE_Y, width - MARGIN, WIRE_Y, INK, thick=4)
-    _text(root, width / 2, WIRE_Y + 24, "between the machines: 198.18.0.0/24", fill=SOFT)
+    for name, wire in wires.items():
+        _line(root, MARGIN, wire, width - MARGIN, wire, INK, thick=4)
+        _text(root, width / 2, wire + 24, _wires(state)[name], fill=SOFT)
     for number, machine in enumerate(state.machines):
         left = MARGIN + number * (BOX + GAP)
-        _machine(root, state, machine, left, links.get(machine.name, {}), groups.get(machine.name, 0))
+        _machine(root, machine, left)
+        for place, plug in enumerate(machine.cards, 1):
+            port = plug.port(machine.name)
+            trouble = describe(links.get(port, {}), groups.get(port, 0))
+            x, wire = left + BOX * place / (len(machine.cards) + 1), wires[plug.network]
+            _line(root, x, MACHINE_Y + MACHINE_HEIGHT, x, wire, BAD if trouble else INK, dashed=bool(trouble))
+            _text(root, x, wire - 36, trouble or plug.address, fill=BAD if trouble else SOFT)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _machine(
-    root: ET.Element,
-    state: LabState,
-    machine: MachineState,
-    left: float,
-    link: Mapping[str, Any],
-    group: int,
-) -> None:
+def _wires(state: LabState) -> dict[str, str]:
+    """What stands at each network, by name: `lan` unless nobody is on it, then the lab's further ones."""
+    present = {plug.network for machine in state.machines for plug in machine.cards}
+    lan = {LAN: f"between the machines: 198.18.0.0/{LAN_PREFIX}"} if LAN in present else {}
+    further = {
+        item.name: f"{item.name}: {item.subnet}{', isolated' if item.isolated else ''}"
+        for item in state.networks
+    }
+    return {**lan, **further}
+
+
+def _machine(root: ET.Element, machine: MachineState, left: float) -> None:
     middle = left + BOX / 2
     _line(root, middle, HOST_Y + HOST_HEIGHT, middle, MACHINE_Y, GOOD)
     ports = f"{machine.ssh_port} {machine.http_port} {machine.https_port}"
@@ -66,19 +80,6 @@ def _machine(
     for row, line in enumerate(line for line in lines if line):
         weight = "bold" if row == 0 else "normal"
         _text(root, middle, MACHINE_Y + 24 + 22 * row, line, weight=weight, fill=INK if row == 0 else SOFT)
-    trouble = describe(link, group)
-    _line(
-        root,
-        middle,
-        MACHINE_Y + MACHINE_HEIGHT,
-        middle,
-        WIRE_Y,
-        BAD if trouble else INK,
-        dashed=bool(trouble),
-    )
-    _text(
-        root, middle, MACHINE_Y + MACHINE_HEIGHT + 34, trouble or machine.lan, fill=BAD if trouble else SOFT
-    )
 
 
 def describe(link: Mapping[str, Any], group: int = 0) -> str:

@@ -6,7 +6,7 @@ Facts: tc-netem(8), tc-mirred(8).
 
 from __future__ import annotations
 
-from lab.seeds import LAN
+from collections.abc import Sequence
 
 BACK = "lan-in"
 
@@ -23,25 +23,36 @@ def netem(delay: float, jitter: float, loss: float, rate: float) -> str:
     return " ".join(words)
 
 
-def whole() -> str:
-    """The script that makes the link good again; nothing happens where it is."""
-    return (
-        f"tc qdisc del dev {LAN} root 2>/dev/null; tc qdisc del dev {LAN} ingress 2>/dev/null; "
-        f"ip link del {BACK} 2>/dev/null; true"
-    )
+def whole(devices: Sequence[str]) -> str:
+    """The script that makes the links of these cards good again; nothing happens where they are."""
+    lines = []
+    for number, card in enumerate(devices):
+        lines += [
+            f"tc qdisc del dev {card} root 2>/dev/null",
+            f"tc qdisc del dev {card} ingress 2>/dev/null",
+            f"ip link del {_back(number)} 2>/dev/null",
+        ]
+    return "; ".join([*lines, "true"])
 
 
-def slow(delay: float, jitter: float, loss: float, rate: float) -> str:
-    """The script that makes the link bad in both directions; all zero makes it good again."""
+def _back(number: int) -> str:
+    return f"{BACK}{number or ''}"
+
+
+def slow(devices: Sequence[str], delay: float, jitter: float, loss: float, rate: float) -> str:
+    """The script that makes the links bad in both directions; all zero makes them good again."""
     if not any((delay, jitter, loss, rate)):
-        return whole()
+        return whole(devices)
     how = netem(delay, jitter, loss, rate)
-    return f"""{whole()}
-set -e
-modprobe -a sch_netem ifb sch_ingress act_mirred cls_matchall
-ip link add {BACK} type ifb
-ip link set {BACK} up
-tc qdisc add dev {LAN} ingress
-tc filter add dev {LAN} ingress matchall action mirred egress redirect dev {BACK}
-tc qdisc add dev {BACK} root {how}
-tc qdisc add dev {LAN} root {how}"""
+    lines = [whole(devices), "set -e", "modprobe -a sch_netem ifb sch_ingress act_mirred cls_matchall"]
+    for number, card in enumerate(devices):
+        back = _back(number)
+        lines += [
+            f"ip link add {back} type ifb",
+            f"ip link set {back} up",
+            f"tc qdisc add dev {card} ingress",
+            f"tc filter add dev {card} ingress matchall action mirred egress redirect dev {back}",
+            f"tc qdisc add dev {back} root {how}",
+            f"tc qdisc add dev {card} root {how}",
+        ]
+    return "\n".join(lines)

@@ -6,11 +6,22 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import replace
 
+from freehold.environment import which
 from freehold.errors import LabError, ProcessError, UsageError
-from freehold.process import Runner, which
+from freehold.process import Runner
 from lab import accelerator, daemon
 from lab.model import LabSpec
-from lab.natnet import POOLS, base_name, candidates, lan_name, lan_xml, management_xml, records, routed
+from lab.natnet import (
+    POOLS,
+    base_name,
+    candidates,
+    lan_name,
+    lan_xml,
+    management_xml,
+    networks_at,
+    records,
+    routed,
+)
 from lab.state import Hypervisor, LabState
 from lab.virt import Virt
 from lab.virtnet import Networks, has_kvm
@@ -37,8 +48,15 @@ def wanted(spec: LabSpec) -> dict[str, str]:
                 "`network: user` is of this computer alone", hint="leave it out, or leave the hypervisors out"
             )
         return {}
+    carried = system or ({"": SYSTEM} if spec.network == "nat" else {})
+    isolated = [network.name for network in spec.networks if network.isolated]
+    if carried and spec.internet and isolated:
+        raise UsageError(
+            f"{isolated[0]} is isolated, and libvirt's networks let all machines out with `internet: true`",
+            hint="`network: user` can tell them apart, or leave `isolated` or `internet` out",
+        )
     if spec.network == "nat" and not uris:
-        return {"": SYSTEM}
+        return carried
     if len(system) != len(uris) and (system or spec.network == "nat"):
         raise UsageError(
             f"{next(uri for uri in uris.values() if uri not in system.values())} has no networks",
@@ -72,9 +90,12 @@ def check_same(spec: LabSpec, known: LabState) -> None:
     """UsageError where the files ask for another kind of lab than the one that is there."""
     there = {item.name: item.uri for item in known.hypervisors}
     asked = wanted(spec)
-    if (spec.uri or spec.hypervisors or spec.network) and asked != there:
+    # A libvirt that carries nothing is in neither list.
+    elsewhere = bool(spec.uri) and not there and spec.uri != known.uri
+    if elsewhere or ((spec.uri or spec.hypervisors or spec.network) and asked != there):
+        place = "a libvirt of its own" if known.private else ", ".join(known.uris)
         raise UsageError(
-            f"the lab {known.name} runs on {', '.join(known.uris)}",
+            f"the lab {known.name} runs on {place}",
             hint="`freehold lab down` first, then bring it up elsewhere",
         )
     for machine in spec.machines:
@@ -100,12 +121,33 @@ def make_ready(virt: Virt, state: LabState, runner: Runner) -> tuple[Hypervisor,
     """Networks and storage on every hypervisor, made where they are missing; with their subnets."""
     done: list[Hypervisor] = []
     for hypervisor in state.hypervisors:
-        pool(virt, state, hypervisor).ensure()
-        theirs = networks(virt, hypervisor)
-        theirs.ensure(lan_name(state), lan_xml(state))
+        theirs = _carrying(virt, state, hypervisor)
         taken = [item.subnet for item in done]
         done.append(replace(hypervisor, subnet=_management(state, hypervisor, theirs, taken, runner)))
     return tuple(done)
+
+
+def revive(virt: Virt, state: LabState, hypervisor: Hypervisor) -> None:
+    """Start what a lab has on a hypervisor: libvirt does not after a reboot."""
+    theirs = _carrying(virt, state, hypervisor)
+    if not theirs.ensure(base_name(state.name, state.token), management_xml(state, hypervisor.subnet)):
+        raise _overlapping(hypervisor, hypervisor.subnet)
+    _assign(virt, state, hypervisor)
+
+
+def _carrying(virt: Virt, state: LabState, hypervisor: Hypervisor) -> Networks:
+    pool(virt, state, hypervisor).ensure()
+    theirs = networks(virt, hypervisor)
+    for network in networks_at(state, hypervisor):
+        theirs.ensure(lan_name(state, network=network), lan_xml(state, network=network))
+    return theirs
+
+
+def _overlapping(hypervisor: Hypervisor, subnet: str) -> LabError:
+    return LabError(
+        f"{hypervisor.uri}: the addresses {subnet} of the lab are another network's now",
+        hint="`freehold lab down` and `up` pick others",
+    )
 
 
 def _management(
@@ -116,10 +158,7 @@ def _management(
     if name in present:
         # It may be stopped, after a reboot of the hypervisor.
         if not theirs.ensure(name, ""):
-            raise LabError(
-                f"{hypervisor.uri}: the addresses {present[name]} of the lab are another network's now",
-                hint="`freehold lab down` and `up` pick others",
-            )
+            raise _overlapping(hypervisor, present[name])
         return str(ipaddress.ip_network(present[name], strict=False))
     used = [*present.values(), *taken]
     if not hypervisor.remote:
@@ -144,8 +183,12 @@ def local_networks(runner: Runner) -> tuple[str, ...]:
 def assign(virt: Virt, state: LabState) -> None:
     """Tell every hypervisor's dnsmasq the machines that it has."""
     for hypervisor in state.hypervisors:
-        leases, names = records(state, hypervisor)
-        networks(virt, hypervisor).assign(base_name(state.name, state.token), leases, names)
+        _assign(virt, state, hypervisor)
+
+
+def _assign(virt: Virt, state: LabState, hypervisor: Hypervisor) -> None:
+    leases, names = records(state, hypervisor)
+    networks(virt, hypervisor).assign(base_name(state.name, state.token), leases, names)
 
 
 def empty_at(virt: Virt, uri: str, lab: str, token: str) -> list[str]:

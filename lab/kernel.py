@@ -15,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 
+from freehold.environment import which
 from freehold.errors import ProcessError
 from freehold.files import write_atomic
-from freehold.process import Runner, which
+from freehold.process import Runner
 
 HEADER_MAGIC = b"HdrS"
 # payload_offset and payload_length stand in the header from this version of the protocol on.

@@ -20,7 +20,7 @@ from freehold.console import Console, duration
 from freehold.errors import FreeholdError
 from freehold.files import write_atomic
 from freehold.process import Completed, Runner
-from lab import daemon, tunnel
+from lab import daemon, snapshots, tunnel
 from lab.bring import BringUp
 from lab.machine import disk_use, host_key, key_pair
 from lab.model import LabSpec
@@ -28,6 +28,7 @@ from lab.natmachine import fetch_console, forget_disks, volume_use
 from lab.parallel import each
 from lab.placing import Placing
 from lab.report import MachineStatus
+from lab.runtime import check_kept
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
 from lab.state import (
@@ -38,9 +39,10 @@ from lab.state import (
     locked,
     remove_files,
     runtime_of,
+    save_state,
 )
 from lab.takedown import take_down
-from lab.virt import Virt
+from lab.virt import ALIVE, Virt
 from lab.wait import banner, console_size, console_tail, fatal, stage, wait_ready
 
 SHUTDOWN = 90.0
@@ -61,6 +63,12 @@ class Lab:
     def state(self) -> LabState:
         """What the lab is; LabError where it is not there."""
         return load_state(self.name)
+
+    def reached(self, *names: str) -> LabState:
+        """What the lab is, with the roads to these machines open: a tunnel that ended is started again."""
+        state = self.state
+        tunnel.ensure(state, self.runner, [state.machine(name) for name in names])
+        return state
 
     @property
     def exists(self) -> bool:
@@ -90,12 +98,13 @@ class Lab:
                 undo.callback(self._undo)
             placing.check(self.environ)
             image = placing.image()
-            state = placing.plan(image)
+            state = placing.plan(image, self._alive(known) if known else ())
             with self.connected(state, tunnels=False) as virt:
                 if state.nat:
                     state = placing.placed(virt, state)
                     tunnel.ensure(state, self.runner)
                 self._remove_surplus(virt, known, state)
+                save_state(state)
                 self._write_files(state)
                 boot = self._made_ready(virt, state, state.machines)
                 # From here on there is something to look at.
@@ -110,12 +119,17 @@ class Lab:
     @contextmanager
     def connected(self, state: LabState, *, tunnels: bool = True) -> Iterator[Virt]:
         """The lab's libvirts for the block; a private daemon or a tunnel that ended is started again."""
+        check_kept(state)
         if state.private:
             daemon.ensure(state.runtime, self.runner)
         if tunnels:
             tunnel.ensure(state, self.runner)
         with Virt(*state.uris) as virt:
             yield virt
+
+    def _alive(self, known: LabState) -> tuple[str, ...]:
+        with self.connected(known, tunnels=False) as virt:
+            return tuple(machine.name for machine in known.machines if virt.state(machine.uuid) in ALIVE)
 
     def _remove_surplus(self, virt: Virt, known: LabState | None, state: LabState) -> None:
         names = {machine.name for machine in state.machines}
@@ -178,19 +192,22 @@ class Lab:
                     return
         virt.destroy(machine.uuid)
 
-    def start(self, names: Sequence[str] = (), *, deadline: float = 600.0) -> None:
-        """Start machines that are off (all of them by default) and wait until they are ready."""
+    def start(self, names: Sequence[str] = (), *, deadline: float | None = None) -> None:
+        """Start machines that are off (all of them by default) and wait until they are ready.
+
+        `deadline` in seconds; the lab's own where it is left out.
+        """
         with locked(self.name):
             state = self.state
             chosen = self._chosen(names)
             with self.connected(state) as virt:
-                self._made_ready(virt, state, chosen).run(time.monotonic() + deadline)
+                self._made_ready(virt, state, chosen).run(_until(state, deadline))
 
     def _chosen(self, names: Sequence[str]) -> tuple[MachineState, ...]:
         state = self.state
         return tuple(state.machine(name) for name in names) if names else state.machines
 
-    def reset(self, names: Sequence[str] = (), *, deadline: float = 600.0) -> None:
+    def reset(self, names: Sequence[str] = (), *, deadline: float | None = None) -> None:
         """Begin again from the golden image: new disks, the same names, keys and addresses."""
         with locked(self.name):
             state = self.state
@@ -203,7 +220,7 @@ class Lab:
                     folder = state.folder(machine)
                     for path in (folder / "console.log", *folder.glob("*.qcow2")):
                         path.unlink(missing_ok=True)
-                self._made_ready(virt, state, chosen).run(time.monotonic() + deadline)
+                self._made_ready(virt, state, chosen).run(_until(state, deadline))
 
     def status(self) -> tuple[MachineStatus, ...]:
         """Every machine as it is now."""
@@ -220,7 +237,7 @@ class Lab:
                         self._boot_stage(state, machine, current),
                         virt.resident(machine.uuid),
                         volume_use(virt, state, machine) if state.nat else disk_use(state, machine),
-                        virt.snapshots(machine.uuid),
+                        snapshots.names(virt.snapshots(machine.uuid)),
                     )
                 )
         return tuple(found)
@@ -246,8 +263,8 @@ class Lab:
         """Whether the machine's SSH server answers now."""
         return bool(banner(machine.address, machine.ssh_port, timeout))
 
-    def await_reboot(self, machine: str, *, deadline: float = 300.0) -> None:
-        """Return when a machine that is restarting is ready again; seconds until DeadlineError."""
+    def await_reboot(self, machine: str, *, deadline: float | None = None) -> None:
+        """Return when a machine that is restarting is ready again, or DeadlineError; see `start`."""
         state = self.state
         found = state.machine(machine)
         with self.connected(state) as virt:
@@ -260,7 +277,7 @@ class Lab:
             wait_ready(
                 state,
                 found,
-                deadline=time.monotonic() + deadline,
+                deadline=_until(state, deadline),
                 runner=self.runner,
                 alive=alive,
                 tell=lambda text: self.console.detail(f"{found.name}: {text}"),
@@ -278,6 +295,11 @@ class Lab:
         check: bool = True,
     ) -> Completed:
         """Run a command on a machine as the lab's user; see `Runner.run` for the rest."""
-        state = self.state
+        state = self.reached(machine)
         command = ssh_command(state, state.machine(machine), argv)
         return self.runner.run(command, stdin=stdin, timeout=timeout, check=check)
+
+
+def _until(state: LabState, seconds: float | None) -> float:
+    """When machines have to be ready, on time.monotonic()."""
+    return time.monotonic() + (state.deadline if seconds is None else seconds)

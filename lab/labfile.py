@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from builder.spec import SUITES, GiB, MiB, parse_size, parse_suite
 from cloudinit.profile import HostProfile
 from freehold import yamlfile
 from freehold.errors import UsageError
-from freehold.settings import fail, read, setting
+from freehold.settings import fail, near, read, setting
 from freehold.yamlfile import Node
 from lab.model import (
     LEAST_DISK,
     LEAST_MEMORY,
+    LONGEST_NAME,
     MOST_DISKS,
     NAME,
     AcceleratorWish,
@@ -26,6 +28,8 @@ from lab.model import (
     Ports,
     is_address,
 )
+from lab.netfile import MEMBERSHIP_SCHEMA, NetworkFile, check_file, read_membership
+from lab.topology import LAN, Member, NetworkSpec
 
 SUITE_SCHEMA = {"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]}
 
@@ -63,8 +67,12 @@ class MachineFile:
 
     roles: tuple[str, ...] = setting((), help="What it is for.", example=["web"])
     cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
-    memory: int | None = setting(None, parse=_read_size(LEAST_MEMORY), help="Memory.", example="2G")
-    disk: int | None = setting(None, parse=_read_size(LEAST_DISK), help="Size of its disk.", example="20G")
+    memory: int | None = setting(
+        None, parse=_read_size(LEAST_MEMORY), form="a size", help="Memory.", example="2G"
+    )
+    disk: int | None = setting(
+        None, parse=_read_size(LEAST_DISK), form="a size", help="Size of its disk.", example="20G"
+    )
     suite: str | None = setting(None, parse=_read_suite, help="Release that it runs.", schema=SUITE_SCHEMA)
     image: Path | None = setting(None, help="Directory of a golden image of its own.", example="images/old")
     hypervisor: str = setting(
@@ -73,9 +81,18 @@ class MachineFile:
     disks: tuple[int, ...] = setting(
         (),
         parse=_read_disks,
+        form="list of sizes",
         help="Sizes of further, empty disks: `/dev/disk/by-id/virtio-data-1` and so on.",
         schema={"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_DISKS},
         example=["10G"],
+    )
+    networks: Mapping[str, str] | None = setting(
+        None,
+        parse=read_membership,
+        form="list of text or map of text",
+        help="Networks that it is on, `lan` alone where left out; as a map with its addresses there.",
+        schema=MEMBERSHIP_SCHEMA,
+        example=["lan", "back"],
     )
 
 
@@ -87,6 +104,7 @@ class LabFile:
     suite: str = setting(
         "trixie",
         parse=_read_suite,
+        shown="debian-13",
         help="Release that the machines run.",
         schema=SUITE_SCHEMA,
     )
@@ -97,6 +115,8 @@ class LabFile:
     memory: int = setting(
         1280 * MiB,
         parse=_read_size(LEAST_MEMORY),
+        form="a size",
+        shown="1280M",
         help="Memory of each machine.",
         schema={"type": ["string", "integer"]},
         example="1280M",
@@ -104,6 +124,8 @@ class LabFile:
     disk: int = setting(
         8 * GiB,
         parse=_read_size(LEAST_DISK),
+        form="a size",
+        shown="8G",
         help="Size of each machine's disk.",
         schema={"type": ["string", "integer"]},
         example="8G",
@@ -123,6 +145,11 @@ class LabFile:
         help="`user`: without root, on loopback addresses; `nat`: networks of a system libvirt.",
     )
     accelerator: AcceleratorWish = setting("auto", help="What runs the processors; `auto` finds out.")
+    networks: Mapping[str, NetworkFile] = setting(
+        factory=dict,
+        help="Further networks between machines, by name, beside `lan`.",
+        example={"back": {"subnet": "10.20.0.0/24"}},
+    )
     machines: Mapping[str, MachineFile] = setting(
         factory=dict, help="The machines by name; with a deploy file, sizes for the hosts named here."
     )
@@ -134,17 +161,48 @@ def parse_lab_file(text: str, name: str = "config/lab.yml") -> LabFile:
 
 
 def load_lab_file(path: Path, *, name: str | None = None) -> LabFile:
-    """The lab file at `path`; `name` is how errors call it."""
-    return _read(yamlfile.load(path, name=name))
+    """The project's `config/lab.yml` at `path`; `name` is how errors call it.
+
+    Images are below the project's root: qemu-img would look for a relative one beside the disk it makes.
+    """
+    file, root = _read(yamlfile.load(path, name=name)), path.absolute().parent.parent
+    return replace(
+        file,
+        image=file.image and root / file.image,
+        machines={
+            key: replace(item, image=item.image and root / item.image) for key, item in file.machines.items()
+        },
+    )
 
 
 def _read(node: Node) -> LabFile:
-    return read(LabFile, node, extensions=True)
+    file = read(LabFile, node, extensions=True)
+    first = next(iter(file.hypervisors), "")
+    members = tuple(
+        Member(name, machine.networks, machine.hypervisor or first)
+        for name, machine in file.machines.items()
+        if machine.networks is not None
+    )
+    check_file(node, _networks(file), members)
+    return file
+
+
+def _networks(file: LabFile) -> tuple[NetworkSpec, ...]:
+    return tuple(NetworkSpec(name, item.subnet, item.isolated) for name, item in file.networks.items())
 
 
 def default_name(root: Path) -> str:
     """What a lab is called that nobody named: after its project's directory."""
-    return re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")[:40].strip("-") or "lab"
+    return as_name(root.resolve().name)
+
+
+def as_name(text: str) -> str:
+    """A name for a lab that is made of another name; a long one keeps a mark of what it loses."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "lab"
+    if len(name) > LONGEST_NAME:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+        name = f"{name[: LONGEST_NAME - len(mark) - 1].strip('-')}-{mark}"
+    return name
 
 
 def from_file(file: LabFile, name: str, *, profile: HostProfile | None = None) -> LabSpec:
@@ -163,7 +221,7 @@ def mirror(
     """A lab with one machine per host of a deploy file: (host, its roles), the same order.
 
     A host that is given by name keeps its first label as machine name where that is unique; one that
-    is given by address is called after its first role (`web-1`).
+    is given by address is called after its first role (`web-1`). None is called as another host is.
     """
     file = file or LabFile()
     merged: dict[str, list[str]] = {}
@@ -172,7 +230,7 @@ def mirror(
         known += [role for role in roles if role not in known]
     taken: dict[str, str] = {}
     for host, roles in merged.items():
-        taken[_machine_name(host, roles, taken)] = host
+        taken[_machine_name(host, roles, (merged.keys() - {host}) | taken.keys())] = host
     machines = tuple(
         _sized(MachineSpec(label, host, tuple(merged[host])), file, (label, host))
         for label, host in taken.items()
@@ -180,7 +238,18 @@ def mirror(
     return _spec(file, name, machines, profile)
 
 
-def _machine_name(host: str, roles: Sequence[str], taken: Mapping[str, str]) -> str:
+def unused(file: LabFile, spec: LabSpec) -> tuple[str, ...]:
+    """What `machines:` names beside the mirrored hosts, a line each: slips, or hosts of a destination."""
+    known = [name for machine in spec.machines for name in (machine.name, machine.host)]
+    return tuple(
+        f"`machines:` in config/lab.yml names {key}, which is no host here"
+        + (f"; did you mean {guess}?" if (guess := near(key, known)) else "")
+        for key in file.machines
+        if key not in known
+    )
+
+
+def _machine_name(host: str, roles: Sequence[str], taken: Collection[str]) -> str:
     if not is_address(host):
         for candidate in (host.split(".")[0], host.replace(".", "-")):
             label = re.sub(r"[^a-z0-9-]+", "-", candidate.lower()).strip("-")[:40].strip("-")
@@ -211,6 +280,7 @@ def _sized(machine: MachineSpec, file: LabFile, keys: Sequence[str]) -> MachineS
         hypervisor=found.hypervisor,
         suite=found.suite,
         image=found.image,
+        networks={LAN: ""} if found.networks is None else found.networks,
     )
 
 
@@ -231,4 +301,5 @@ def _spec(
         hypervisors=file.hypervisors,
         network=file.network,
         accelerator=file.accelerator,
+        networks=_networks(file),
     )

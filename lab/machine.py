@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from cloudinit.hostkeys import HostKey, generate_host_key
@@ -35,17 +36,29 @@ def host_key(state: LabState, machine: MachineState) -> HostKey:
 
 
 def prepare(
-    state: LabState, machine: MachineState, *, base: Path, user_key: PublicKey, runner: Runner
+    state: LabState,
+    machine: MachineState,
+    *,
+    base: Path,
+    user_key: PublicKey,
+    runner: Runner,
+    snapshots: Collection[str] = (),
 ) -> None:
-    """Write what is missing of a machine's files; a disk that is there keeps its content."""
+    """Write what is missing of a machine's files; a disk that is there keeps its content.
+
+    `snapshots` are those of the machine, which is off, that libvirt knows. Others stay in a disk when
+    libvirt's own files are lost: nobody can go back to them, and they are in the way of new ones.
+    """
     folder = new_private_dir(state.folder(machine))
     disk = folder / "disk.qcow2"
     if disk.is_file():
+        forget_strays(disk, snapshots, runner)
         _grow(disk, machine.disk, runner)
     else:
         _overlay(base, disk, machine.disk, runner)
     for path, size in further_disks(folder, machine).items():
         if path.is_file():
+            forget_strays(path, snapshots, runner)
             _grow(path, size, runner)
         else:
             _empty(path, size, runner)
@@ -91,6 +104,14 @@ def _overlay(base: Path, disk: Path, size: int, runner: Runner) -> None:
 def _grow(disk: Path, size: int, runner: Runner) -> None:
     if _info(disk, runner)["virtual-size"] < size:
         runner.run(["qemu-img", "resize", "-q", "-f", "qcow2", disk, str(size)], timeout=60)
+
+
+def forget_strays(disk: Path, known: Collection[str], runner: Runner) -> None:
+    """Delete the snapshots inside of a disk that are not known."""
+    found = json.loads(runner.run(["qemu-img", "info", "--output=json", disk], timeout=60).stdout)
+    for item in found.get("snapshots", ()):
+        if item["name"] not in known:
+            runner.run(["qemu-img", "snapshot", "-q", "-d", item["name"], disk], timeout=300)
 
 
 def _info(disk: Path, runner: Runner) -> dict[str, int]:

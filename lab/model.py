@@ -13,8 +13,10 @@ from builder.spec import GiB, MiB
 from cloudinit.profile import HostProfile
 from freehold.errors import UsageError
 from freehold.settings import setting
+from lab.topology import LAN, Member, Misplaced, NetworkSpec, check
 
-NAME = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
+LONGEST_NAME = 40
+NAME = rf"[a-z0-9](?:[a-z0-9-]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?"
 # One /24 between the machines; addresses begin at .11.
 MOST_MACHINES = 200
 LEAST_MEMORY = 256 * MiB
@@ -40,20 +42,29 @@ def check_name(name: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where a machine's own ports 22, 80 and 443 answer on its loopback address."""
+    """Where a machine's own ports answer on its loopback address."""
 
-    ssh: int = setting(2222, minimum=1, maximum=65535, help="Stands for the machine's port 22.")
-    http: int = setting(8080, minimum=1, maximum=65535, help="Stands for the machine's port 80.")
-    https: int = setting(8443, minimum=1, maximum=65535, help="Stands for the machine's port 443.")
+    ssh: int = setting(2222, minimum=1, maximum=65535, help="Stands for the machine's port for SSH.")
+    http: int = setting(8080, minimum=1, maximum=65535, help="Stands for the machine's port for HTTP.")
+    https: int = setting(8443, minimum=1, maximum=65535, help="Stands for the machine's port for HTTPS.")
 
     def __post_init__(self) -> None:
         if len({self.ssh, self.http, self.https}) != 3:
             raise ValueError("ssh, http and https need three different ports")
 
-    @property
-    def forwards(self) -> tuple[tuple[int, int], ...]:
-        """(port on the loopback address, port of the machine)."""
-        return ((self.ssh, 22), (self.http, 80), (self.https, 443))
+
+@dataclass(frozen=True)
+class GuestPorts:
+    """The ports that a machine itself has: its sshd's and its proxy's."""
+
+    ssh: int = 22
+    http: int = 80
+    https: int = 443
+
+
+def guest_ports(profile: HostProfile) -> GuestPorts:
+    """The ports of a machine that is what the profile says."""
+    return GuestPorts(profile.ssh.port, profile.proxy.http_port, profile.proxy.https_port)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ class MachineSpec:
     """One machine. `memory`, `disk` and further `disks` in bytes; `host` is what the deploy file calls it.
 
     `hypervisor` names one of the lab's; the first where it is left out. `suite` or `image` (a golden image's
-    directory) are its own where it does not run the lab's.
+    directory) are its own where it does not run the lab's. `networks` are those between the machines that it
+    is on, with its address there, empty where the lab chooses. `guest`: its ports, else the profile's.
     """
 
     name: str
@@ -74,6 +86,8 @@ class MachineSpec:
     hypervisor: str = ""
     suite: str | None = None
     image: Path | None = None
+    networks: Mapping[str, str] = field(default_factory=lambda: {LAN: ""})
+    guest: GuestPorts | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a machine")
@@ -104,6 +118,7 @@ class LabSpec:
     hypervisors: Mapping[str, str] = field(default_factory=dict)
     network: NetworkMode | None = None
     accelerator: AcceleratorWish = "auto"
+    networks: tuple[NetworkSpec, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "a lab")
@@ -126,6 +141,13 @@ class LabSpec:
                     f"{machine.name}: the lab {self.name} has no hypervisor {machine.hypervisor!r}",
                     hint=f"`hypervisors:` names {known}" if known else "name it under `hypervisors:`",
                 )
+        first = next(iter(self.hypervisors), "")
+        members = [Member(item.name, item.networks, item.hypervisor or first) for item in self.machines]
+        try:
+            check(self.networks, members)
+        except Misplaced as exc:
+            where = ".".join(exc.path)
+            raise UsageError(f"the lab {self.name}: {where}: {exc}", hint=exc.hint) from exc
 
     @property
     def user(self) -> str:

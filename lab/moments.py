@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Event
 
 from freehold.errors import DeadlineError, LabError, UsageError
 from lab.lab import Lab
 from lab.parallel import each
+from lab.snapshots import MARK, called, common, further
 from lab.state import LabState, MachineState, locked
 from lab.virt import ALIVE, Virt
 from lab.wait import banner
@@ -28,10 +30,10 @@ class Moments:
         """Snapshots that every machine has, the oldest first."""
         state = self.lab.state
         with self.lab.connected(state) as virt:
-            return common(virt, state)
+            return tuple(_common(virt, state))
 
     def take(self, name: str) -> None:
-        """Keep memory and disks of all machines; a snapshot of that name is replaced."""
+        """Keep memory and disks of all machines; a snapshot of that name is replaced, or stays on failure."""
         check_snapshot_name(name)
         with locked(self.lab.name):
             state = self.lab.state
@@ -45,12 +47,25 @@ class Moments:
                 if off:
                     raise LabError(f"{', '.join(off)} does not run", hint="`freehold lab start` starts it")
 
-                def work(machine: MachineState, _stop: Event) -> None:
-                    if name in virt.snapshots(machine.uuid):
-                        virt.forget(machine.uuid, name)
-                    virt.snapshot(machine.uuid, name)
-
-                each(state.machines, work, doing=f"the snapshot {name}")
+                before = {item.name: virt.snapshots(item.uuid) for item in state.machines}
+                new = further(name, list(before.values()))
+                try:
+                    each(
+                        state.machines,
+                        lambda machine, _stop: virt.snapshot(machine.uuid, new),
+                        doing=f"the snapshot {name}",
+                    )
+                except BaseException:
+                    for machine in state.machines:
+                        # It must not hide why.
+                        with suppress(LabError):
+                            _forget(virt, machine, [new])
+                    raise
+                each(
+                    state.machines,
+                    lambda machine, _stop: _forget(virt, machine, _named(name, before[machine.name])),
+                    doing=f"deleting the snapshot {name} of before",
+                )
 
     def restore(self, name: str = "") -> str:
         """Put all machines back to a snapshot (the last one by default); returns its name.
@@ -60,8 +75,8 @@ class Moments:
         with locked(self.lab.name):
             state = self.lab.state
             with self.lab.connected(state) as virt:
-                known = common(virt, state)
-                wanted = name or (known[-1] if known else "")
+                known = _common(virt, state)
+                wanted = name or (list(known)[-1] if known else "")
                 if wanted not in known:
                     what = f"snapshot {name!r}" if name else "snapshot"
                     raise LabError(
@@ -73,7 +88,7 @@ class Moments:
                 with self.lab.console.step(f"back to the snapshot {wanted}"):
                     each(
                         state.machines,
-                        lambda machine, stop: self._restore(virt, machine, wanted, stop),
+                        lambda machine, stop: self._restore(virt, machine, known[wanted], stop),
                         doing=f"restoring {wanted}",
                     )
         return wanted
@@ -94,20 +109,36 @@ class Moments:
         with locked(self.lab.name):
             state = self.lab.state
             with self.lab.connected(state) as virt:
-                owners = [item for item in state.machines if name in virt.snapshots(item.uuid)]
+                owned = {item.name: _named(name, virt.snapshots(item.uuid)) for item in state.machines}
+                owners = [item for item in state.machines if owned[item.name]]
                 if not owners:
                     raise LabError(f"the lab {state.name} has no snapshot {name!r}")
-                each(owners, lambda machine, _stop: virt.forget(machine.uuid, name), doing=f"deleting {name}")
+                each(
+                    owners,
+                    lambda machine, _stop: _forget(virt, machine, owned[machine.name]),
+                    doing=f"deleting {name}",
+                )
 
 
-def common(virt: Virt, state: LabState) -> tuple[str, ...]:
-    """The snapshots that every machine has, in the order of the first machine's."""
-    lists: Sequence[tuple[str, ...]] = [virt.snapshots(machine.uuid) for machine in state.machines]
-    return tuple(name for name in lists[0] if all(name in other for other in lists[1:]))
+def _common(virt: Virt, state: LabState) -> dict[str, str]:
+    return common([virt.snapshots(machine.uuid) for machine in state.machines])
+
+
+def _named(name: str, snapshots: Sequence[str]) -> list[str]:
+    return [item for item in snapshots if called(item) == name]
+
+
+def _forget(virt: Virt, machine: MachineState, snapshots: Sequence[str]) -> None:
+    known = virt.snapshots(machine.uuid)
+    for item in snapshots:
+        if item in known:
+            virt.forget(machine.uuid, item)
 
 
 def check_snapshot_name(name: str) -> str:
     """`name`, or UsageError where it cannot be one."""
-    if not re.fullmatch(NAME, name):
-        raise UsageError(f"{name!r} is no name for a snapshot", hint="letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(NAME, name) or MARK in name:
+        raise UsageError(
+            f"{name!r} is no name for a snapshot", hint="letters, digits, '_', '-' and single '.'"
+        )
     return name

@@ -96,6 +96,7 @@ def prepare(
 def forget_disks(virt: Virt, state: LabState, machine: MachineState) -> None:
     """Delete a machine's disks and console."""
     there = pool(virt, state, state.hypervisor(machine))
+    there.ensure()
     for name in (*disk_volumes(machine), seed_volume(machine), console_volume(machine)):
         there.delete(name)
 
@@ -111,7 +112,7 @@ def domain(state: LabState, machine: MachineState, image: Image, *, kernel: Path
         machine,
         image,
         kernel=kernel,
-        socket=Path(),
+        socket=Path,
         reconnect=False,
     )
     return replace(
@@ -125,7 +126,9 @@ def domain(state: LabState, machine: MachineState, image: Image, *, kernel: Path
         console=place / console_volume(machine),
         kernel=here.kernel and DirectKernel(place / kernel_name, place / initrd, here.kernel.cmdline),
         management=Card("management", machine.management_mac, base_name(state.name, state.token), alone=True),
-        wire=Card("lan", machine.lan_mac, lan_name(state)),
+        wires=tuple(
+            Card(plug.network, plug.mac, lan_name(state, network=plug.network)) for plug in machine.cards
+        ),
         nvram=None,
         as_root=False,
     )

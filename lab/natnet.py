@@ -4,9 +4,9 @@
                               by libvirt's dnsmasq, a way out where the lab has one; machines are kept apart
     freehold-LAB-TOKEN-lan    between the machines: a bridge and nothing else; `-lan-2` and so on when
                               groups of machines are apart
+    freehold-LAB-TOKEN-net-N  a further network N of the lab, the same; `-net-N.2` and so on
 
-Addresses of management networks are of 198.19.0.0/16 (RFC 2544: never routed on the internet); a /24 that
-nothing on the hypervisor uses.
+Management networks are of 198.19.0.0/16: a /24 that nothing on the hypervisor uses.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from lab.address import FIRST
+from lab.address import FIRST, NAT_NETWORKS
 from lab.domain import mark
 from lab.state import Hypervisor, LabState, MachineState
+from lab.topology import LAN
 
-RANGE = "198.19.{}.0/24"
 POOLS = Path("/var/lib/libvirt/images")
 
 
@@ -31,17 +32,26 @@ def base_name(lab: str, token: str) -> str:
     return f"freehold-{lab}-{token}"
 
 
-def lan_name(state: LabState, group: int = 0) -> str:
-    """The network between the machines of a group; 0 is where all of them are."""
-    return f"{base_name(state.name, state.token)}-lan{f'-{group + 1}' if group else ''}"
+def lan_name(state: LabState, group: int = 0, network: str = LAN) -> str:
+    """A network between the machines of a group; 0 is where all of them are."""
+    base = base_name(state.name, state.token)
+    if network == LAN:
+        return f"{base}-lan{f'-{group + 1}' if group else ''}"
+    return f"{base}-net-{network}{f'.{group + 1}' if group else ''}"
+
+
+def apart(state: LabState, names: Iterable[str]) -> tuple[str, ...]:
+    """Of the names of networks those of groups that are apart."""
+    base = re.escape(base_name(state.name, state.token))
+    return tuple(name for name in names if re.fullmatch(rf"{base}-(lan-|net-[^.]+\.)\d+", name))
 
 
 def candidates(lab: str, hypervisor: str, taken: Collection[str]) -> Iterator[str]:
     """Management networks to try, the same order for the same names; none overlaps with `taken`."""
     used = [ipaddress.ip_network(item, strict=False) for item in taken]
     start = hashlib.sha256(f"{lab}\0{hypervisor}".encode()).digest()[0]
-    for number in range(256):
-        found = ipaddress.ip_network(RANGE.format((start + number) % 256))
+    networks = list(ipaddress.IPv4Network(NAT_NETWORKS).subnets(new_prefix=24))
+    for found in (*networks[start:], *networks[:start]):
         if not any(item.version == 4 and item.overlaps(found) for item in used):
             yield str(found)
 
@@ -81,9 +91,17 @@ def management_xml(state: LabState, subnet: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def lan_xml(state: LabState, group: int = 0) -> str:
+def lan_xml(state: LabState, group: int = 0, network: str = LAN) -> str:
     """The network between the machines of a group."""
-    return ET.tostring(_network(state, lan_name(state, group), f"l{group or ''}"), encoding="unicode")
+    letter = "l" if network == LAN else f"n{next(n.number for n in state.networks if n.name == network)}g"
+    name = lan_name(state, group, network)
+    return ET.tostring(_network(state, name, f"{letter}{group or ''}"), encoding="unicode")
+
+
+def networks_at(state: LabState, hypervisor: Hypervisor) -> tuple[str, ...]:
+    """The networks between machines that a hypervisor has cards in; `lan` always."""
+    cards = [plug.network for machine in state.on(hypervisor) for plug in machine.cards]
+    return tuple(dict.fromkeys((LAN, *cards)))
 
 
 def _network(state: LabState, name: str, letter: str) -> ET.Element:
@@ -99,7 +117,8 @@ def records(state: LabState, hypervisor: Hypervisor) -> tuple[dict[str, str], di
     """For libvirt's dnsmasq there: address by hardware address, and names by address between the machines."""
     here = state.on(hypervisor)
     leases = {machine.management_mac: machine.management for machine in here}
-    return leases, {machine.lan: _names(machine) for machine in here}
+    # Every machine there gets the same answers: a name that only some can reach is in their /etc/hosts.
+    return leases, {machine.lan: _names(machine) for machine in here if machine.lan}
 
 
 def _names(machine: MachineState) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from builder.image import Image, build_image, load_image
@@ -13,11 +13,13 @@ from freehold.errors import LabError
 from freehold.files import new_private_dir
 from freehold.process import Runner
 from lab import accelerator, daemon
-from lab.address import loopback_prefix
+from lab.address import SOURCES
 from lab.domain import Accelerator
 from lab.hypervisors import assign, check_same, make_ready, planned, wanted
 from lab.model import LabSpec
-from lab.plan import Place, plan_state, readdressed
+from lab.plan import Place, differing, held, plan_state, readdressed
+from lab.preflight import free_prefix
+from lab.runtime import claim
 from lab.state import Hypervisor, LabState, lab_dir, runtime_of, save_state, taken_prefixes
 from lab.virt import Virt
 
@@ -70,17 +72,23 @@ class Placing:
         return found
 
     def _built(self, suite: str) -> Image:
-        wish = ImageSpec(suite=suite, profile=self.spec.profile)
+        profile = self.spec.profile
+        wish = ImageSpec(suite=suite, profile=profile and profile.admitting(*SOURCES))
         return build_image(wish, runner=self.runner, console=self.console)
 
-    def plan(self, image: Image) -> LabState:
-        """What the lab will be, after `check`; written down before anything is made of it."""
+    def plan(self, image: Image, alive: Collection[str]) -> LabState:
+        """What the lab will be, after `check`; `alive` names the machines that run.
+
+        A new lab is written down before anything is made of it. One that is there keeps what was written
+        until the machines that it loses are gone.
+        """
         spec, known = self.spec, self.known
+        self._alive = alive
         images = self._images()
         place = Place(
             directory=new_private_dir(lab_dir(spec.name)),
-            runtime=new_private_dir(runtime_of(spec.name)),
-            prefix=known.prefix if known else loopback_prefix(spec.name, taken_prefixes(spec.name)),
+            runtime=claim(spec.name),
+            prefix=known.prefix if known else free_prefix(spec, taken_prefixes(spec.name)),
             uri=self._connection.uri,
             private=self._connection.private,
             accelerator=self._kind,
@@ -90,10 +98,25 @@ class Placing:
             images=images,
         )
         state = plan_state(
-            spec, place, {machine.name: machine for machine in known.machines} if known else {}
+            spec,
+            place,
+            {machine.name: machine for machine in known.machines} if known else {},
+            known.networks if known else (),
         )
-        save_state(state)
-        return state
+        kept = self._held(state)
+        if changed := differing(state, kept):
+            self.console.warn(
+                f"the lab {spec.name} keeps its {', '.join(changed)}; `freehold lab down` and `up` change it"
+            )
+        self._begin(kept)
+        return kept
+
+    def _begin(self, state: LabState) -> None:
+        if self.known is None:
+            save_state(state)
+
+    def _held(self, state: LabState) -> LabState:
+        return held(state, self.known, self._alive) if self.known else state
 
     def _accelerator(self) -> str:
         if self.spec.accelerator == "tcg":
@@ -124,7 +147,7 @@ class Placing:
     def placed(self, virt: Virt, state: LabState) -> LabState:
         """The state with the addresses that its hypervisors have room for."""
         ready = replace(state, hypervisors=make_ready(virt, state, self.runner))
-        state = readdressed(self.spec, ready)
-        save_state(state)
+        state = self._held(readdressed(self.spec, ready))
+        self._begin(state)
         assign(virt, state)
         return state

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
 from builder.image import Image
 from builder.spec import ARCHES
+from cloudinit.profile import HostProfile
 from lab.address import addresses, numbering
 from lab.bootpath import kernel_arguments
 from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
-from lab.model import LabSpec, MachineSpec
+from lab.model import LabSpec, MachineSpec, guest_ports
 from lab.natnet import management_address
+from lab.networks import NetworkState, planned, plugged
 from lab.state import Hypervisor, LabState, MachineState
+from lab.topology import LAN
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,25 @@ class Place:
     images: Mapping[str, str] = field(default_factory=dict)
 
 
-def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -> LabState:
-    """The lab's state: machines that were there keep number, identity and disk size."""
+def plan_state(
+    spec: LabSpec,
+    place: Place,
+    known: Mapping[str, MachineState],
+    networks: Sequence[NetworkState] = (),
+) -> LabState:
+    """The lab's state: machines that were there keep number, identity, disk size, own ports and cards.
+
+    `networks` are the further ones that the lab has.
+    """
     numbers = numbering(spec, {name: machine.number for name, machine in known.items()})
+    further = planned(spec.name, spec.networks, networks)
+    plugs = plugged(
+        spec.name,
+        further,
+        [(machine, numbers[machine.name]) for machine in spec.machines],
+        {name: machine.cards for name, machine in known.items()},
+    )
+    profile_ports = guest_ports(spec.profile or HostProfile())
     machines = []
     for machine in spec.machines:
         number = numbers[machine.name]
@@ -46,16 +65,17 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
         management = management_address(there, number) if there else ""
         # On this computer's own network a machine's ports are its own.
         direct = there is not None and not there.remote
+        guest = before.guest if before else machine.guest or profile_ports
         machines.append(
             MachineState(
                 host=machine.host,
                 name=machine.name,
                 number=number,
                 address=management if direct else where.loopback,
-                ssh_port=22 if direct else spec.ports.ssh,
-                http_port=80 if direct else spec.ports.http,
-                https_port=443 if direct else spec.ports.https,
-                lan=where.lan,
+                ssh_port=guest.ssh if direct else spec.ports.ssh,
+                http_port=guest.http if direct else spec.ports.http,
+                https_port=guest.https if direct else spec.ports.https,
+                lan=where.lan if LAN in machine.networks else "",
                 roles=machine.roles,
                 uuid=before.uuid if before else machine_uuid(place.directory, machine.name, place.token),
                 management_mac=where.management_mac,
@@ -67,6 +87,8 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
                 hypervisor=there.name if there else "",
                 management=management,
                 image=before.image if before else place.images.get(machine.name, ""),
+                plugs=plugs[machine.name],
+                guest=guest,
             )
         )
     return LabState(
@@ -84,6 +106,8 @@ def plan_state(spec: LabSpec, place: Place, known: Mapping[str, MachineState]) -
         machines=tuple(machines),
         hypervisors=place.hypervisors,
         token=place.token,
+        networks=further,
+        deadline=spec.deadline,
     )
 
 
@@ -100,7 +124,32 @@ def readdressed(spec: LabSpec, state: LabState) -> LabState:
         hypervisors=state.hypervisors,
         token=state.token,
     )
-    return plan_state(spec, place, {machine.name: machine for machine in state.machines})
+    return plan_state(spec, place, {machine.name: machine for machine in state.machines}, state.networks)
+
+
+def held(state: LabState, known: LabState, alive: Collection[str]) -> LabState:
+    """The planned state with all that a lab which is there cannot change.
+
+    Disks know the user that they began with. Machines that are `alive` (their names) answer on the ports that
+    they have, and the lab goes on as it began.
+    """
+    ports = {
+        machine.name: {name: getattr(machine, name) for name in ("ssh_port", "http_port", "https_port")}
+        for machine in known.machines
+        if machine.name in alive
+    }
+    machines = tuple(replace(machine, **ports.get(machine.name, {})) for machine in state.machines)
+    kept = replace(state, user=known.user, machines=machines)
+    return replace(kept, boot=known.boot, internet=known.internet) if ports else kept
+
+
+def differing(wanted: LabState, kept: LabState) -> tuple[str, ...]:
+    """What `held` did not let change, by the keys of config/lab.yml and host.yml."""
+    return (
+        *(["ports"] if wanted.machines != kept.machines else []),
+        *(["users"] if wanted.user != kept.user else []),
+        *(name for name in ("boot", "internet") if getattr(wanted, name) != getattr(kept, name)),
+    )
 
 
 def _placed(machine: MachineSpec, before: MachineState | None, place: Place) -> Hypervisor | None:
@@ -132,12 +181,20 @@ def further_disks(folder: Path, machine: MachineState) -> dict[Path, int]:
 
 
 def domain_of(
-    state: LabState, machine: MachineState, image: Image, *, kernel: Path, socket: Path, reconnect: bool
+    state: LabState,
+    machine: MachineState,
+    image: Image,
+    *,
+    kernel: Path,
+    socket: Callable[[str], Path],
+    reconnect: bool,
 ) -> Domain:
     """The domain of a machine as the state describes it.
 
-    `kernel` is the image's own or what `kernel.unpacked` made of it; `reconnect`: see `domain.wire_netdev`.
+    `kernel` is the image's own or what `kernel.unpacked` made of it; `socket` is where the switch has a port;
+    `reconnect`: see `domain.wire_netdev`.
     """
+    numbers = {network.name: network.number for network in state.networks}
     folder = state.folder(machine)
     direct = state.boot == "kernel"
     trimmed = kernel_arguments(emulated=state.accelerator == "tcg")
@@ -158,10 +215,15 @@ def domain_of(
         management=Management(
             mac=machine.management_mac,
             loopback=machine.address,
-            forwards=((machine.ssh_port, 22), (machine.http_port, 80), (machine.https_port, 443)),
-            internet=state.internet,
+            forwards=machine.forwards,
+            internet=state.way_out(machine),
         ),
-        wire=Wire(machine.lan_mac, socket),
+        wires=tuple(
+            Wire(plug.mac, socket(plug.port(machine.name)))
+            if plug.network == LAN
+            else Wire(plug.mac, socket(plug.port(machine.name)), plug.device, numbers[plug.network] + 1)
+            for plug in machine.cards
+        ),
         kernel=DirectKernel(kernel, image.initrd, f"{image.cmdline} {trimmed}") if direct else None,
         nvram=None if direct else folder / "nvram.fd",
         as_root="/system" in state.uri,

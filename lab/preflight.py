@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from builder.spec import MiB
 from freehold.errors import LabError
+from lab.address import addresses, loopback_prefix
+from lab.model import LabSpec
 from lab.state import MachineState
 
 MEMINFO = Path("/proc/meminfo")
@@ -17,6 +20,8 @@ MEMINFO = Path("/proc/meminfo")
 OVERHEAD = 128 * MiB
 # What a machine writes until it is ready, and some room to deploy something.
 FIRST_BOOT = 512 * MiB
+# So many prefixes are tried: a program that listens on all addresses is on each of them.
+PREFIXES = 20
 
 
 def available_memory(text: str) -> int:
@@ -56,16 +61,42 @@ def check_space(machines: Sequence[MachineState], directory: Path) -> None:
         )
 
 
+def free_prefix(spec: LabSpec, taken: Collection[str]) -> str:
+    """The loopback prefix for a new lab: one where nothing listens yet, as a namesake of another user's does.
+
+    Where all that are tried are in use it is the lab's first, and `check_ports` says by what.
+    """
+    passed = set(taken)
+    for _ in range(PREFIXES):
+        prefix = loopback_prefix(spec.name, passed)
+        places = (addresses(spec.name, prefix, item, "").loopback for item in range(len(spec.machines)))
+        if not any(
+            (trouble := _bound(place, port)) is not None and trouble.errno == errno.EADDRINUSE
+            for place in places
+            for port in astuple(spec.ports)
+        ):
+            return prefix
+        passed.add(prefix)
+    return loopback_prefix(spec.name, taken)
+
+
 def check_ports(machines: Sequence[MachineState]) -> None:
     """LabError where another program listens on an address that a machine needs."""
     for machine in machines:
         for port in (machine.ssh_port, machine.http_port, machine.https_port):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((machine.address, port))
-                except OSError as exc:
-                    raise _taken(machine, port, exc) from exc
+            if (trouble := _bound(machine.address, port)) is not None:
+                raise _taken(machine, port, trouble) from trouble
+
+
+def _bound(address: str, port: int) -> OSError | None:
+    """Why a program of this user could not listen there, or None."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as exc:
+            return exc
+    return None
 
 
 def _taken(machine: MachineState, port: int, exc: OSError) -> LabError:

@@ -14,9 +14,9 @@ lab until a test asks for one.
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -66,17 +66,26 @@ def lab_home() -> None:
 
 @pytest.fixture(scope=_scope)
 def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
-    """Which lab: the machines of `config/lab.yml`. Override it for another, or to mirror a deploy file."""
+    """Which lab: the machines of `config/lab.yml`, prepared as `config/host.yml` says.
+
+    Override it for another, or to mirror a deploy file.
+    """
+    from cloudinit.profile import load_profile
     from freehold.errors import UsageError
     from lab.labfile import default_name, from_file, load_lab_file
 
-    path = pytestconfig.rootpath / "config" / "lab.yml"
+    config = pytestconfig.rootpath / "config"
+    path, host = config / "lab.yml", config / "host.yml"
     if not path.is_file():
         raise UsageError(
             f"{path} is missing, so nothing says which machines the lab has",
             hint="write it, or override the fixture `lab_spec`",
         )
-    return from_file(load_lab_file(path, name="config/lab.yml"), default_name(pytestconfig.rootpath))
+    return from_file(
+        load_lab_file(path, name="config/lab.yml"),
+        default_name(pytestconfig.rootpath),
+        profile=load_profile(host, name="config/host.yml") if host.is_file() else None,
+    )
 
 
 @pytest.fixture(scope=_scope)
@@ -167,28 +176,42 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def evidence(lab: Lab, since: float) -> list[tuple[str, str]]:
     """(title, text) for each machine: its console's last lines, its journal since a moment (epoch)."""
     from freehold.errors import FreeholdError
-    from lab.wait import console_tail
 
     try:
         state = lab.state
-    except FreeholdError as exc:
+    except (FreeholdError, OSError) as exc:
         return [(f"lab {lab.name}", str(exc))]
-    sections = []
-    for machine in state.machines:
-        text = "\n".join(console_tail(lab.console_log(machine.name), CONSOLE_LINES))
-        sections.append((f"{machine.name}: console", text or "nothing"))
-        sections.append((f"{machine.name}: journal", _journal(lab, machine.name, since)))
-    return sections
+    return [
+        section
+        for machine in state.machines
+        for section in (
+            (f"{machine.name}: console", _told(partial(_console, lab, machine.name))),
+            (f"{machine.name}: journal", _told(partial(_journal, lab, machine.name, since))),
+        )
+    ]
+
+
+def _told(look: Callable[[], str]) -> str:
+    """What was found, or why nothing was: pytest itself ends where a report raises."""
+    from freehold.errors import FreeholdError
+
+    try:
+        return look() or "nothing"
+    except FreeholdError as exc:
+        return exc.message
+    except OSError as exc:
+        return str(exc)
+
+
+def _console(lab: Lab, machine: str) -> str:
+    from lab.wait import console_tail
+
+    return "\n".join(console_tail(lab.console_log(machine), CONSOLE_LINES))
 
 
 def _journal(lab: Lab, machine: str, since: float) -> str:
-    from freehold.errors import FreeholdError
-
     if not lab.answers(lab.state.machine(machine)):
         return "no SSH server answers"
     command = ["journalctl", "--no-pager", "-q", "-n", str(JOURNAL_LINES), "--since", f"@{int(since)}"]
-    try:
-        done = lab.exec(machine, ["sudo", *command], timeout=JOURNAL_DEADLINE, check=False)
-    except FreeholdError as exc:
-        return f"{shlex.join(command)}: {exc.message}"
-    return done.stdout or done.stderr or "nothing"
+    done = lab.exec(machine, ["sudo", *command], timeout=JOURNAL_DEADLINE, check=False)
+    return done.stdout or done.stderr

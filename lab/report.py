@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.spec import MiB
+from cloudinit.profile import HostProfile
 from freehold.console import size
 from lab.address import lan_address, numbering
-from lab.model import LabSpec
+from lab.model import LabSpec, guest_ports
+from lab.networks import planned, plugged
 from lab.state import LabState, MachineState
+from lab.topology import LAN
 
 HEADERS = ("machine", "state", "boot", "address", "lan", "roles", "memory", "disk", "snapshots")
 
@@ -35,7 +38,10 @@ def status_row(status: MachineStatus) -> tuple[str, ...]:
         status.state,
         status.boot,
         machine.address,
-        machine.lan,
+        ", ".join(
+            plug.address if plug.network == LAN else f"{plug.network} {plug.address}"
+            for plug in machine.cards
+        ),
         ",".join(machine.roles) or "-",
         size(status.memory) if status.memory else "-",
         size(status.disk),
@@ -66,6 +72,7 @@ def machine_object(machine: MachineState) -> dict[str, Any]:
         "http_port": machine.http_port,
         "https_port": machine.https_port,
         "lan": machine.lan,
+        "networks": {plug.network: plug.address for plug in machine.cards},
     }
 
 
@@ -77,6 +84,9 @@ def inventory(state: LabState) -> dict[str, Any]:
         "key": str(state.key),
         "known_hosts": str(state.known_hosts),
         "ssh_config": str(state.ssh_config),
+        "networks": [
+            {"name": item.name, "subnet": item.subnet, "isolated": item.isolated} for item in state.networks
+        ],
         "machines": [machine_object(machine) for machine in state.machines],
     }
 
@@ -87,20 +97,29 @@ PLAN_HEADERS = ("machine", "host", "roles", "lan", "cpus", "memory", "disk")
 def plan(spec: LabSpec, accelerator: str) -> dict[str, Any]:
     """What `lab up` would make, for programs; sizes in MiB. `vagrant/Vagrantfile` is one of them."""
     numbers = numbering(spec, {})
+    networks = planned(spec.name, spec.networks, ())
+    machines = [(machine, numbers[machine.name]) for machine in spec.machines]
+    plugs = plugged(spec.name, networks, machines, {})
+    usual = guest_ports(spec.profile or HostProfile())
     return {
         "lab": spec.name,
         "suite": spec.suite,
         "accelerator": accelerator,
         "deadline": spec.deadline,
+        "networks": [
+            {"name": item.name, "subnet": item.subnet, "isolated": item.isolated} for item in networks
+        ],
         "machines": [
             {
                 "name": machine.name,
                 "host": machine.host,
                 "roles": list(machine.roles),
-                "lan": lan_address(numbers[machine.name]),
+                "lan": lan_address(numbers[machine.name]) if LAN in machine.networks else "",
+                "networks": {plug.network: plug.address for plug in plugs[machine.name]},
                 "cpus": machine.cpus,
                 "memory": machine.memory // MiB,
                 "disk": machine.disk // MiB,
+                "ssh_port": (machine.guest or usual).ssh,
             }
             for machine in spec.machines
         ],
@@ -114,7 +133,10 @@ def plan_rows(planned: Mapping[str, Any]) -> list[tuple[str, ...]]:
             machine["name"],
             machine["host"],
             ",".join(machine["roles"]) or "-",
-            machine["lan"],
+            ", ".join(
+                address if network == LAN else f"{network} {address}"
+                for network, address in machine["networks"].items()
+            ),
             str(machine["cpus"]),
             f"{machine['memory']} MiB",
             f"{machine['disk']} MiB",

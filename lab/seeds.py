@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,19 +10,19 @@ from typing import Any
 from cloudinit.hostkeys import HostKey
 from cloudinit.keys import PublicKey
 from cloudinit.network import Interface, Network, Route
+from cloudinit.profile import HOSTNAME
 from cloudinit.seed import Seed, SeedFiles, render_seed
 from cloudinit.users import User
 from lab.address import (
-    LAN_PREFIX,
     MANAGEMENT_ADDRESS,
     MANAGEMENT_DNS,
     MANAGEMENT_GATEWAY,
 )
 from lab.model import is_address
+from lab.networks import met
 from lab.state import LabState, MachineState
 
 MANAGEMENT = "eth0"
-LAN = "eth1"
 
 # A golden image needs its identity and nothing else: each further module costs seconds of an emulated
 # processor. The image's own systemd grows the root. Debian 12's cloud-init fails on a locale that the
@@ -37,21 +38,23 @@ IDENTITY_ONLY: Mapping[str, Any] = {
 
 
 def network(lab: LabState, machine: MachineState) -> Network:
-    """Static addresses on both cards, so that there is no DHCP to wait for, unless libvirt has a network.
+    """Static addresses on all cards, so that there is no DHCP to wait for, unless libvirt has a network.
 
-    Hosts that the deploy file calls by an IPv4 address keep it on the private network, so that what
-    one host's configuration says about another is true in the lab.
+    Hosts that the deploy file calls by an IPv4 address keep it between the machines, so that what one
+    host's configuration says about another is true in the lab.
     """
-    out = lab.internet
-    lan_addresses = [f"{machine.lan}/{LAN_PREFIX}"]
-    routes = []
+    out = lab.way_out(machine)
+    addresses = {plug.network: [f"{plug.address}/{plug.prefix}"] for plug in machine.cards}
+    routes: dict[str, list[Route]] = {}
     for other in lab.machines:
-        if not is_address(other.host) or ":" in other.host:
+        # A further network may have the host's own address anyway.
+        own = [plug.network for plug in other.cards if plug.address == other.host]
+        if not is_address(other.host) or ":" in other.host or any(name in addresses for name in own):
             continue
         if other.name == machine.name:
-            lan_addresses.append(f"{other.host}/32")
-        else:
-            routes.append(Route(f"{other.host}/32", other.lan))
+            addresses[machine.cards[0].network].append(f"{other.host}/32")
+        elif cards := met(machine.cards, other.cards):
+            routes.setdefault(cards[0].network, []).append(Route(f"{other.host}/32", cards[1].address))
     if lab.nat:
         # libvirt's dnsmasq gives address, names and, where there is one, the way out.
         management = Interface(MANAGEMENT, mac=machine.management_mac, rename=True, dhcp4=True)
@@ -67,12 +70,15 @@ def network(lab: LabState, machine: MachineState) -> Network:
     return Network(
         (
             management,
-            Interface(
-                LAN,
-                mac=machine.lan_mac,
-                rename=True,
-                addresses=tuple(lan_addresses),
-                routes=tuple(routes),
+            *(
+                Interface(
+                    plug.device,
+                    mac=plug.mac,
+                    rename=True,
+                    addresses=tuple(addresses[plug.network]),
+                    routes=tuple(routes.get(plug.network, ())),
+                )
+                for plug in machine.cards
             ),
         )
     )
@@ -82,11 +88,13 @@ def seed_files(lab: LabState, machine: MachineState, *, host_key: HostKey, user_
     """The files of the machine's NoCloud volume."""
     hosts: dict[str, str] = {}
     for other in lab.machines:
-        if other.name == machine.name:
+        cards = met(machine.cards, other.cards)
+        # Machines without a network in common have no name for each other.
+        if other.name == machine.name or cards is None:
             continue
-        hosts[other.name] = other.lan
+        hosts[other.name] = cards[1].address
         if not is_address(other.host):
-            hosts[other.host.lower()] = other.lan
+            hosts[other.host.lower()] = cards[1].address
     seed = Seed(
         hostname=machine.name,
         users=(User(lab.user, keys=(user_key,)),),
@@ -96,12 +104,19 @@ def seed_files(lab: LabState, machine: MachineState, *, host_key: HostKey, user_
         instance_id=f"freehold-{machine.uuid}",
         hosts=hosts,
         extra=IDENTITY_ONLY,
-        fqdn=machine.host.lower() if "." in machine.host and not is_address(machine.host) else "",
+        fqdn=full_name(machine.host),
     )
     rendered = render_seed(seed, allow_secrets=True)
     # cloud-init checks user-data against its schema, which costs two seconds of an emulated processor, and
     # takes the same words as vendor-data without: this seed was made by a program that is tested.
     return replace(rendered, user_data="", vendor_data=rendered.user_data)
+
+
+def full_name(host: str) -> str:
+    """A host of the deploy file as the full name of its machine; empty where it is none."""
+    name = host.lower()
+    full = "." in name and not is_address(name) and re.fullmatch(HOSTNAME, name)
+    return name if full else ""
 
 
 def known_hosts(entries: list[tuple[MachineState, HostKey]]) -> str:

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,9 @@ from urllib.parse import urlsplit
 from freehold.errors import LabError, LockedError
 from freehold.files import new_private_dir, write_atomic
 from freehold.paths import runtime_dir, state_dir
+from lab.model import GuestPorts
+from lab.networks import NetworkState, Plug, leads_out
+from lab.topology import LAN
 
 FORMAT = 1
 
@@ -32,10 +35,11 @@ FORMAT = 1
 class MachineState:
     """A machine of a lab. `host` is what the deploy file calls it, `name` its own host name.
 
-    `address` is on this computer's loopback, with three ports that stand for 22, 80 and 443; `lan` is
-    its address between the machines. `memory`, `disk` and further `disks` in bytes. With libvirt's networks
-    `hypervisor` is where it runs and `management` its address there, by which it is reached. `image` is the
-    directory of a golden image where it does not run the lab's.
+    `address` is on this computer's loopback, with three ports that stand for its own, `guest`; `lan` is its
+    address in the network of that name, if it is on it, and `plugs` are all of its cards between the machines
+    (none in a state from before there were further networks). `memory`, `disk` and further `disks` in bytes.
+    With libvirt's networks `hypervisor` is where it runs and `management` its address there, by which it is
+    reached. `image` is the directory of a golden image where it does not run the lab's.
     """
 
     host: str
@@ -57,6 +61,19 @@ class MachineState:
     hypervisor: str = ""
     management: str = ""
     image: str = ""
+    plugs: tuple[Plug, ...] = ()
+    guest: GuestPorts = field(default_factory=GuestPorts)
+
+    @property
+    def forwards(self) -> tuple[tuple[int, int], ...]:
+        """(port at its address here, port of the machine itself)."""
+        here = (self.ssh_port, self.http_port, self.https_port)
+        return tuple(zip(here, astuple(self.guest), strict=True))
+
+    @property
+    def cards(self) -> tuple[Plug, ...]:
+        """Its cards in the networks between machines, in the order in which it names them."""
+        return self.plugs or (Plug(LAN, self.lan, self.lan_mac),)
 
 
 @dataclass(frozen=True)
@@ -79,8 +96,9 @@ class Hypervisor:
 class LabState:
     """A lab that was brought up. `uri` is its libvirt, `private` whether the lab started it itself.
 
-    With `hypervisors` their libvirts hold networks and disks too, all named with the lab's `token`, as labs
-    of several computers may meet on one.
+    `deadline` is how long, in seconds, machines may take until they are ready. With `hypervisors` their
+    libvirts hold networks and disks too, all named with the lab's `token`, as labs of several computers may
+    meet on one.
     """
 
     name: str
@@ -97,6 +115,8 @@ class LabState:
     machines: tuple[MachineState, ...]
     hypervisors: tuple[Hypervisor, ...] = ()
     token: str = ""
+    networks: tuple[NetworkState, ...] = ()
+    deadline: float = 600.0
 
     @property
     def nat(self) -> bool:
@@ -111,6 +131,10 @@ class LabState:
     def image_of(self, machine: MachineState) -> Path:
         """The golden image that the machine's disk began with."""
         return Path(machine.image) if machine.image else self.image
+
+    def way_out(self, machine: MachineState) -> bool:
+        """Whether the machine reaches the internet."""
+        return self.internet and leads_out(self.networks, machine.cards)
 
     def hypervisor(self, machine: MachineState) -> Hypervisor:
         """Where the machine runs, in a lab with hypervisors."""
@@ -136,10 +160,11 @@ class LabState:
         return self.directory / "ssh_config"
 
     def machine(self, name: str) -> MachineState:
-        """The machine of that name, or for that host of the deploy file."""
-        for machine in self.machines:
-            if name in (machine.name, machine.host):
-                return machine
+        """The machine for that host of the deploy file, or of that name."""
+        for match in ("host", "name"):
+            for machine in self.machines:
+                if getattr(machine, match) == name:
+                    return machine
         known = ", ".join(machine.name for machine in self.machines)
         raise LabError(f"the lab {self.name} has no machine {name!r}", hint=f"it has {known}")
 
@@ -189,7 +214,7 @@ def load_state(name: str) -> LabState:
         known = ", ".join(list_labs())
         raise LabError(
             f"there is no lab {name!r}",
-            hint=f"known labs: {known}" if known else "`freehold lab up` makes one",
+            hint=f"`--lab NAME`; there are {known}" if known else "`freehold lab up` makes one",
         ) from exc
     except ValueError as exc:
         raise _unreadable(path, str(exc)) from exc
@@ -201,15 +226,21 @@ def _restored(found: Any, path: Path) -> LabState:
         raise _unreadable(path, "it was written by another version")
     try:
         machines = tuple(
-            MachineState(**{**item, "roles": tuple(item["roles"]), "disks": tuple(item.get("disks", ()))})
+            MachineState(
+                **item
+                | {name: tuple(item.get(name, ())) for name in ("roles", "disks")}
+                | {"plugs": tuple(Plug(**plug) for plug in item.get("plugs", ()))}
+                | {"guest": GuestPorts(**item.get("guest", {}))}
+            )
             for item in found.pop("machines")
         )
+        networks = tuple(NetworkState(**item) for item in found.pop("networks", ()))
         for name in ("directory", "runtime", "image"):
             found[name] = Path(found[name])
         hypervisors = tuple(
             Hypervisor(**{**item, "pool": Path(item["pool"])}) for item in found.pop("hypervisors", ())
         )
-        return LabState(**found, machines=machines, hypervisors=hypervisors)
+        return LabState(**found, machines=machines, hypervisors=hypervisors, networks=networks)
     except (KeyError, TypeError) as exc:
         raise _unreadable(path, str(exc)) from exc
 

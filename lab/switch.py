@@ -1,7 +1,8 @@
 """The wire between the machines, as a value: which frame goes where, and what faults do to it.
 
 Frames come from a machine's port; the switch learns which hardware address is behind which port and
-sends the rest to all. Faults belong to a machine's link: cut, delayed, slowed down, losing frames,
+sends the rest to all. A port `machine.network` hears only those of the same network; one without a dot is of
+the network that every lab has. Faults belong to a machine's link: cut, delayed, slowed down, losing frames,
 or apart from others by a partition. Nothing here touches a socket or a clock.
 """
 
@@ -16,6 +17,11 @@ GROUP_BIT = 0x01
 SHORTEST = 14
 # A slow link must not take the memory of all: frames beyond this many bytes are lost, as on a real port.
 MOST_WAITING = 4 * 1024 * 1024
+
+
+def network_of(port: str) -> str:
+    """The network that a port is of."""
+    return port.partition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Switch:
     links: dict[str, Link] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     dice: random.Random = field(default_factory=random.Random)
-    _learned: dict[bytes, str] = field(default_factory=dict)
+    _learned: dict[tuple[str, bytes], str] = field(default_factory=dict)
     _busy_until: dict[str, float] = field(default_factory=dict)
     _last: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -63,33 +69,52 @@ class Switch:
         """Forget a port."""
         self.links.pop(port, None)
         self.groups.pop(port, None)
-        self._learned = {mac: known for mac, known in self._learned.items() if known != port}
+        self._learned = {place: known for place, known in self._learned.items() if known != port}
+        self._clear(port)
 
-    def fault(self, port: str, changes: Mapping[str, Any]) -> Link:
-        """Change some properties of a link; KeyError for an unknown port, ValueError for a bad value."""
-        self.links[port] = replace(self.links[port], **changes)
-        return self.links[port]
+    def fault(self, port: str, changes: Mapping[str, Any]) -> bool:
+        """Change some properties of a link; whether that made another one of it.
+
+        KeyError for an unknown port, ValueError for a bad value. A link that changed owes nothing to how it
+        was: whoever holds frames that are under way on it brings them now, or drops them where it is cut.
+        """
+        before, self.links[port] = self.links[port], replace(self.links[port], **changes)
+        if self.links[port] == before:
+            return False
+        self._clear(port)
+        return True
+
+    def _clear(self, port: str) -> None:
+        """Forget the queue of a link, and which frames are under way on it."""
+        self._busy_until.pop(port, None)
+        self._last = {pair: when for pair, when in self._last.items() if port not in pair}
 
     def partition(self, groups: Iterable[Iterable[str]]) -> None:
         """Ports of different groups do not hear each other; ports that no group names are one more group."""
         self.groups = {port: number for number, group in enumerate(groups, 1) for port in group}
 
     def heal(self) -> None:
-        """All links whole, no partition."""
+        """All links whole, no partition, no queue."""
         self.links = dict.fromkeys(self.links, Link())
         self.groups = {}
+        self._busy_until.clear()
+        self._last.clear()
 
     def forward(self, source: str, frame: bytes, now: float) -> list[Delivery]:
         """Where a frame from `source` goes, and when. Frames between two ports keep their order."""
         if len(frame) < SHORTEST or source not in self.links:
             return []
-        destination, sender = frame[:6], frame[6:12]
+        network, destination, sender = network_of(source), frame[:6], frame[6:12]
         if not sender[0] & GROUP_BIT:
-            self._learned[sender] = source
-        known = None if destination[0] & GROUP_BIT else self._learned.get(destination)
+            self._learned[network, sender] = source
+        known = None if destination[0] & GROUP_BIT else self._learned.get((network, destination))
         if known == source:
             return []
-        targets = [known] if known in self.links else [port for port in self.links if port != source]
+        targets = (
+            [known]
+            if known in self.links
+            else [port for port in self.links if port != source and network_of(port) == network]
+        )
         deliveries = []
         for port in targets:
             assert port is not None

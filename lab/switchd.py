@@ -95,7 +95,8 @@ class Daemon:
         self.selector = selectors.DefaultSelector()
         self.listeners: dict[str, socket.socket] = {}
         self.peers: dict[str, Peer] = {}
-        self.pending: list[tuple[float, int, str, bytes]] = []
+        # Frames under way: when they arrive, their order, from and to which port.
+        self.pending: list[tuple[float, int, str, str, bytes]] = []
         self.order = 0
         self.ending = False
         self.counters = {"frames": 0, "dropped": 0}
@@ -184,14 +185,25 @@ class Daemon:
                     self._send(delivery.port, delivery.frame)
                 else:
                     self.order += 1
-                    entry = (delivery.when, self.order, delivery.port, delivery.frame)
+                    entry = (delivery.when, self.order, port, delivery.port, delivery.frame)
                     heapq.heappush(self.pending, entry)
 
     def _deliver_due(self) -> None:
         now = time.monotonic()
         while self.pending and self.pending[0][0] <= now:
-            _, _, port, frame = heapq.heappop(self.pending)
+            *_, port, frame = heapq.heappop(self.pending)
             self._send(port, frame)
+
+    def _hurry(self, port: str = "") -> None:
+        """Bring what is under way on a link that changed, or on all; what is on a cut one is lost."""
+        under_way, self.pending = sorted(self.pending), []
+        for entry in under_way:
+            *_, source, target, frame = entry
+            if port not in ("", source, target):
+                # What stays is sorted, and so a heap.
+                self.pending.append(entry)
+            elif not any(self.switch.links[end].cut for end in (source, target) if end in self.switch.links):
+                self._send(target, frame)
 
     def _send(self, port: str, frame: bytes) -> None:
         peer = self.peers.get(port)
@@ -250,11 +262,13 @@ class Daemon:
             for port in request["ports"]:
                 self.add(port)
         elif what == "fault":
-            self.switch.fault(request["port"], request["changes"])
+            if self.switch.fault(request["port"], request["changes"]):
+                self._hurry(request["port"])
         elif what == "partition":
             self.switch.partition(request["groups"])
         elif what == "heal":
             self.switch.heal()
+            self._hurry()
         elif what != "state":
             raise ValueError(f"unknown request {what!r}")
         return {

@@ -5,9 +5,11 @@ So a machine there has the same addresses here as one of this computer, for ever
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,7 +17,7 @@ from freehold.errors import LabError, UsageError
 from freehold.files import new_private_dir
 from freehold.process import Runner
 from lab import sweep
-from lab.state import Hypervisor, LabState
+from lab.state import Hypervisor, LabState, MachineState
 
 STARTING = 30.0
 
@@ -63,21 +65,29 @@ def command(state: LabState, hypervisor: Hypervisor) -> list[str]:
     ):
         words += ["-o", option]
     for machine in state.on(hypervisor):
-        for here, there in ((machine.ssh_port, 22), (machine.http_port, 80), (machine.https_port, 443)):
+        for here, there in machine.forwards:
             words += ["-L", f"{machine.address}:{here}:{machine.management}:{there}"]
     return [*words, host]
 
 
-def ensure(state: LabState, runner: Runner) -> None:
-    """Start each tunnel that does not run with the machines as they are; LabError where one cannot."""
-    for hypervisor in state.hypervisors:
-        if hypervisor.remote and state.on(hypervisor):
+def ensure(state: LabState, runner: Runner, machines: Sequence[MachineState] | None = None) -> None:
+    """Start each tunnel that does not run with the machines as they are; LabError where one cannot.
+
+    With `machines` only the tunnels to these.
+    """
+    places = {item.hypervisor for item in (state.machines if machines is None else machines)}
+    far = [item for item in state.hypervisors if item.remote and item.name in places]
+    if not far:
+        return
+    # Every road to a machine comes by here, several at once: one of them starts the tunnel.
+    with (new_private_dir(folder(state.runtime)) / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for hypervisor in far:
             _ensure(state, hypervisor, runner)
 
 
 def _ensure(state: LabState, hypervisor: Hypervisor, runner: Runner) -> None:
     path = control(state, hypervisor)
-    new_private_dir(path.parent)
     wanted = command(state, hypervisor)
     note, log = path.with_suffix(".command"), path.with_suffix(".log")
     if path.exists() and note.is_file() and note.read_text() == shlex.join(wanted):

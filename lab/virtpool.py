@@ -48,9 +48,7 @@ class Pool:
                 # QEMU, which is another user there, looks for its files below.
                 ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0711"
                 pool = self._connection.storagePoolDefineXML(ET.tostring(root, encoding="unicode"))
-                pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
-            if not pool.isActive():
-                pool.create()
+            _start(pool)
             pool.refresh()
 
     @property
@@ -95,8 +93,17 @@ class Pool:
             if volume.info()[1] < size:
                 volume.resize(size)
 
+    @property
+    def open(self) -> bool:
+        """Whether volumes can be looked at; nobody has started the pool after the hypervisor's reboot."""
+        with translated(f"the storage pool {self.name}"):
+            pool = self._find()
+            return pool is not None and bool(pool.isActive())
+
     def used(self, name: str) -> int:
-        """Bytes that a volume takes; 0 where it is not."""
+        """Bytes that a volume takes; 0 where it is not, or the pool is not open."""
+        if not self.open:
+            return 0
         with translated(f"the volume {name}"):
             volume = self._volume(name)
             return int(volume.info()[2]) if volume is not None else 0
@@ -116,7 +123,9 @@ class Pool:
             raise
 
     def read(self, name: str, offset: int) -> bytes:
-        """A volume's content from byte `offset` on; nothing where there is no more."""
+        """A volume's content from byte `offset` on; nothing where there is no more or nobody can look."""
+        if not self.open:
+            return b""
         with translated(f"reading the volume {name}"):
             pool = self._pool()
             volume = self._volume(name)
@@ -151,14 +160,20 @@ class Pool:
             pool = self._find()
             if pool is None:
                 return
-            if not pool.isActive():
-                pool.create()
+            _start(pool)
             pool.refresh()
             for volume in pool.listAllVolumes():
                 volume.delete()
             pool.destroy()
             pool.delete()
             pool.undefine()
+
+
+def _start(pool: Any) -> None:
+    if not pool.isActive():
+        # A directory that is there stays as it is; one that is not would keep the pool from being started.
+        pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
+        pool.create()
 
 
 def _send(stream: Any, source: BinaryIO) -> None:

@@ -12,19 +12,26 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
-from freehold.errors import DeadlineError, LabError, ProcessError
-from freehold.process import Runner
+from cloudinit.parts.extras import COMMANDS
+from freehold.errors import DeadlineError, LabError, ProcessTimeout
+from freehold.process import Runner, Started
 from lab.ssh import ssh_command
 from lab.state import LabState, MachineState
 
 TAIL_LINES = 25
 TAIL_BYTES = 64 * 1024
 POLL = 0.5
-# The machine's shell waits: `cloud-init status --wait` would cost seconds of an emulated processor.
+# The machine's shell waits: `cloud-init status --wait`, or one login after the other, would cost seconds of
+# an emulated processor. A connection that hangs is given up after some time.
 RESULT = "/run/cloud-init/result.json"
-CLOUD_INIT_DONE = f"while ! test -s {RESULT}; do sleep 0.3; done; cat {RESULT}"
+# The profile's commands come after it: their unit has a job until they have ended.
+CLOUD_INIT_DONE = f"""while ! test -s {RESULT}; do sleep 0.3; done
+while systemctl list-jobs --no-legend {COMMANDS} 2>/dev/null | grep -q {COMMANDS}; do sleep 0.3; done
+cat {RESULT}"""
+HANGING = 60.0
 
 STAGES = (
     ("login:", "booted"),
@@ -33,13 +40,19 @@ STAGES = (
     ("Run /init", "initrd"),
     ("Linux version", "kernel"),
 )
+PANICKED = "the kernel panicked"
 FATAL = (
-    ("Kernel panic - not syncing", "the kernel panicked"),
+    ("Kernel panic - not syncing", PANICKED),
     ("Entering emergency mode", "systemd went into emergency mode"),
     ("Dropping to a shell!", "the initrd did not find the root disk"),
     ("Gave up waiting for root", "the initrd did not find the root disk"),
 )
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
+# The first sign of a seed that is damaged or missing: cloud-init goes on without, and sshd makes a key.
+FOREIGN = "it does not have the SSH host key that its seed gave it: cloud-init read no seed, or another one"
+# Colours and cursors, colours of the terminal's palette, character sets; agetty sends all of them.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]"
+)
 
 
 def console_size(path: Path) -> int:
@@ -101,7 +114,7 @@ def wait_ready(
     console = state.console(machine)
     _wait_banner(machine, console, since, deadline, started, alive, tell, stop)
     tell("SSH answers, cloud-init at work")
-    _wait_cloud_init(state, machine, console, deadline, started, runner, stop)
+    _wait_cloud_init(state, machine, console, since, deadline, started, runner, alive, stop)
 
 
 def banner(address: str, port: int, timeout: float) -> str:
@@ -127,15 +140,7 @@ def _wait_banner(
 ) -> None:
     reached = "starting"
     while not banner(machine.address, machine.ssh_port, 5.0):
-        # First, as this also brings the console up to date where it is on another computer.
-        current = alive()
-        tail = console_tail(console, since=since)
-        reached = stage(tail, reached)
-        cause = fatal(tail)
-        if not cause and current not in ("running", "paused"):
-            cause = f"the machine is {current}"
-        if cause:
-            raise failure(machine, cause, console)
+        reached = stage(_lively(machine, console, since, alive), reached)
         if stop.wait(POLL):
             raise LabError(f"{machine.name}: given up")
         if time.monotonic() > deadline:
@@ -143,37 +148,64 @@ def _wait_banner(
         tell(reached)
 
 
+def _lively(machine: MachineState, console: Path, since: int, alive: Callable[[], str]) -> tuple[str, ...]:
+    """The console's last lines; LabError where the machine panicked or stopped."""
+    # First, as this also brings the console up to date where it is on another computer.
+    current = alive()
+    tail = console_tail(console, since=since)
+    cause = fatal(tail)
+    if not cause and current not in ("running", "paused"):
+        cause = f"the machine is {current}"
+    if cause:
+        raise failure(machine, cause, console)
+    return tail
+
+
 def _wait_cloud_init(
     state: LabState,
     machine: MachineState,
     console: Path,
+    since: int,
     deadline: float,
     started: float,
     runner: Runner,
+    alive: Callable[[], str],
     stop: Event,
 ) -> None:
-    last = ""
-    while True:
-        left = deadline - time.monotonic()
-        if stop.is_set():
-            raise LabError(f"{machine.name}: given up")
-        if left <= 0:
-            raise late(machine, last or "cloud-init is not done", started, console)
-        try:
-            command = ssh_command(state, machine, [CLOUD_INIT_DONE], shell=True)
-            done = runner.run(command, timeout=max(1.0, min(left, 60.0)), check=False)
-        except ProcessError:
-            last = "cloud-init is not done"
-            continue
-        if done.returncode == 0:
-            errors = cloud_init_errors(done.stdout)
-            if errors:
-                raise failure(machine, "cloud-init failed", console, errors)
-            return
-        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ssh failed"
-        if "HOST IDENTIFICATION HAS CHANGED" in done.stderr or "Host key verification failed" in done.stderr:
-            raise failure(machine, "it does not have the SSH host key that its seed gave it", console)
-        stop.wait(POLL)
+    last = "cloud-init is not done"
+    command = ssh_command(state, machine, [CLOUD_INIT_DONE], shell=True)
+    with TemporaryDirectory(prefix="freehold-wait-") as folder:
+        said = Path(folder) / "said"
+        while time.monotonic() < deadline:
+            said.unlink(missing_ok=True)
+            given_up = min(deadline, time.monotonic() + HANGING)
+            with runner.start(command, stdout=said) as asking:
+                while (code := _ended(asking)) is None and time.monotonic() < given_up:
+                    _lively(machine, console, since, alive)
+                    if stop.is_set():
+                        raise LabError(f"{machine.name}: given up")
+            text = said.read_text(errors="replace").strip()
+            if code == 0:
+                errors = cloud_init_errors(text)
+                if errors:
+                    raise failure(machine, "cloud-init failed", console, errors)
+                return
+            if "HOST IDENTIFICATION HAS CHANGED" in text or "Host key verification failed" in text:
+                raise failure(machine, FOREIGN, console)
+            if code is not None:
+                last = text.splitlines()[-1] if text else "ssh failed"
+            _lively(machine, console, since, alive)
+            if stop.wait(POLL):
+                raise LabError(f"{machine.name}: given up")
+    raise late(machine, last, started, console)
+
+
+def _ended(process: Started) -> int | None:
+    """The exit code of a process, or None where it goes on for now."""
+    try:
+        return process.wait(POLL)
+    except ProcessTimeout:
+        return None
 
 
 def cloud_init_errors(text: str) -> tuple[str, ...]:
@@ -182,7 +214,8 @@ def cloud_init_errors(text: str) -> tuple[str, ...]:
         found = json.loads(text)["v1"]["errors"]
     except (ValueError, KeyError, TypeError):
         return (f"cloud-init's result cannot be read: {text[:200]!r}",)
-    return tuple(str(error) for error in found)
+    # Each stage that heard of it tells it again.
+    return tuple(dict.fromkeys(str(error) for error in found))
 
 
 def failure(machine: MachineState, cause: str, console: Path, before: tuple[str, ...] = ()) -> LabError:

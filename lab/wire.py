@@ -23,14 +23,14 @@ MODULE = "lab.switchd"
 
 
 class Wire:
-    """The private network of one lab; its process and sockets are in `folder`."""
+    """The private networks of one lab; the switch's process and sockets are in `folder`."""
 
     def __init__(self, runtime: Path) -> None:
         self.folder = runtime / "lan"
 
-    def socket(self, machine: str) -> Path:
-        """Where that machine's QEMU connects."""
-        return self.folder / f"{machine}.sock"
+    def socket(self, port: str) -> Path:
+        """Where the QEMU of that port's machine connects."""
+        return self.folder / f"{port}.sock"
 
     @property
     def pid(self) -> int | None:
@@ -42,14 +42,14 @@ class Wire:
             return None
         return pid if str(self.folder).encode() in words and MODULE.encode() in words else None
 
-    def ensure(self, machines: Sequence[str], runner: Runner) -> None:
-        """Start the switch unless it runs, with a port for each of the machines and no other."""
+    def ensure(self, ports: Sequence[str], runner: Runner) -> None:
+        """Start the switch unless it runs, with these ports and no other."""
         if self.pid is not None:
-            self.ask("ports", ports=list(machines))
+            self.ask("ports", ports=list(ports))
             return
         try:
             self._start(runner)
-            self.ask("ports", ports=list(machines))
+            self.ask("ports", ports=list(ports))
         except BaseException:
             self.end()
             raise
@@ -90,12 +90,12 @@ class Wire:
             raise LabError(f"the lab's switch refused: {answer.get('error')}")
         return answer
 
-    def fault(self, machine: str, **changes: Any) -> None:
-        """Change a machine's link: cut, delay, jitter, loss, rate."""
-        self.ask("fault", port=machine, changes=changes)
+    def fault(self, port: str, **changes: Any) -> None:
+        """Change a port's link: cut, delay, jitter, loss, rate."""
+        self.ask("fault", port=port, changes=changes)
 
     def partition(self, groups: Iterable[Iterable[str]]) -> None:
-        """Keep groups of machines apart."""
+        """Keep groups of ports apart."""
         self.ask("partition", groups=[list(group) for group in groups])
 
     def heal(self) -> None:

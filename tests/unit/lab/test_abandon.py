@@ -1,6 +1,7 @@
 """A lab whose libvirt is dead, silent or back again: real sockets, and libvirt's own driver for tests."""
 
 import io
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,11 @@ from freehold.command import Context, run
 from freehold.console import Console
 from freehold.errors import LabError
 from freehold.process import LocalRunner
-from lab import abandoned, reach
+from lab import abandoned, reach, takedown
 from lab.abandoned import Abandoned
 from lab.cli import lab
 from lab.natnet import lan_name, lan_xml
-from lab.state import Hypervisor, LabState, labs_dir, list_labs, save_state
+from lab.state import Hypervisor, LabState, labs_dir, list_labs, runtime_of, save_state
 from lab.takedown import take_down
 from lab.virt import Virt
 from lab.virtnet import Networks
@@ -128,7 +129,7 @@ def test_a_computer_that_ssh_does_not_reach_is_named(tmp_path: Path) -> None:
 
 def test_machines_of_a_lab_that_is_up_again_are_left_alone(virt: Virt) -> None:
     state = lab_state(labs_dir().parent)
-    abandoned.note(state, (TEST,))
+    abandoned.save(Abandoned(state.name, str(state.directory), state.token, (TEST,)))
     xml = f"""<domain type="test"><name>freehold-shop-web-1</name><memory>1024</memory>
     <metadata><own:lab xmlns:own="urn:freehold:lab" name="shop" directory="{state.directory}"/></metadata>
     <os><type>hvm</type></os></domain>"""
@@ -147,3 +148,55 @@ def test_a_note_that_cannot_be_read_is_named() -> None:
     code, said = call("gc")
     assert code == 1
     assert str(note.path) in said
+
+
+def test_a_lab_of_another_version_is_emptied_all_the_same(virt: Virt) -> None:
+    state = nat_lab(TEST, DEAD)
+    Networks(virt.connection(TEST)).ensure(lan_name(state), lan_xml(state))
+    file = state.directory / "lab.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99, "machines": "elsewhere"}))
+    code, said = call("down")
+    assert (code, owned(virt)) == (1, [])
+    assert DEAD in said
+    assert TEST not in said
+    code, said = call("down", "--abandon")
+    assert code == 0
+    assert abandoned.notes() == (Abandoned("shop", str(state.directory), "abc123", (DEAD,)),)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "uri": 5, "hypervisors": [7]}'])
+def test_a_lab_whose_file_is_damaged_is_not_said_to_be_gone(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No libvirt of this computer is asked.
+    monkeypatch.setattr(takedown, "_near", tuple)
+    state = nat_lab(DEAD)
+    (state.directory / "lab.json").write_text(text)
+    code, said = call("down")
+    assert code == 1
+    assert "nothing is verified" in said
+    assert list_labs() == ("shop",)
+    assert call("down", "--abandon")[0] == 0
+    assert list_labs() == ()
+
+
+def test_machines_of_a_damaged_lab_are_found_by_their_marks(
+    virt: Virt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takedown, "_near", lambda: (TEST,))
+    state = nat_lab(DEAD)
+    for made in (state, replace(state, token="fffff0", directory=Path("/elsewhere"))):
+        Networks(virt.connection(TEST)).ensure(lan_name(made), lan_xml(made))
+    (state.directory / "lab.json").write_text("{")
+    assert call("down", "--abandon")[0] == 0
+    assert owned(virt) == ["freehold-shop-fffff0-lan"]
+    Networks(virt.connection(TEST)).remove("freehold-shop-fffff0-lan")
+
+
+def test_a_damaged_lab_with_a_daemon_of_its_own_ends_with_its_processes() -> None:
+    state = lab_state(labs_dir().parent)
+    save_state(state)
+    (state.directory / "lab.json").write_text("")
+    (runtime_of("shop") / "virt").mkdir(parents=True)
+    assert call("down")[0] == 0
+    assert list_labs() == ()

@@ -10,9 +10,10 @@ import pytest
 
 from freehold.command import Context, run
 from freehold.console import Console
+from freehold.errors import UsageError
 from lab.cli import lab, make_group
 from lab.model import LabSpec, MachineSpec
-from lab.state import labs_dir, save_state
+from lab.state import labs_dir, locked, save_state
 from tests.unit.lab.samples import lab_state
 
 
@@ -45,6 +46,7 @@ def lab_file(root: Path, text: str) -> None:
             2,
             "are the same libvirt",
         ),
+        ("machines:\n  a: {networks: [back]}\n", ("up",), 2, "config/lab.yml:2:18 machines.a.networks[0]"),
         ("", ("status",), 1, "there is no lab"),
         ("name: shop\n", ("status",), 1, "there is no lab 'shop'"),
         ("name: shop\n", ("ssh", "web-1"), 1, "there is no lab 'shop'"),
@@ -92,6 +94,17 @@ def test_two_dashes_before_a_command_are_no_part_of_it(tmp_path: Path) -> None:
     assert b"ls -l" in asked[0]
 
 
+def test_an_ssh_that_a_signal_ended_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state(lab_state(labs_dir().parent))
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nkill -TERM $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert call(tmp_path, "exec", "true")[0] == 143
+    assert subprocess.call([sys.executable, "-m", "freehold", "lab", "ssh", "web-1", "true"]) == 143
+
+
 def test_the_only_lab_needs_no_name_and_two_do(tmp_path: Path) -> None:
     save_state(lab_state(labs_dir().parent))
     code, out, _ = call(tmp_path, "hosts")
@@ -111,3 +124,90 @@ def test_among_several_labs_the_projects_own_is_meant(tmp_path: Path) -> None:
     group = make_group(lambda _context, _destination: LabSpec("shop", (MachineSpec("web-1"),)))
     assert run(group, ["hosts"], Context(console=Console(out=out), root=tmp_path)) == 0
     assert "freehold lab shop" in out.getvalue()
+
+
+def test_an_image_on_the_command_line_is_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab_file(tmp_path, "machines: {web-1: {}}\n")
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(tmp_path, "up", "--image", "images")
+    assert code == 1
+    assert f"{tmp_path}/images is not a golden image" in err
+
+
+def test_a_project_never_means_another_projects_lab(tmp_path: Path) -> None:
+    save_state(lab_state(labs_dir().parent))
+    lab_file(tmp_path, "name: blog\n")
+    code, _, err = call(tmp_path, "reset")
+    assert code == 1
+    assert "there is no lab 'blog'" in err
+    assert "`--lab NAME`; there are shop" in err
+    code, _, err = call(tmp_path, "down")
+    assert code == 0
+    assert "there is no lab blog; there are shop" in err
+    lab_file(tmp_path, "machines: {web-1: {}}\n")
+    assert "there is no lab 'test-a-project-" in call(tmp_path, "reset")[2]
+    assert (labs_dir() / "shop" / "lab.json").is_file()
+
+
+def test_a_lab_file_without_a_name_means_the_lab_that_up_would_make(tmp_path: Path) -> None:
+    root = tmp_path / "My_App"
+    root.mkdir()
+    lab_file(root, "machines: {web-1: {}}\n")
+    for name in ("my-app", "other"):
+        save_state(lab_state(labs_dir().parent, LabSpec(name, (MachineSpec("web-1"),))))
+    assert "freehold lab my-app" in call(root, "hosts")[1]
+
+
+def deployed(root: Path, *words: str, destinations: bool = True) -> tuple[int, str, str]:
+    """The command where the deploy file is of `blog`, which has destinations."""
+    (root / "config").mkdir(exist_ok=True)
+    (root / "config" / "deploy.staging.yml").touch()
+
+    def mirror(_context: Context, destination: str | None) -> LabSpec:
+        if destination is None and not destinations:
+            raise UsageError("it cannot be read")
+        return LabSpec(f"blog-{destination}" if destination else "blog", (MachineSpec("web-1"),))
+
+    out, err = io.StringIO(), io.StringIO()
+    context = Context(console=Console(out=out, err=err), root=root)
+    return run(make_group(mirror), words, context), out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("labs", "readable", "said"),
+    [
+        (("shop",), True, "there is no lab 'blog'"),
+        (("shop", "blog-staging"), True, "freehold lab blog-staging"),
+        (("shop", "blog-staging"), False, "freehold lab blog-staging"),
+        (("blog", "blog-staging"), True, "# freehold lab blog\n"),
+        (("shop",), False, "there is no lab 'blog-staging'"),
+    ],
+)
+def test_a_destinations_lab_is_the_projects_own(
+    tmp_path: Path, labs: tuple[str, ...], readable: bool, said: str
+) -> None:
+    for name in labs:
+        save_state(lab_state(labs_dir().parent, LabSpec(name, (MachineSpec("web-1"),))))
+    _, out, err = deployed(tmp_path, "hosts", destinations=readable)
+    assert said in out + err
+
+
+def test_a_slip_in_the_lab_file_is_warned_of_beside_a_deploy_file(tmp_path: Path) -> None:
+    lab_file(tmp_path, "machines: {wbe-1: {memory: 2G}}\n")
+    code, _, err = deployed(tmp_path, "plan")
+    assert code == 0
+    assert "names wbe-1, which is no host here; did you mean web-1?" in err
+
+
+def test_a_lab_that_stays_does_not_keep_the_others(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (labs_dir() / name).mkdir(parents=True)
+    with locked("one"):
+        code, _, err = call(tmp_path, "down", "--all")
+    assert code == 1
+    assert "another command is changing the lab one" in err
+    assert "1 of 2 labs are not gone" in err
+    assert [path.name for path in labs_dir().iterdir() if path.is_dir()] == ["one"]

@@ -6,10 +6,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from freehold.environment import which
 from freehold.errors import LabError, UsageError
-from freehold.process import LocalRunner, which
+from freehold.process import LocalRunner
 from lab import daemon
 from lab.virt import ABSENT, Virt, answers
+from tests.conftest import cannot_run
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_a_libvirt_of_this_computer_is_taken_as_it_is(uri: str) -> None:
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     if not any(which(name) for name in daemon.PROGRAMS):
-        pytest.skip("no libvirt daemon is installed")
+        cannot_run("unit", "no libvirt daemon is installed")
     monkeypatch.setenv("FREEHOLD_CACHE", str(tmp_path))
     with TemporaryDirectory(prefix="fh") as folder:
         path = Path(folder) / "lab"

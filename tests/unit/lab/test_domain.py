@@ -1,6 +1,5 @@
 """The domain's XML: what QEMU is told, and that libvirt's own schema accepts it."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +25,18 @@ DOMAIN = Domain(
     seed=Path("/state/seed.iso"),
     console=Path("/state/console.log"),
     management=MANAGEMENT,
-    wire=WIRE,
+    wires=(WIRE,),
     kernel=DirectKernel(Path("/cache/vmlinuz"), Path("/cache/initrd"), "root=UUID=1 ro"),
 )
 MORE = replace(DOMAIN, disks=(Path("/state/data-1.qcow2"), Path("/state/data-2.qcow2")))
+BACK = Wire("52:54:00:00:00:03", Path("/run/lan/web-1.back.sock"), "net-back", 3)
+WIRED = replace(DOMAIN, wires=(WIRE, BACK))
 UEFI = replace(DOMAIN, kernel=None, nvram=Path("/state/nvram.fd"))
 # Libvirt's own networks: nothing of this computer stands in the domain.
 CARRIED = replace(
     DOMAIN,
     management=Card("management", "52:54:00:00:00:01", "freehold-shop-abc123", alone=True),
-    wire=Card("lan", "52:54:00:00:00:02", "freehold-shop-abc123-lan"),
+    wires=(Card("lan", "52:54:00:00:00:02", "freehold-shop-abc123-lan"),),
     token="abc123",
 )
 
@@ -45,16 +46,14 @@ def arguments(domain: Domain) -> list[str]:
     return [arg.get("value", "") for arg in root.iter("{http://libvirt.org/schemas/domain/qemu/1.0}arg")]
 
 
+@pytest.mark.needs("virt-xml-validate")
 @pytest.mark.parametrize(
-    "domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True), MORE, CARRIED]
+    "domain", [DOMAIN, UEFI, replace(DOMAIN, accelerator="kvm", as_root=True), MORE, CARRIED, WIRED]
 )
 def test_libvirts_schema_accepts_it(domain: Domain, tmp_path: Path) -> None:
-    program = shutil.which("virt-xml-validate")
-    if program is None:
-        pytest.skip("virt-xml-validate is not installed")
     path = tmp_path / "domain.xml"
     path.write_text(domain_xml(domain))
-    done = subprocess.run([program, path, "domain"], capture_output=True, text=True)
+    done = subprocess.run(["virt-xml-validate", path, "domain"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -72,8 +71,16 @@ def test_the_way_out_is_open_only_where_it_was_asked_for() -> None:
     assert "restrict=off" in management_netdev(replace(MANAGEMENT, internet=True))
 
 
+def test_each_wire_has_a_card_and_a_slot_of_its_own() -> None:
+    found = arguments(WIRED)
+    cards = [value for value in found if value.startswith("virtio-net-pci")]
+    assert [card.rpartition(",")[2] for card in cards] == ["addr=0x10", "addr=0x11", "addr=0x14"]
+    assert "netdev=net-back,id=card-net-back" in cards[2]
+    assert any(value.startswith("stream,id=net-back,") and "web-1.back.sock" in value for value in found)
+
+
 def test_a_comma_in_a_path_stays_in_the_path() -> None:
-    domain = replace(DOMAIN, wire=replace(WIRE, socket=Path("/run/a,b/web-1.sock")))
+    domain = replace(DOMAIN, wires=(replace(WIRE, socket=Path("/run/a,b/web-1.sock")),))
     assert any("addr.path=/run/a,,b/web-1.sock" in value for value in arguments(domain))
 
 

@@ -1,10 +1,12 @@
 """The picture of a lab: every machine, and what is wrong with its link."""
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from lab.graph import describe, svg
+from lab.labfile import from_file, parse_lab_file
 from tests.unit.lab.samples import lab_state
 
 
@@ -24,6 +26,22 @@ def test_a_broken_link_stands_in_place_of_its_address() -> None:
     assert "cut" in found
     assert "group 1" in found
     assert "198.18.0.12" not in found
+
+
+def test_further_networks_are_drawn_with_the_cards_in_them() -> None:
+    text = (
+        "networks: {back: {subnet: 10.2.0.0/24, isolated: true}}\nmachines: {a: {networks: [back, lan]}, b: }"
+    )
+    state = lab_state(spec=from_file(parse_lab_file(text), "shop"))
+    found = words(svg(state, {}, {}))
+    for said in ("back: 10.2.0.0/24, isolated", "10.2.0.11", "198.18.0.11", "198.18.0.12"):
+        assert said in found
+    broken = words(svg(state, {"a.back": {"cut": True}}, {"a.back": 1, "a": 1}))
+    assert "cut, group 1" in broken
+    assert "group 1" in broken
+    assert "10.2.0.11" not in broken
+    alone = replace(state, machines=tuple(replace(item, plugs=item.plugs[:1]) for item in state.machines[:1]))
+    assert not any("between the machines" in text for text in words(svg(alone, {}, {})))
 
 
 @pytest.mark.parametrize(

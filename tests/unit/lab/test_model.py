@@ -6,7 +6,7 @@ import pytest
 
 from builder.spec import GiB, MiB
 from freehold.errors import ConfigError, UsageError
-from lab.labfile import LabFile, default_name, from_file, mirror, parse_lab_file
+from lab.labfile import LabFile, default_name, from_file, load_lab_file, mirror, parse_lab_file, unused
 from lab.model import LabSpec, MachineSpec, Ports, check_name
 
 
@@ -55,7 +55,7 @@ def test_a_mistake_names_its_line_and_key(text: str, line: int, key: str, words:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("my_app", "my-app"), ("Shop.v2", "shop-v2"), ("__", "lab"), ("x" * 50, "x" * 40)]
+    ("folder", "name"), [("my_app", "my-app"), ("Shop.v2", "shop-v2"), ("__", "lab"), ("x" * 40, "x" * 40)]
 )
 def test_any_directory_makes_a_labs_name(folder: str, name: str) -> None:
     assert default_name(Path("/srv") / folder) == check_name(name, "a lab")
@@ -117,3 +117,40 @@ def test_a_machine_may_run_another_release_or_image_elsewhere() -> None:
     assert (db.suite, db.image, db.hypervisor) == (None, Path("images/old"), "big")
     with pytest.raises(ConfigError, match="unknown suite 'plan9'"):
         parse_lab_file("machines: {web-1: {suite: plan9}}")
+
+
+def test_images_are_below_the_project_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config" / "lab.yml"
+    path.parent.mkdir()
+    path.write_text("image: images/new\nmachines:\n  a: {image: images/old}\n  b: {image: /far}\n  c: {}\n")
+    monkeypatch.chdir(tmp_path)
+    for place in (path, Path("config/lab.yml")):
+        spec = from_file(load_lab_file(place), "shop")
+        assert spec.image == tmp_path / "images" / "new"
+        assert [machine.image for machine in spec.machines] == [
+            tmp_path / "images" / "old",
+            Path("/far"),
+            None,
+        ]
+
+
+@pytest.mark.parametrize(
+    "hosts", [["10.0.0.1", "web-1"], ["web-1", "10.0.0.1"], ["web-1.example.com", "web-1"]]
+)
+def test_no_machine_is_called_as_another_host_is(hosts: list[str]) -> None:
+    spec = mirror("shop", [(host, ["web"]) for host in hosts])
+    assert next(machine.host for machine in spec.machines if machine.name == "web-1") == "web-1"
+    assert [machine.host for machine in spec.machines] == hosts
+
+
+def test_a_size_for_a_host_that_is_not_there_is_told() -> None:
+    file = parse_lab_file(
+        "machines:\n  wbe-1: {memory: 2G}\n  db-1: {}\n  web-2.example.com: {}\n  other: {}\n"
+    )
+    spec = mirror("shop", [("web-1", ["web"]), ("web-2.example.com", ["web"]), ("db-1", ["db"])], file=file)
+    assert unused(file, spec) == (
+        "`machines:` in config/lab.yml names wbe-1, which is no host here; did you mean web-1?",
+        "`machines:` in config/lab.yml names other, which is no host here",
+    )

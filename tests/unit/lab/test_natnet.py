@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-import shutil
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from cloudinit.hostkeys import generate_host_key
+from cloudinit.profile import parse_profile
+from freehold.console import Console
 from freehold.errors import LabError, UsageError
 from freehold.process import LocalRunner
 from lab import tunnel
 from lab.guestlink import netem, slow, whole
 from lab.hypervisors import check_same, wanted
+from lab.lab import Lab
 from lab.model import LabSpec, MachineSpec
-from lab.natnet import candidates, lan_xml, management_xml, records, routed
+from lab.natnet import apart, candidates, lan_name, lan_xml, management_xml, networks_at, records, routed
 from lab.plan import Place, plan_state
-from lab.seeds import network
-from lab.state import Hypervisor, LabState
+from lab.report import ansible, urls
+from lab.seeds import known_hosts, network
+from lab.ssh import ssh_config
+from lab.state import Hypervisor, LabState, lab_dir, save_state
+from lab.topology import NetworkSpec
+from tests.unit.lab.samples import lab_state
 
 HERE = Hypervisor("here", "qemu:///system", "tcg", "198.19.7.0/24", Path("/pools/freehold-shop-abc123"))
 BIG = replace(HERE, name="big", uri="qemu+ssh://ops@big:2200/system?keyfile=/k", subnet="198.19.8.0/24")
@@ -63,6 +71,21 @@ def test_a_machine_here_has_its_own_ports_and_one_elsewhere_is_forwarded() -> No
     assert not any("198.19.7." in word for word in words)
 
 
+def test_ports_of_the_profiles_own_are_the_same_on_every_road() -> None:
+    lab = state(replace(SPEC, profile=parse_profile("ssh: {port: 2200}\nproxy: {http_port: 8000}\n")))
+    web, db = lab.machines
+    assert (web.address, web.ssh_port, web.http_port, web.https_port) == ("198.19.7.11", 2200, 8000, 443)
+    assert (db.ssh_port, db.http_port) == (2222, 8080)
+    words = tunnel.command(lab, BIG)
+    assert "127.80.3.12:2222:198.19.8.12:2200" in words
+    assert "127.80.3.12:8080:198.19.8.12:8000" in words
+    alias = "[198.19.7.11]:2200"
+    assert f"    Port 2200\n    User deploy\n    HostKeyAlias {alias}\n" in ssh_config(lab)
+    assert known_hosts([(web, generate_host_key())]).startswith(f"{alias} ")
+    assert ansible(lab)["all"]["hosts"]["web-1"]["ansible_port"] == 2200
+    assert urls(lab)["web-1"] == ("http://198.19.7.11:8000/", "https://198.19.7.11:443/")
+
+
 def test_a_hypervisor_that_does_not_answer_is_told_with_sshs_own_words(tmp_path: Path) -> None:
     nobody = replace(BIG, uri="qemu+ssh://127.0.0.1:1/system")
     lab = replace(state(), runtime=tmp_path, hypervisors=(HERE, nobody))
@@ -71,6 +94,55 @@ def test_a_hypervisor_that_does_not_answer_is_told_with_sshs_own_words(tmp_path:
     assert any("Connection refused" in line for line in caught.value.details)
     tunnel.end(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+SSH = """\
+#!/bin/sh
+# In the place of ssh: a tunnel is a process with a socket, everything else is its words.
+case " $* " in
+*" -O check "*) exit 0 ;;
+*" -M "*)
+    while [ "$1" != -S ]; do shift; done
+    : > "$2"
+    while :; do sleep 0.1; done ;;
+*) echo "asked for: $*" ;;
+esac
+"""
+
+
+def test_every_road_to_a_machine_starts_its_tunnel_again_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREEHOLD_STATE", str(tmp_path / "state"))
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(SSH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    big = replace(BIG, uri=f"qemu+ssh://big/system?command={program}")
+    silent = replace(BIG, name="silent", uri="qemu+ssh://127.0.0.1:1/system?command=false")
+    web, db = state().machines
+    made = replace(
+        state(),
+        directory=lab_dir("shop"),
+        runtime=tmp_path / "run",
+        hypervisors=(HERE, big, silent),
+        machines=(web, db, replace(db, name="job-1", host="job-1", hypervisor="silent")),
+    )
+    save_state(made)
+    lab = Lab("shop", runner=LocalRunner(), console=Console())
+    socket = tunnel.control(made, big)
+    try:
+        lab.exec("web-1", ["true"])
+        assert not tunnel.folder(made.runtime).exists()
+        for _ in range(2):
+            assert "asked for" in lab.exec("db-1", ["true"]).stdout
+            assert socket.exists()
+            tunnel.end(made.runtime)
+        with pytest.raises(LabError, match="no tunnel to"):
+            lab.reached("job-1")
+    finally:
+        tunnel.end(made.runtime)
 
 
 def test_a_uri_that_takes_any_host_key_is_refused() -> None:
@@ -95,16 +167,17 @@ def test_networks_of_a_computer_are_its_routes_and_addresses() -> None:
     assert routed("", "") == ()
 
 
+@pytest.mark.needs("virt-xml-validate")
 @pytest.mark.parametrize("internet", [True, False])
 def test_libvirts_schema_accepts_the_networks(internet: bool, tmp_path: Path) -> None:
-    program = shutil.which("virt-xml-validate")
-    if program is None:
-        pytest.skip("virt-xml-validate is not installed")
-    lab = replace(state(), internet=internet)
-    for xml in (management_xml(lab, "198.19.7.0/24"), lan_xml(lab), lan_xml(lab, 2)):
+    lab = replace(state(NETS), internet=internet)
+    between = [lan_xml(lab, group, name) for group in (0, 2) for name in ("lan", "back")]
+    for xml in (management_xml(lab, "198.19.7.0/24"), *between):
         path = tmp_path / "network.xml"
         path.write_text(xml)
-        done = subprocess.run([program, path, "network"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["virt-xml-validate", path, "network"], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -173,9 +246,70 @@ def test_a_lab_that_is_up_does_not_move() -> None:
         check_same(moved, state())
 
 
+def test_networks_of_groups_are_told_from_the_networks_of_all() -> None:
+    made = state(NETS)
+    whole = [lan_name(made), *(lan_name(made, network=name) for name in ("back", "front-2"))]
+    groups = [lan_name(made, 1), lan_name(made, 12, "back"), lan_name(made, 1, "front-2")]
+    others = [f"{lan_name(replace(made, token='fffff0'))}-2", "freehold-shop-abc123"]
+    assert apart(made, [*whole, *groups, *others]) == tuple(groups)
+
+
+def test_a_lab_that_carries_itself_does_not_move_to_another_libvirt() -> None:
+    own = lab_state()
+    check_same(PLAIN, own)
+    check_same(replace(PLAIN, uri=own.uri), own)
+    with pytest.raises(UsageError, match="runs on a libvirt of its own"):
+        check_same(replace(PLAIN, uri="qemu:///session"), replace(own, uri="qemu+unix:///session?socket=/x"))
+    with pytest.raises(UsageError, match="runs on qemu:///session"):
+        check_same(replace(PLAIN, uri="qemu+unix:///session?socket=/x"), replace(own, private=False))
+
+
+NETS = replace(
+    SPEC,
+    machines=(
+        replace(SPEC.machines[0], networks={"lan": "", "back": ""}),
+        MachineSpec("web-2", networks={"back": "10.2.0.5"}),
+        SPEC.machines[1],
+    ),
+    networks=(NetworkSpec("back", "10.2.0.0/24"), NetworkSpec("front")),
+)
+
+
+def test_further_networks_are_libvirts_where_their_machines_are() -> None:
+    lab = state(NETS)
+    assert networks_at(lab, HERE) == ("lan", "back")
+    assert networks_at(lab, BIG) == ("lan",)
+    made = {
+        lan_name(lab, group, name): lan_xml(lab, group, name) for group in (0, 2) for name in ("lan", "back")
+    }
+    assert sorted(made) == [
+        "freehold-shop-abc123-lan",
+        "freehold-shop-abc123-lan-3",
+        "freehold-shop-abc123-net-back",
+        "freehold-shop-abc123-net-back.3",
+    ]
+    bridges = [ET.fromstring(xml).find("bridge") for xml in made.values()]
+    names = [str(bridge.get("name")) for bridge in bridges if bridge is not None]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) <= 15
+    assert records(lab, HERE)[1] == {"198.18.0.11": ["web-1", "web-1.example.com"]}
+
+
+def test_isolated_beside_internet_needs_the_labs_own_networks() -> None:
+    asked = replace(PLAIN, internet=True, networks=(NetworkSpec("back", isolated=True),))
+    assert wanted(replace(asked, uri="qemu:///system", network="user")) == {}
+    assert wanted(asked) == {}
+    for carried in (replace(asked, uri="qemu:///system"), replace(asked, network="nat")):
+        with pytest.raises(UsageError, match="back is isolated") as caught:
+            wanted(carried)
+        assert "network: user" in caught.value.hint
+    assert wanted(replace(asked, uri="qemu:///system", internet=False)) == {"": "qemu:///system"}
+
+
 def test_a_bad_link_is_bad_in_both_directions_and_made_whole() -> None:
     assert netem(0.05, 0.01, 0.02, 1e7) == "netem limit 20000 delay 50000us 10000us loss 2% rate 10000000bit"
-    script = slow(0.5, 0, 0, 0)
-    assert script.startswith(whole())
-    assert script.count("netem limit 20000 delay 500000us") == 2
-    assert slow(0, 0, 0, 0) == whole()
+    script = slow(["eth1", "net-back"], 0.5, 0, 0, 0)
+    assert script.startswith(whole(["eth1", "net-back"]))
+    assert script.count("netem limit 20000 delay 500000us") == 4
+    assert "tc qdisc add dev net-back root netem" in script
+    assert slow(["eth1"], 0, 0, 0, 0) == whole(["eth1"])

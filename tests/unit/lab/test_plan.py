@@ -9,8 +9,11 @@ from builder.image import Image
 from builder.spec import GiB
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
-from lab.model import LabSpec, MachineSpec
-from lab.plan import domain_of, further_disks, plan_state
+from cloudinit.profile import HostProfile, parse_profile
+from cloudinit.users import User
+from lab.domain import Management
+from lab.model import GuestPorts, LabSpec, MachineSpec, Ports
+from lab.plan import differing, domain_of, further_disks, held, plan_state
 from lab.seeds import known_hosts, network, seed_files
 from tests.unit.lab.samples import PLACE, SPEC, lab_state
 
@@ -48,6 +51,11 @@ def test_further_disks_stay_and_never_shrink() -> None:
 def test_a_host_is_found_by_either_name() -> None:
     state = lab_state()
     assert state.machine("203.0.113.7") is state.machine("web-2")
+
+
+def test_a_host_of_the_deploy_file_comes_before_a_machines_name() -> None:
+    state = lab_state(spec=LabSpec("shop", (MachineSpec("web-1", "10.0.0.1"), MachineSpec("web-2", "web-1"))))
+    assert state.machine("web-1").host == "web-1"
 
 
 def test_seeds_know_every_other_machine_by_both_names() -> None:
@@ -100,9 +108,9 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         manifest=folder / "manifest.json",
         virtual_size=4 * GiB,
     )
-    domain = domain_of(
-        state, state.machines[0], image, kernel=image.kernel, socket=Path("/run/a.sock"), reconnect=True
-    )
+    domain = domain_of(state, state.machines[0], image, kernel=image.kernel, socket=Path, reconnect=True)
+    assert isinstance(domain.management, Management)
+    assert domain.management.forwards == state.machines[0].forwards
     assert domain.base == image.qcow2
     assert domain.disk != image.qcow2
     assert domain.kernel is not None
@@ -113,7 +121,7 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         state.machines[0],
         image,
         kernel=image.kernel,
-        socket=Path("/a"),
+        socket=Path,
         reconnect=True,
     )
     assert fast.kernel is not None
@@ -123,7 +131,7 @@ def test_the_domain_boots_the_images_kernel_on_an_overlay() -> None:
         state.machines[0],
         image,
         kernel=image.kernel,
-        socket=Path("/run/a.sock"),
+        socket=Path,
         reconnect=True,
     )
     assert firmware.kernel is None
@@ -138,3 +146,34 @@ def test_a_machine_keeps_the_image_that_its_disk_began_with() -> None:
     assert made.image_of(made.machine("web-1")) == made.image
     kept = plan_state(SPEC, own, {machine.name: machine for machine in first.machines})
     assert kept.image_of(kept.machine("db-1")) == kept.image
+
+
+PORTS = parse_profile("ssh: {port: 2200}\nproxy: {http_port: 8000, https_port: 8001}\n")
+
+
+def test_the_profile_says_what_a_machines_ports_lead_to() -> None:
+    machine = lab_state(spec=replace(SPEC, profile=PORTS)).machines[0]
+    assert machine.forwards == ((2222, 2200), (8080, 8000), (8443, 8001))
+    own = replace(SPEC, machines=(replace(SPEC.machines[0], guest=GuestPorts(22, 90, 91)),), profile=PORTS)
+    assert lab_state(spec=own).machines[0].forwards == ((2222, 22), (8080, 90), (8443, 91))
+
+
+def test_a_machine_keeps_the_ports_that_its_disk_began_with() -> None:
+    first = lab_state()
+    assert lab_state(spec=replace(SPEC, profile=PORTS), known=first).machines[0].guest == GuestPorts()
+
+
+def test_machines_that_run_stay_where_they_answer() -> None:
+    first = lab_state()
+    profile = HostProfile(users=(User("somebody"),))
+    other = replace(SPEC, ports=Ports(2300, 2301, 2302), boot="uefi", internet=True, profile=profile)
+    wanted = lab_state(spec=other, known=first)
+    kept = held(wanted, first, {"web-1"})
+    assert kept.machine("web-1") == first.machine("web-1")
+    assert kept.machine("web-2").ssh_port == 2300
+    assert (kept.user, kept.boot, kept.internet) == (first.user, "kernel", False)
+    assert differing(wanted, kept) == ("ports", "users", "boot", "internet")
+    off = held(wanted, first, ())
+    assert (off.machines, off.boot, off.internet) == (wanted.machines, "uefi", True)
+    assert off.user == first.user != "somebody"
+    assert differing(first, held(first, first, {"web-1"})) == ()

@@ -1,8 +1,9 @@
 """What is found out before anything starts; and what is left is found by real processes."""
 
+import os
 import socket
-import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from freehold.errors import LabError
 from lab import sweep
-from lab.preflight import available_memory, check_memory, check_ports, check_space
-from tests.unit.lab.samples import lab_state
+from lab.address import loopback_prefix
+from lab.preflight import PREFIXES, available_memory, check_memory, check_ports, check_space, free_prefix
+from tests.unit.lab.programs import running
+from tests.unit.lab.samples import SPEC, lab_state
 
 
 def test_memory_is_read_from_meminfo() -> None:
@@ -47,29 +50,37 @@ def test_an_address_in_use_is_named() -> None:
             check_ports([machine])
 
 
+def test_a_namesake_that_is_up_leaves_a_new_lab_another_prefix() -> None:
+    # A name of its own: a lab of that of the samples may be up on this computer.
+    spec = replace(SPEC, name=f"shop-{os.getpid()}")
+    first = free_prefix(spec, ())
+    with socket.create_server((f"{first}.12", spec.ports.https)):
+        second = free_prefix(spec, ())
+        assert second == loopback_prefix(spec.name, {first})
+    assert free_prefix(spec, ()) == first
+    taken: set[str] = set()
+    with ExitStack() as servers:
+        for _ in range(PREFIXES):
+            prefix = loopback_prefix(spec.name, taken)
+            servers.enter_context(socket.create_server((f"{prefix}.11", spec.ports.ssh)))
+            taken.add(prefix)
+        assert free_prefix(spec, ()) == first
+
+
 def test_a_process_is_found_by_the_lab_on_its_command_line_and_ended(tmp_path: Path) -> None:
     own, other = tmp_path / "lab", tmp_path / "lab2"
     program = "import time; time.sleep(600)"
     words = [sys.executable, "-c", program, "lab.switchd"]
-    with (
-        subprocess.Popen([*words, f"{own}/lan"]) as mine,
-        subprocess.Popen([*words, f"{other}/lan"]) as foreign,
-    ):
-        try:
-            found = sweep.processes([own])
-            assert [process.pid for process in found] == [mine.pid]
-            assert sweep.finish(found) == ()
-            assert mine.wait(5) != 0
-            assert foreign.poll() is None
-        finally:
-            foreign.kill()
+    with running([*words, f"{own}/lan"]) as mine, running([*words, f"{other}/lan"]) as foreign:
+        found = sweep.processes([own])
+        assert [process.pid for process in found] == [mine.pid]
+        assert sweep.finish(found) == ()
+        assert mine.wait(5) != 0
+        assert foreign.poll() is None
 
 
 def test_an_editor_on_the_labs_files_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.touch()
-    with subprocess.Popen(["tail", "-f", log]) as reader:
-        try:
-            assert sweep.processes([tmp_path]) == ()
-        finally:
-            reader.kill()
+    with running(["tail", "-f", log]):
+        assert sweep.processes([tmp_path]) == ()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lab.state import labs_dir, save_state
+from lab.state import Hypervisor, labs_dir, save_state
 from tests.unit.lab.samples import lab_state
 
 pytest_plugins = ["pytester"]
@@ -56,6 +57,18 @@ def test_a_failed_test_shows_the_consoles_and_says_why_there_is_no_journal(
     assert "no SSH server answers" in said
 
 
+def test_a_libvirt_that_is_gone_is_told_and_pytest_goes_on(pytester: pytest.Pytester) -> None:
+    gone = "qemu+unix:///system?socket=/nonexistent/libvirt-sock"
+    there = Hypervisor("", gone, "tcg", "", Path("/pool"))
+    save_state(replace(lab_state(labs_dir().parent), hypervisors=(there,), token="abc123", private=False))
+    pytester.makeconftest(STANDING)
+    pytester.makepyfile("def test_it(lab): assert False\ndef test_other(): pass\n")
+    said = run(pytester)
+    assert "1 failed, 1 passed" in said
+    assert "db-1: console" in said
+    assert f"libvirt at {gone} does not answer" in said
+
+
 def test_a_test_that_passes_or_uses_no_lab_shows_nothing(pytester: pytest.Pytester) -> None:
     save_state(lab_state(labs_dir().parent))
     pytester.makeconftest(STANDING)
@@ -76,6 +89,15 @@ def test_the_lab_is_the_one_in_the_projects_file(pytester: pytest.Pytester) -> N
             assert {item.name: item.roles for item in lab_spec.machines} == {"web-1": (), "db-1": ("db",)}
         """
     )
+    assert "1 passed" in run(pytester)
+
+
+def test_the_machines_are_prepared_as_the_projects_profile_says(pytester: pytest.Pytester) -> None:
+    config = pytester.path / "config"
+    config.mkdir()
+    (config / "lab.yml").write_text("machines:\n  web-1: {}\n")
+    (config / "host.yml").write_text("timezone: Europe/Berlin\n")
+    pytester.makepyfile("def test_it(lab_spec): assert lab_spec.profile.timezone == 'Europe/Berlin'")
     assert "1 passed" in run(pytester)
 
 

@@ -2,23 +2,45 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from cloudinit.profile import parse_profile
 from freehold.errors import UsageError
 from freehold.yamlfile import dump
 from lab.faultcli import parse_rate, parse_share
 from lab.faults import parse_seconds
+from lab.model import GuestPorts
 from lab.moments import check_snapshot_name
-from lab.report import HEADERS, MachineStatus, ansible, hosts_block, inventory, status_object, status_row
-from tests.unit.lab.samples import lab_state
+from lab.report import (
+    HEADERS,
+    MachineStatus,
+    ansible,
+    hosts_block,
+    inventory,
+    plan,
+    status_object,
+    status_row,
+)
+from tests.unit.lab.samples import SPEC, lab_state
 
 
 def test_the_inventory_is_plain_json() -> None:
     found = json.loads(json.dumps(inventory(lab_state())))
     assert found["machines"][1]["address"] == "127.80.3.12"
     assert found["key"].endswith("id_ed25519")
+
+
+def test_a_plan_says_where_each_machine_has_its_ssh_server() -> None:
+    first, *others = SPEC.machines
+    spec = replace(
+        SPEC,
+        profile=parse_profile("ssh: {port: 2200}"),
+        machines=(replace(first, guest=GuestPorts(ssh=22)), *others),
+    )
+    assert [machine["ssh_port"] for machine in plan(spec, "tcg")["machines"]] == [22, 2200, 2200]
 
 
 def test_ansible_gets_a_group_for_each_role() -> None:

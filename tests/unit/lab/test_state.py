@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloudinit.profile import parse_profile
 from freehold.errors import LabError, LockedError
+from lab.lab import _until
+from lab.model import GuestPorts
 from lab.state import (
     LabState,
     lab_dir,
@@ -20,7 +25,7 @@ from lab.state import (
     save_state,
     taken_prefixes,
 )
-from tests.unit.lab.samples import lab_state
+from tests.unit.lab.samples import SPEC, lab_state
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +124,32 @@ def test_the_file_has_no_secret() -> None:
     saved()
     found = json.loads((lab_dir("shop") / "lab.json").read_text())
     assert "PRIVATE" not in json.dumps(found)
+
+
+def test_the_deadline_stays_with_the_lab_and_an_old_state_has_the_default() -> None:
+    save_state(lab_state(labs_dir().parent, spec=replace(SPEC, deadline=1200)))
+    assert load_state("shop").deadline == 1200
+    path = lab_dir("shop") / "lab.json"
+    old = json.loads(path.read_text())
+    del old["deadline"]
+    path.write_text(json.dumps(old))
+    assert load_state("shop").deadline == 600
+
+
+def test_a_machines_own_ports_stay_with_it_and_an_old_state_has_the_usual_ones() -> None:
+    profile = parse_profile("ssh: {port: 2200}")
+    save_state(lab_state(labs_dir().parent, spec=replace(SPEC, profile=profile)))
+    assert load_state("shop").machines[0].guest == GuestPorts(2200, 80, 443)
+    path = lab_dir("shop") / "lab.json"
+    old = json.loads(path.read_text())
+    for machine in old["machines"]:
+        del machine["guest"]
+    path.write_text(json.dumps(old))
+    assert load_state("shop").machines[0].guest == GuestPorts(22, 80, 443)
+
+
+def test_a_machine_that_is_started_again_has_the_labs_deadline() -> None:
+    state = replace(saved(), deadline=1200)
+    now = time.monotonic()
+    assert _until(state, None) - now >= 1200
+    assert _until(state, 5) - now < 1000

@@ -102,6 +102,38 @@ def test_a_partition_keeps_groups_apart_and_heal_ends_it(switch: Switch) -> None
     assert ports(switch.forward("a", frame(ALL, A), 0)) == ["b", "c"]
 
 
+def test_a_healed_link_owes_nothing_to_how_it_was(switch: Switch) -> None:
+    switch.fault("b", {"rate": 64_000.0})
+    switch.fault("c", {"delay": 60.0})
+    while "b" in ports(switch.forward("a", frame(ALL, A, 1500), 0.0)):
+        pass  # until its queue is full
+    switch.heal()
+    assert {item.port: item.when for item in switch.forward("a", frame(ALL, A), 2.0)} == {"b": 2.0, "c": 2.0}
+
+
+def test_a_link_that_changes_forgets_its_queue_and_no_other_does(switch: Switch) -> None:
+    for port in "bc":
+        switch.fault(port, {"rate": 8000.0})
+    switch.forward("a", frame(ALL, A, 1000), 0.0)
+    assert switch.fault("b", {"rate": 8_000_000.0})
+    assert not switch.fault("c", {"rate": 8000.0})
+    when = {item.port: item.when for item in switch.forward("a", frame(ALL, A, 1000), 0.0)}
+    assert when == {"b": 0.001, "c": 2.0}
+
+
+def test_networks_do_not_hear_each_other(switch: Switch) -> None:
+    for port in ("a.back", "b.back", "c.other"):
+        switch.add(port)
+    assert ports(switch.forward("a.back", frame(ALL, A), 0)) == ["b.back"]
+    assert ports(switch.forward("a", frame(ALL, A), 0)) == ["b", "c"]
+    # The same hardware address may be in two networks; what was learned in one says nothing of another.
+    switch.forward("b", frame(ALL, B), 0)
+    assert ports(switch.forward("a.back", frame(B, A), 0)) == ["b.back"]
+    switch.forward("b.back", frame(ALL, B), 0)
+    assert ports(switch.forward("a", frame(B, A), 0)) == ["b"]
+    assert ports(switch.forward("c.other", frame(B, C), 0)) == []
+
+
 @pytest.mark.parametrize("bad", [{"loss": 1.5}, {"delay": -1}, {"rate": -1}])
 def test_impossible_links_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):

@@ -1,17 +1,30 @@
 """Waiting: against a real socket and real console files; every end of it names the cause."""
 
+import os
 import socket
+import subprocess
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from freehold.errors import DeadlineError, LabError
+from freehold.errors import DeadlineError, LabError, ProgramMissing
 from freehold.process import LocalRunner
 from lab.state import LabState, MachineState
-from lab.wait import banner, cloud_init_errors, console_tail, fatal, stage, wait_ready
+from lab.wait import (
+    CLOUD_INIT_DONE,
+    RESULT,
+    banner,
+    cloud_init_errors,
+    console_tail,
+    fatal,
+    stage,
+    wait_ready,
+)
 from tests.unit.lab.samples import lab_state
 
 
@@ -94,6 +107,20 @@ def test_only_an_ssh_server_counts(said: bytes, heard: str) -> None:
         assert banner("127.0.0.1", port, 2.0) == heard
 
 
+def test_a_machine_is_ready_when_its_profiles_commands_have_ended(tmp_path: Path) -> None:
+    result, asked = tmp_path / "result.json", tmp_path / "asked"
+    result.write_text("{}\n")
+    program = f"""
+systemctl() {{
+    echo "$@" >>{asked}
+    [ "$(wc -l <{asked})" -gt 2 ] || echo "123 freehold-commands.service start waiting"
+}}
+{CLOUD_INIT_DONE.replace(RESULT, str(result))}"""
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{}\n"
+    assert asked.read_text() == "list-jobs --no-legend freehold-commands.service\n" * 3
+
+
 def test_the_tail_has_no_escapes_and_starts_where_told(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_bytes(b"old\r\n\x1b[0;32m  OK  \x1b[0m Started\x1b[K\r\n\r\nlogin: ")
@@ -112,11 +139,18 @@ def test_an_ordinary_console_is_not_fatal() -> None:
     assert fatal(("[  OK  ] Reached target", "login:")) == ""
 
 
+def test_what_a_getty_tells_its_terminal_is_no_text(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"\x1b[!p\x1b]104\x07\x1b[?7h\x1b(B\r\nDebian\x1b]0;title\x1b\\ web-1\r\n")
+    assert console_tail(log) == ("Debian web-1",)
+
+
 @pytest.mark.parametrize(
     ("text", "errors"),
     [
         ('{"v1": {"datasource": "NoCloud", "errors": []}}', ()),
         ('{"v1": {"errors": ["(\'users_groups\', KeyError())"]}}', ("('users_groups', KeyError())",)),
+        ('{"v1": {"errors": ["one", "one", "other", "one"]}}', ("one", "other")),
     ],
 )
 def test_cloud_inits_own_verdict(text: str, errors: tuple[str, ...]) -> None:
@@ -125,3 +159,79 @@ def test_cloud_inits_own_verdict(text: str, errors: tuple[str, ...]) -> None:
 
 def test_an_unreadable_verdict_is_a_failure() -> None:
     assert len(cloud_init_errors("")) == 1
+
+
+class Answering:
+    """A machine whose SSH server says its banner, with an `ssh` that does as `script` says."""
+
+    def __init__(self, script: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        program = place / "bin" / "ssh"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def wait(
+        self,
+        machine: tuple[LabState, MachineState],
+        alive: Callable[[], str] = lambda: "running",
+        stop: Event | None = None,
+    ) -> None:
+        state, found = machine
+        server, port = serve(b"SSH-2.0-OpenSSH_9.2\r\n")
+        with server:
+            wait_ready(
+                state,
+                replace(found, address="127.0.0.1", ssh_port=port),
+                deadline=time.monotonic() + 30,
+                runner=LocalRunner(),
+                alive=alive,
+                tell=lambda _text: None,
+                stop=stop or Event(),
+            )
+
+
+def test_a_machine_that_stops_while_cloud_init_works_ends_the_wait(
+    machine: tuple[LabState, MachineState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter(["running", "running", "off"])
+    with pytest.raises(LabError, match="web-1: the machine is off"):
+        Answering("exec sleep 60", tmp_path, monkeypatch).wait(machine, lambda: next(states))
+
+
+def test_a_panic_while_cloud_init_works_ends_the_wait(
+    machine: tuple[LabState, MachineState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, found = machine
+    script = f"echo 'Kernel panic - not syncing: x' >'{state.console(found)}'; exec sleep 60"
+    with pytest.raises(LabError, match="web-1: the kernel panicked"):
+        Answering(script, tmp_path, monkeypatch).wait(machine)
+
+
+def test_another_machines_failure_ends_the_wait_for_cloud_init(
+    machine: tuple[LabState, MachineState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Event()
+
+    def alive() -> str:
+        stop.set()
+        return "running"
+
+    with pytest.raises(LabError, match="given up"):
+        Answering("exec sleep 60", tmp_path, monkeypatch).wait(machine, alive, stop)
+
+
+def test_a_connection_that_breaks_is_made_again(
+    machine: tuple[LabState, MachineState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = tmp_path / "again"
+    script = f"""test -e '{again}' && echo '{{"v1": {{"errors": []}}}}' && exit; touch '{again}'; exit 255"""
+    Answering(script, tmp_path, monkeypatch).wait(machine)
+
+
+def test_without_an_ssh_client_there_is_nothing_to_wait_for(
+    machine: tuple[LabState, MachineState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.wait.ssh_command", lambda *_words, **_more: ("no-such-program",))
+    with pytest.raises(ProgramMissing, match="no-such-program"):
+        Answering("", tmp_path, monkeypatch).wait(machine)

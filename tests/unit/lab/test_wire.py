@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from freehold.process import LocalRunner
 from lab.wire import Wire
 
 ALL = b"\xff" * 6
+DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -47,13 +49,39 @@ class Card:
         return data
 
 
+def await_cards(wire: Wire, count: int) -> None:
+    """Wait until so many are on the wire."""
+    end = time.monotonic() + DEADLINE
+    while len(wire.ask("state")["connected"]) < count:
+        assert time.monotonic() < end, wire.ask("state")
+
+
 @pytest.fixture
 def cards(wire: Wire) -> Iterator[list["Card"]]:
     made = [Card(wire, name, number) for number, name in enumerate("abc", 1)]
-    while len(wire.ask("state")["connected"]) < 3:
-        pass
+    await_cards(wire, 3)
     yield made
     for card in made:
+        card.socket.close()
+
+
+def test_further_networks_are_apart_from_the_first(wire: Wire, cards: list[Card]) -> None:
+    wire.ensure(["a", "b", "c", "a.back", "b.back"], LocalRunner())
+    further = [Card(wire, name, number) for number, name in enumerate(("a.back", "b.back"), 4)]
+    await_cards(wire, 5)
+    further[0].send(b"\xff" * 6, b"behind")
+    assert further[1].receive() == b"behind"
+    # What comes first to the others is what was said on their network, although it was said later.
+    cards[0].send(b"\xff" * 6, b"before")
+    assert [card.receive() for card in cards[1:]] == [b"before", b"before"]
+    wire.fault("a.back", cut=True)
+    further[0].send(b"\xff" * 6, b"lost")
+    cards[0].send(b"\xff" * 6, b"again")
+    assert cards[1].receive() == b"again"
+    wire.heal()
+    further[0].send(b"\xff" * 6, b"healed")
+    assert further[1].receive() == b"healed"
+    for card in further:
         card.socket.close()
 
 
@@ -74,6 +102,34 @@ def test_a_cut_machine_hears_nothing_until_it_is_healed(wire: Wire, cards: list[
     wire.heal()
     a.send(ALL, b"second")
     assert b.receive() == b"second"
+
+
+def test_what_is_under_way_arrives_when_the_link_is_healed(wire: Wire, cards: list[Card]) -> None:
+    a, b, c = cards
+    wire.fault("b", delay=3600.0)
+    a.send(ALL, b"first")
+    assert c.receive() == b"first"
+    wire.heal()
+    a.send(ALL, b"second")
+    assert [b.receive(), b.receive()] == [b"first", b"second"]
+
+
+def test_a_cut_loses_what_is_under_way_on_its_link_only(wire: Wire, cards: list[Card]) -> None:
+    a, b, c = cards
+    for port in "bc":
+        wire.fault(port, delay=3600.0)
+    a.send(ALL, b"first")
+    a.send(ALL, b"second")
+    deadline = time.monotonic() + DEADLINE
+    while wire.ask("state")["frames"] < 2:
+        assert time.monotonic() < deadline
+    wire.fault("b", cut=True)
+    wire.fault("c", delay=0.0)
+    a.send(ALL, b"third")
+    assert [c.receive() for _ in range(3)] == [b"first", b"second", b"third"]
+    wire.heal()
+    a.send(ALL, b"fourth")
+    assert b.receive() == b"fourth"
 
 
 def test_a_partition_holds_until_it_is_healed(wire: Wire, cards: list[Card]) -> None:
