@@ -12,7 +12,8 @@ from deployer.config.env import Env, env, env_schema
 from deployer.config.logs import Logging
 from deployer.config.proxy import Proxy, proxy_schema
 from deployer.config.servers import HOSTS_SCHEMA, TaggedHosts, tagged_hosts
-from freehold.settings import describe, fail, read, setting
+from freehold.settings import fail, read, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 PLACES = ("host", "hosts", "role", "roles", "tag", "tags")
@@ -77,17 +78,31 @@ class AccessorySettings:
     registry: Registry | None = setting(None, help="Registry of its image, where it is not Docker Hub.")
     host: str | None = setting(None, help="Host it runs on.")
     hosts: TaggedHosts = setting(
-        factory=dict, parse=tagged_hosts, schema=HOSTS_SCHEMA, help="Hosts it runs on."
+        factory=dict,
+        parse=tagged_hosts,
+        schema=HOSTS_SCHEMA,
+        form="text or list of text",
+        help="Hosts it runs on.",
     )
     role: str | None = setting(None, help="It runs on the hosts of this role.")
     roles: tuple[str, ...] = setting(
-        (), parse=shorthand.texts, schema=shorthand.TEXTS, help="It runs on the hosts of these roles."
+        (),
+        parse=shorthand.texts,
+        schema=shorthand.TEXTS,
+        form="text or list of text",
+        help="It runs on the hosts of these roles.",
     )
     tag: str | None = setting(None, help="It runs on the hosts with this tag.")
     tags: tuple[str, ...] = setting(
-        (), parse=shorthand.texts, schema=shorthand.TEXTS, help="It runs on the hosts with one of these tags."
+        (),
+        parse=shorthand.texts,
+        schema=shorthand.TEXTS,
+        form="text or list of text",
+        help="It runs on the hosts with one of these tags.",
     )
-    cmd: str | None = setting(None, help="Command instead of the image's own.")
+    cmd: str | None = setting(
+        None, parse=shorthand.command, schema=shorthand.COMMAND, help="Command instead of the image's own."
+    )
     port: str | None = setting(
         None,
         help="Port published on the host: `5432`, `127.0.0.1:5432:5432`.",
@@ -110,12 +125,22 @@ class AccessorySettings:
         help="Environment.",
     )
     files: tuple[Mount, ...] = setting(
-        (), parse=mounts, schema=MOUNTS, help="Files of the project that are copied and mounted."
+        (),
+        parse=mounts,
+        schema=MOUNTS,
+        form="list of text or map",
+        help="Files of the project that are copied and mounted: `LOCAL:REMOTE[:OPTIONS]`, or a map.",
     )
     directories: tuple[Mount, ...] = setting(
-        (), parse=mounts, schema=MOUNTS, help="Directories that are made on the host and mounted."
+        (),
+        parse=mounts,
+        schema=MOUNTS,
+        form="list of text or map",
+        help="Directories that are made on the host and mounted: `LOCAL:REMOTE[:OPTIONS]`, or a map.",
     )
-    volumes: tuple[str, ...] = setting((), help="Other volumes.", example="data:/data")
+    volumes: tuple[str, ...] = setting(
+        (), parse=shorthand.volumes, schema=shorthand.VOLUMES, help="Other volumes.", example="data:/data"
+    )
     network: str = setting("kamal", help="Docker network.")
     proxy: Node | None = setting(
         None, schema=shorthand.Deferred(proxy_schema), help="How requests reach it, where they do."

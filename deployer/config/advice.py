@@ -117,7 +117,7 @@ ADVICE = (
     Advice(
         "network",
         "unknown key 'network'",
-        "containers share one network; another one is options: {network: …} of a role",
+        "containers share one network; a further one is options: {network: …} of a role",
     ),
     Advice(
         "rollback", "unknown key 'rollback'", "write retain_containers: with the number of versions to keep"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from freehold.secret import Secret
@@ -10,13 +10,14 @@ from freehold.secret import Secret
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The file's name, the destinations, secrets, hooks, the version."""
+    """The file's name, the destinations, secrets, hooks, the environment that templates left, the version."""
 
     file: str
     destination: str | None
     destinations: Sequence[str]
     hooks_path: str
     secrets: Callable[[str], Secret]
+    environ: Mapping[str, str]
     version: str | None = None
 
     def destination_hint(self, otherwise: str) -> str:

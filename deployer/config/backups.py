@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from freehold.settings import describe, fail, read, setting
+from freehold.settings import fail, read, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 Kind = Literal["postgres", "mysql", "sqlite", "volume"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deployer.config.accessory import Accessory
 from deployer.config.document import Document
+from deployer.config.env import Env
 from deployer.config.model import DeployConfig, Role
 from deployer.config.proxy import Proxy
 from deployer.config.sendfile import check_sendfile, volumes_of
@@ -28,6 +30,8 @@ def check_proxies(
         if proxy is None:
             continue
         kind = "servers" if isinstance(owner, Role) else "accessories"
+        if proxy.path_prefix and proxy.path_prefixes:
+            warnings.append(f"{kind}.{owner.name}: 'path_prefix' does not count beside 'path_prefixes'")
         for host in owner.hosts if proxy.run is not None else ():
             other, first = runs.setdefault(host, (f"{kind}.{owner.name}", proxy))
             if first.run != proxy.run:
@@ -37,7 +41,6 @@ def check_proxies(
                     f"{other} and {kind}.{owner.name} differ",
                     hint="write 'run' once, under the root's 'proxy'",
                 )
-    _check_shared_names(roles, node)
     for name, hosts in sharing(roles, accessories).items():
         if name and len(hosts) > SAME_CERTIFICATES:
             warnings.append(
@@ -70,6 +73,45 @@ def check_files(
         check_sendfile(place, item.proxy, volumes_of(item.volumes, item.options))
 
 
+def share_names(roles: Sequence[Role], node: Node) -> tuple[Role, ...]:
+    """The roles, each path served once, and HTTPS for a name as the role says that has the whole name.
+
+    Kamal's proxy takes it from there too.
+    """
+    _check_shared_names(roles, node)
+    whole: dict[tuple[str, str], Proxy] = {}
+    for role in roles:
+        if role.proxy is not None and role.proxy.whole:
+            whole |= dict.fromkeys(_places(role), role.proxy)
+    found = []
+    for role in roles:
+        if role.proxy is not None and not role.proxy.whole:
+            deciding = {whole[place].https: whole[place] for place in _places(role) if place in whole}
+            if len(deciding) == 1 and all(place in whole for place in _places(role)):
+                role = replace(role, proxy=role.proxy.with_https_of(*deciding.values()))
+        found.append(role)
+    first: dict[tuple[str, str], Role] = {}
+    for role in found:
+        for host, name in _places(role):
+            other = first.setdefault((host, name), role)
+            assert role.proxy is not None and other.proxy is not None
+            if other.proxy.https != role.proxy.https:
+                fail(
+                    at(node, "servers", role.name, "proxy", "ssl"),
+                    f"the roles {other.name!r} and {role.name!r} want HTTPS in two ways for "
+                    f"{name or 'any name'} on {host}",
+                    hint="write the same ssl, ssl_redirect and ssl_on_demand for both",
+                )
+    return tuple(found)
+
+
+def _places(role: Role) -> tuple[tuple[str, str], ...]:
+    """The names that a role serves (empty: any), on each of its hosts."""
+    if role.proxy is None:
+        return ()
+    return tuple((host, name) for host in role.hosts for name in role.proxy.names or ("",))
+
+
 def _check_shared_names(roles: Sequence[Role], node: Node) -> None:
     names: dict[tuple[str, str, str], str] = {}
     for role in roles:
@@ -96,6 +138,24 @@ def check_tags(roles: Sequence[Role], document: Document, node: Node, warnings: 
         if tag not in used:
             place = at(node, "env", "tags", tag)
             warnings.append(f"{place.key_where or place.where}: no host has the tag {tag!r}")
+
+
+def check_env(document: Document, roles: Sequence[Role], node: Node, warnings: list[str]) -> None:
+    """A name under `clear` and `secret` is the secret's; Kamal's containers get the clear value."""
+    places = [(at(node, "env"), Env(document.env.clear, document.env.secret))]
+    places += [(at(node, "env", "tags", tag), env) for tag, env in document.env.tags.items()]
+    places += [(at(node, "servers", role.name, "env"), role.env) for role in roles]
+    places += [
+        (at(node, "accessories", name, "env"), item.env) for name, item in document.accessories.items()
+    ]
+    for place, env in places:
+        for name in env.clear:
+            if name in env.secret_sources():
+                where = at(place, "clear", name)
+                warnings.append(
+                    f"{where.key_where or where.where}: {name} is a secret too, and that counts; with Kamal "
+                    "the clear value does"
+                )
 
 
 def check_accessories(config: DeployConfig, document: Document, node: Node, warnings: list[str]) -> None:

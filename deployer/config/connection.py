@@ -16,13 +16,19 @@ class Ssh:
     user: str = setting("root", help="Who to log in as.")
     port: int = setting(22, parse=shorthand.port, schema=shorthand.PORT, help="Port of sshd.")
     keys: tuple[str, ...] = setting(
-        (), parse=shorthand.texts, schema=shorthand.TEXTS, help="Private key files.", example="~/.ssh/deploy"
+        (),
+        parse=shorthand.texts,
+        schema=shorthand.TEXTS,
+        form="text or list of text",
+        help="Private key files.",
+        example="~/.ssh/deploy",
     )
     keys_only: bool = setting(False, help="Use only `keys` and `key_data`, not the agent's.")
     key_data: tuple[str, ...] = setting(
         (),
         parse=shorthand.texts,
         schema=shorthand.TEXTS,
+        form="text or list of text",
         help="Names of secrets that hold private keys in PEM form.",
     )
     proxy: str | None = setting(None, help="Jump host, `user@host:port`.")
@@ -32,7 +38,9 @@ class Ssh:
     config: bool | str | tuple[str, ...] = setting(
         True, help="Read ~/.ssh/config (true), nothing (false) or these files."
     )
-    forward_agent: bool = setting(False, help="Let the hosts use the local SSH agent.")
+    forward_agent: bool = setting(
+        False, help="Let the hosts use the local SSH agent; Kamal does so where nothing is said."
+    )
     log_level: Literal["debug", "info", "warn", "error", "fatal"] = setting(
         "fatal", parse=shorthand.symbol, help="How much of the SSH protocol is logged."
     )

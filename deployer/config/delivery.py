@@ -8,7 +8,8 @@ from typing import Literal
 
 from deployer.config import shorthand
 from freehold.secret import Secret
-from freehold.settings import describe, fail, setting
+from freehold.settings import fail, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 
@@ -52,12 +53,17 @@ class Registry:
 
     server: str | None = setting(None, help="Registry; Docker Hub where absent.", example="ghcr.io")
     username: Credential | None = setting(
-        None, parse=credential, schema=CREDENTIAL, help="User name, or a list with the name of its secret."
+        None,
+        parse=credential,
+        schema=CREDENTIAL,
+        form="text or list of text",
+        help="User name, or a list with the name of its secret.",
     )
     password: Credential | None = setting(
         None,
         parse=credential,
         schema=CREDENTIAL,
+        form="text or list of text",
         help="A list with the name of the secret that holds the password.",
     )
 
@@ -106,6 +112,7 @@ class Builder:
         (),
         parse=shorthand.texts,
         schema=shorthand.TEXTS,
+        form="text or list of text",
         help="Architectures to build for; that of the hosts where absent.",
         example="amd64",
     )
@@ -113,7 +120,10 @@ class Builder:
     dockerfile: str = setting("Dockerfile", help="Dockerfile, relative to the project.")
     target: str | None = setting(None, help="Stage to build.")
     args: Mapping[str, str] = setting(
-        factory=dict, parse=shorthand.clear_env, help="Build arguments.", schema=shorthand.CLEAR
+        factory=dict,
+        parse=shorthand.clear_env,
+        help="Build arguments; one without a value is the environment's, or the Dockerfile's default.",
+        schema=shorthand.CLEAR,
     )
     secrets: tuple[str, ...] = setting((), help="Names of secrets mounted into the build.")
     ssh: str | None = setting(
@@ -132,7 +142,9 @@ class Builder:
         help="Driver of buildx: docker, docker-container or `cloud org/builder`; or podman, which builds "
         "without docker. What the build needs where absent.",
     )
-    cache: Cache | None = setting(None, help="Cache of layers.")
+    cache: Cache | None = setting(
+        None, help="Cache of layers; left out where an image does not go through the registry."
+    )
     pack: Pack | None = setting(None, help="Build by buildpacks.")
     provenance: bool | str | None = setting(None, help="Provenance attestation.", example="mode=max")
     sbom: bool | str | None = setting(None, help="Software bill of materials.")

@@ -21,7 +21,8 @@ from deployer.config.jobs import JobSettings, jobs
 from deployer.config.logs import Logging, Output
 from deployer.config.proxy import Healthcheck, Proxy, proxy_schema
 from deployer.config.servers import Boot, RoleSettings, servers, servers_schema
-from freehold.settings import describe, fail, read, setting, unknown_key
+from freehold.settings import fail, read, setting, unknown_key
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 HOOKS = (
@@ -81,6 +82,7 @@ class Document:
     servers: Mapping[str, RoleSettings] = setting(
         factory=dict,
         parse=servers,
+        form="list of hosts, or map of roles",
         schema=shorthand.Deferred(servers_schema),
         help="Hosts, as a list or by role.",
     )
@@ -130,7 +132,13 @@ class Document:
     labels: Mapping[str, str] = setting(
         factory=dict, parse=shorthand.labels, schema=shorthand.SCALARS, help="Labels of all containers."
     )
-    volumes: tuple[str, ...] = setting((), help="Volumes of all roles.", example="data:/rails/storage")
+    volumes: tuple[str, ...] = setting(
+        (),
+        parse=shorthand.volumes,
+        schema=shorthand.VOLUMES,
+        help="Volumes of all roles.",
+        example="data:/rails/storage",
+    )
     asset_path: str | None = setting(
         None,
         help="Directory of assets in the image; those of the last versions stay reachable. "
@@ -150,6 +158,7 @@ class Document:
     hooks_output: Mapping[str, str] = setting(
         factory=dict,
         parse=hooks_output,
+        form="quiet | verbose, or map of these",
         schema={
             "anyOf": [
                 {"type": "string", "pattern": "^:?(quiet|verbose)$"},

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from deployer.config import shorthand
-from freehold.settings import describe, fail, read, setting, unknown_key
+from freehold.settings import fail, read, setting, unknown_key
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 E = TypeVar("E", bound="Env")
@@ -23,7 +24,7 @@ class Env:
     clear: Mapping[str, str] = setting(
         factory=dict,
         parse=shorthand.clear_env,
-        help="Values that may be read by everybody.",
+        help="Values that may be read by everybody; `${NAME}` is the host's.",
         schema=shorthand.CLEAR,
     )
     secret: tuple[str, ...] = setting(

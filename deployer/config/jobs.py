@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from deployer.config import shorthand
 from deployer.config.schedule import calendar
-from freehold.settings import describe, fail, read, setting
+from freehold.settings import fail, read, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
+from freehold.zones import read_zone
 
 NAME = r"[a-z0-9][a-z0-9_-]*"
 
@@ -29,7 +31,11 @@ class JobSettings:
     )
     host: str | None = setting(None, help="Where it runs; the first host of the role where absent.")
     timezone: str = setting(
-        "UTC", help="Time zone of the schedule.", pattern=r"[A-Za-z0-9_+/-]+", example="Europe/Berlin"
+        "UTC",
+        parse=read_zone,
+        schema={"type": "string"},
+        help="Time zone of the schedule.",
+        example="Europe/Berlin",
     )
     timeout: float = setting(
         3600.0, parse=shorthand.seconds, schema=shorthand.SECONDS, help="Seconds after which it is ended."

@@ -12,12 +12,14 @@ from deployer.config.document import Document
 from deployer.config.errorpages import read_error_pages
 from deployer.config.model import DeployConfig
 from deployer.config.resolve import resolve, with_warnings
+from deployer.config.shorthand import text
 from deployer.config.supported import REFUSED, Refusal
 from deployer.config.template.output import Rendered
 from deployer.config.template.render import Source, render
 from deployer.config.template.world import World, local_world
 from deployer.config.tree import at, merge, relocate, walk, without_empty
 from deployer.secrets.load import load_secrets
+from deployer.secrets.store import Secrets
 from freehold import yamlfile
 from freehold.errors import ConfigError
 from freehold.process import Runner
@@ -62,14 +64,15 @@ def load_config(
     first thing that is wrong; nothing but templates' own commands is run.
     """
     file = config_file or DEFAULT_FILE
-    loaded = read_files(root, file, destination, local_world(root, environ, runner))
+    world = local_world(root, environ, runner)
+    loaded = read_files(root, file, destination, world)
     give(loaded.node)
     document = read(Document, loaded.node, extensions=True)
     refuse_unsupported(loaded.node, unsupported)
     lookup = secrets
     warnings = [*loaded.warnings, *_literal_passwords(loaded)]
     if lookup is None:
-        found = load_secrets(root, destination, environ, runner, path=document.secrets_path)
+        found = load_secrets(root, destination, world.environ, runner, path=document.secrets_path)
         warnings += found.warnings
         lookup = found
     hooks = document.hooks_path or next((path for path in HOOKS if (root / path).is_dir()), HOOKS[0])
@@ -86,16 +89,40 @@ def load_config(
         destinations=destinations(root, file),
         hooks_path=hooks,
         secrets=lookup,
-        version=version or environ.get("VERSION") or None,
+        environ=dict(world.environ),
+        version=version or world.environ.get("VERSION") or None,
     )
     config = resolve(document, loaded.node, around)
     if config.error_pages_path is not None:
         place = at(loaded.node, "error_pages_path")
         pages = read_error_pages(root, place)
         if not pages:
-            warnings.append(f"{place.where}: {place.value} holds no 4xx.html or 5xx.html")
+            warnings.append(
+                f"{place.where}: {place.value} holds no page of a status, such as 404.html or 503.html"
+            )
         config = replace(config, error_pages=pages)
     return with_warnings(config, warnings)
+
+
+def project_secrets(
+    root: Path,
+    *,
+    config_file: Path | None = None,
+    destination: str | None = None,
+    environ: Mapping[str, str],
+    runner: Runner,
+) -> Secrets:
+    """The secrets as `load_config` finds them; of the configuration only `secrets_path` has to be right.
+
+    A project without a configuration has its secrets in the usual place.
+    """
+    file = config_file or DEFAULT_FILE
+    world = local_world(root, environ, runner)
+    place = None
+    if config_file is not None or (root / file).is_file():
+        place = read_files(root, file, destination, world).node.get("secrets_path")
+    path = text(place) if place is not None and place.kind != "null" else None
+    return load_secrets(root, destination, world.environ, runner, path=path)
 
 
 def destinations(root: Path, file: Path = DEFAULT_FILE) -> tuple[str, ...]:
@@ -120,12 +147,12 @@ def read_files(root: Path, file: Path, destination: str | None, world: World) ->
     merged: Node | None = None
     for path in files:
         name = str(path)
-        text = yamlfile.read_text(root / path, name)
-        rendered[name] = render(Source(text, name), world, destination)
+        source = Source(yamlfile.read_text(root / path, name), name)
+        rendered[name] = render(source, world, destination)
         node = _parse(rendered[name], name)
         merged = merge(merged, node) if merged is not None else node
     assert merged is not None
-    warnings = [text for one in rendered.values() for text in one.warnings]
+    warnings = [warning for one in rendered.values() for warning in one.warnings]
     for name, one in rendered.items():
         for line, variable in dict.fromkeys(one.unset):
             warnings.append(

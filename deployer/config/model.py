@@ -26,6 +26,10 @@ def no_secrets(name: str) -> Secret:
     raise ConfigError(f"the secret {name!r} is not defined: there is no secrets file")
 
 
+def _hostless() -> UsageError:
+    return UsageError("no host is left to work on", hint="the roles that were asked for have no hosts")
+
+
 @dataclass(frozen=True)
 class Role:
     """One kind of container of the service and the hosts that run it."""
@@ -92,7 +96,11 @@ class DeployConfig:
     hooks_output: Mapping[str, str] = field(default_factory=dict)
     version: str | None = None
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Roles that are in the file and were not selected: nothing of theirs may change."""
     secrets: Callable[[str], Secret] = field(default=no_secrets, repr=False, compare=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The environment as the templates of the files left it: `Dotenv.load` adds to it."""
 
     @property
     def name(self) -> str:
@@ -109,7 +117,7 @@ class DeployConfig:
     @property
     def all_hosts(self) -> tuple[str, ...]:
         """Every host of a role or an accessory."""
-        own = self.hosts if self.roles else ()
+        own = self.hosts if any(role.hosts for role in self.roles) else ()
         return tuple(dict.fromkeys([*own, *(host for item in self.accessories for host in item.hosts)]))
 
     @property
@@ -121,13 +129,18 @@ class DeployConfig:
 
     @property
     def primary_host(self) -> str:
-        """The first host of the primary role; locks live there."""
-        return next(iter(self.primary_role.hosts), next(host for role in self.roles for host in role.hosts))
+        """The first host of the primary role; locks live there. UsageError: no role has a host."""
+        for role in (self.primary_role, *self.roles):
+            if role.hosts:
+                return role.hosts[0]
+        raise _hostless()
 
     @property
     def lock_host(self) -> str:
-        """Where the lock is: the primary host, or the first of an accessory where there are no roles."""
-        return self.primary_host if self.roles else self.all_hosts[0]
+        """Where the lock is: the primary host, or the first of an accessory where no role has one."""
+        accessories = (host for item in self.accessories for host in item.hosts)
+        first = None if any(role.hosts for role in self.roles) else next(accessories, None)
+        return first or self.primary_host
 
     def role(self, name: str) -> Role:
         """The role of that name; UsageError where there is none."""
@@ -220,7 +233,7 @@ class DeployConfig:
     ) -> DeployConfig:
         """Only the hosts and roles that match the patterns (`web-*`, `{a,b}`); UsageError where none does.
 
-        Accessories keep the hosts that match too.
+        Accessories keep the hosts that match too; where roles are asked for, those that the roles run on.
         """
         chosen = self.roles
         if roles:
@@ -230,10 +243,14 @@ class DeployConfig:
                     f"no role matches {', '.join(roles)}", hint=offer(roles[0], [r.name for r in self.roles])
                 )
             chosen = tuple(role for role in chosen if role.name in names)
+        left_out = {*self.left_out, *(role.name for role in self.roles if role not in chosen)}
         accessories = self.accessories
         patterns = (dataclasses.replace(self, roles=chosen).primary_host,) if primary else tuple(hosts)
-        if patterns:
-            kept = set(patterns) if primary else set(matching(patterns, self.all_hosts))
+        if roles or patterns:
+            reach = dataclasses.replace(
+                self, roles=chosen, accessories=() if roles else accessories
+            ).all_hosts
+            kept = set(patterns if primary else matching(patterns, reach) if patterns else reach)
             chosen = tuple(
                 dataclasses.replace(role, hosts=tuple(host for host in role.hosts if host in kept))
                 for role in chosen
@@ -245,7 +262,13 @@ class DeployConfig:
             )
             accessories = tuple(item for item in accessories if item.hosts)
             if not chosen and not accessories:
+                if not patterns:
+                    raise _hostless()
+                of_roles = f" of {', '.join(roles)}" if roles else ""
                 raise UsageError(
-                    f"no host matches {', '.join(patterns)}", hint=offer(patterns[0], list(self.all_hosts))
+                    f"no host{of_roles} matches {', '.join(patterns)}",
+                    hint=offer(patterns[0], list(reach)),
                 )
-        return dataclasses.replace(self, roles=chosen, accessories=accessories)
+        return dataclasses.replace(
+            self, roles=chosen, accessories=accessories, left_out=tuple(sorted(left_out))
+        )

@@ -12,7 +12,8 @@ from deployer.config.model import Role
 from deployer.config.pattern import offer
 from deployer.config.proxy import read_proxy
 from deployer.config.tree import at
-from freehold.settings import describe, fail
+from freehold.settings import fail
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 

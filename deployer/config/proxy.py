@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployer.config import shorthand
-from freehold.settings import describe, fail, read, setting
+from freehold.settings import convert, fail, read, setting
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 HOST_PATTERN = r"[^\s/]+"
-PREFIX_PATTERN = r"/[^\s]*"
+PREFIX_PATTERN = r"\S*"
 HEADER_PATTERN = r"[A-Za-z0-9_-]+"
 DIRECTORY_PATTERN = r"(/(?!\.\.?(/|$))[\w.@+-]+)+"
 ASK_PATTERN = r"(https?://[\w.:\[\]-]+)?/[\w.~/%+@-]*"
@@ -21,7 +23,11 @@ ASK_PATTERN = r"(https?://[\w.:\[\]-]+)?/[\w.~/%+@-]*"
 class Healthcheck:
     """How the new container is probed before it gets traffic."""
 
-    path: str = setting("/up", help="Path that answers 2xx when the application is ready.", pattern="/.*")
+    path: str = setting(
+        "/up",
+        parse=lambda node: _path(node),
+        help="Path that answers 2xx once the application is ready, or leads there.",
+    )
     interval: float = setting(
         1.0, parse=shorthand.seconds, help="Seconds between probes.", schema=shorthand.SECONDS
     )
@@ -157,11 +163,17 @@ class Proxy:
     )
     path_prefix: str | None = setting(
         None,
+        parse=lambda node: _prefix(node),
         help="Serve only paths below this prefix; several with commas.",
         pattern=PREFIX_PATTERN,
         example="/api",
     )
-    path_prefixes: tuple[str, ...] = setting((), help="Several path prefixes.", pattern=PREFIX_PATTERN)
+    path_prefixes: tuple[str, ...] = setting(
+        (),
+        parse=lambda node: tuple(_slashed(text, node) for text in convert(tuple[str, ...], node)),
+        help="Several path prefixes.",
+        pattern=PREFIX_PATTERN,
+    )
     strip_path_prefix: bool = setting(True, help="Take the prefix off before the application sees the path.")
     healthcheck: Healthcheck = setting(factory=Healthcheck, help="Probe before traffic.")
     buffering: Buffering = setting(factory=Buffering, help="Buffering of requests and answers.")
@@ -183,7 +195,23 @@ class Proxy:
     @property
     def prefixes(self) -> tuple[str, ...]:
         """All path prefixes served; empty means the whole site."""
-        return tuple(prefix for prefix in (self.path_prefix or "").split(",") if prefix) or self.path_prefixes
+        return self.path_prefixes or tuple(prefix for prefix in (self.path_prefix or "").split(",") if prefix)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has all of its names, and not only paths below them."""
+        return not self.prefixes or "/" in self.prefixes
+
+    @property
+    def https(self) -> tuple[bool | Certificate, bool, str | None]:
+        """What a name's site says of HTTPS, for which there is one answer a name."""
+        return self.ssl, self.ssl_redirect or not self.ssl, self.ssl_on_demand
+
+    def with_https_of(self, other: Proxy) -> Proxy:
+        """The same, with HTTPS as `other` has it."""
+        return replace(
+            self, ssl=other.ssl, ssl_redirect=other.ssl_redirect, ssl_on_demand=other.ssl_on_demand
+        )
 
     @property
     def certificate(self) -> Certificate | None:
@@ -203,14 +231,13 @@ class Proxy:
 def read_proxy(node: Node) -> Proxy:
     """Read a `proxy` map that is in use, and check its keys against one another."""
     proxy = read(Proxy, node)
-    for one, several in (("host", "hosts"), ("path_prefix", "path_prefixes")):
-        entry = node.get(several)
-        if entry is not None and node.get(one) is not None:
-            fail(
-                entry.key_where or entry,
-                f"write either {one!r} or {several!r}, not both",
-                hint=f"keep {several!r} with all of them",
-            )
+    hosts = node.get("hosts")
+    if hosts is not None and node.get("host") is not None:
+        fail(
+            hosts.key_where or hosts,
+            "write either 'host' or 'hosts', not both",
+            hint="keep 'hosts' with all of them",
+        )
     _check_certificates(node, proxy)
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node
@@ -256,6 +283,24 @@ def proxy_schema() -> Mapping[str, object]:
     from freehold.reference import type_schema
 
     return {"anyOf": [type_schema(Proxy), {"type": ["boolean", "null"]}]}
+
+
+def _path(node: Node) -> str:
+    """A path with the slash in front that Kamal's proxy adds, too."""
+    text: str = convert(str, node)
+    return text if text.startswith("/") else f"/{text}"
+
+
+def _prefix(node: Node) -> str | None:
+    text: str | None = convert(str | None, node)
+    return None if text is None else ",".join(_slashed(one, node) for one in text.split(",") if one)
+
+
+def _slashed(text: str, node: Node) -> str:
+    """A path prefix as Kamal's proxy takes it: a slash in front, and none behind."""
+    if not re.fullmatch(PREFIX_PATTERN, text):
+        fail(node, f"{text!r} does not have the right form; for example '/api'")
+    return f"/{text.strip('/')}"
 
 
 def _addresses(node: Node) -> tuple[str, ...]:

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.config.around import Surroundings
-from deployer.config.checks import check_accessories, check_files, check_proxies, check_tags, sharing
+from deployer.config.checks import (
+    check_accessories,
+    check_env,
+    check_files,
+    check_proxies,
+    check_tags,
+    share_names,
+    sharing,
+)
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
 from deployer.config.model import DeployConfig, Role
@@ -17,7 +25,8 @@ from deployer.config.proxy import Proxy, read_proxy
 from deployer.config.schedule import calendar
 from deployer.config.servers import RoleSettings
 from deployer.config.tree import at, merge
-from freehold.settings import describe, fail
+from freehold.settings import fail
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 KAMAL_VERSION = (2, 12, 0)
@@ -35,6 +44,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
             at(node, "require_destination"), "a destination is required", hint=f"choose one with -d: {found}"
         )
     roles = _roles(document, node, root_proxy, around)
+    roles = share_names(roles, node)
     accessories = tuple(
         accessory(name, settings, document, node, roles, around)
         for name, settings in document.accessories.items()
@@ -48,6 +58,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
     check_proxies(roles, accessories, node, warnings)
     check_files(roles, accessories, document.volumes, node)
     check_tags(roles, document, node, warnings)
+    check_env(document, roles, node, warnings)
     _check_run_directory(document, node, around, warnings)
     for name in document.backups:
         if name not in document.accessories:
@@ -65,7 +76,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         ssh=document.ssh,
         sshkit=document.sshkit,
         registry=document.registry,
-        builder=document.builder,
+        builder=replace(document.builder, args=_build_args(document, around)),
         boot=document.boot,
         accessories=accessories,
         logging=document.logging,
@@ -88,9 +99,16 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         version=around.version,
         warnings=tuple(warnings),
         secrets=around.secrets,
+        environ=around.environ,
     )
     check_accessories(config, document, node, warnings)
     return replace(config, warnings=tuple(warnings))
+
+
+def _build_args(document: Document, around: Surroundings) -> dict[str, str]:
+    """Build arguments; one without a value is the environment's, or else the Dockerfile's own default."""
+    args = document.builder.args
+    return {name: value if value.strip() else around.environ.get(name, "") for name, value in args.items()}
 
 
 def _job(name: str, settings: JobSettings, document: Document, node: Node, roles: Sequence[Role]) -> Job:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from deployer.config.shorthand import OptionValue
 
 # What the proxy's unit hides from it, or what only root reads.
-HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/var/lib/docker", "/dev", "/proc", "/sys")
+HIDDEN = (
+    *("/home", "/root", "${HOME}", "/run/user", "/tmp", "/var/tmp", "/var/lib/docker"),
+    *("/dev", "/proc", "/sys"),
+)
 HINT = "mount a directory of the host there: volumes: [/srv/shop/storage:{inside}]"
 
 
@@ -38,12 +41,12 @@ def check_sendfile(node: Node, proxy: Proxy | None, volumes: Iterable[str]) -> N
         place, hint = _place(inside, mounts), HINT.format(inside=inside)
         if place is None:
             fail(node, f"no volume holds {inside}, so the proxy cannot read it", hint=hint)
-        if not place.startswith("/"):
+        if not place.startswith(("/", "${HOME}")):
             fail(node, f"{inside} is on the volume {place}, which only root reads on the host", hint=hint)
-        if not re.fullmatch(DIRECTORY_PATTERN, place):
-            fail(node, f"{inside} is on {place}, a path that the proxy's file cannot hold", hint=hint)
         if any(place == hidden or place.startswith(f"{hidden}/") for hidden in HIDDEN):
             fail(node, f"{inside} is {place} on the host, which is hidden from the proxy", hint=hint)
+        if not re.fullmatch(DIRECTORY_PATTERN, place):
+            fail(node, f"{inside} is on {place}, a path that the proxy's file cannot hold", hint=hint)
 
 
 def _mounts(volumes: Iterable[str]) -> dict[str, str]:

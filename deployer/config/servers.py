@@ -11,7 +11,8 @@ from deployer.config import shorthand
 from deployer.config.env import Env, env, env_schema
 from deployer.config.logs import Logging
 from deployer.config.proxy import proxy_schema
-from freehold.settings import describe, fail, read, setting, type_name
+from freehold.settings import fail, read, setting
+from freehold.wording import describe, type_name
 from freehold.yamlfile import Node
 
 TaggedHosts = Mapping[str, tuple[str, ...]]
@@ -64,10 +65,17 @@ class RoleSettings:
     hosts: TaggedHosts = setting(
         factory=dict,
         parse=lambda node: tagged_hosts(node),
+        form="text, list of text or map",
         schema=HOSTS_SCHEMA,
         help="Hosts; `host: tag` or `host: [tag, tag]` gives one tags.",
     )
-    cmd: str | None = setting(None, help="Command instead of the image's own.", example="bin/jobs")
+    cmd: str | None = setting(
+        None,
+        parse=shorthand.command,
+        schema=shorthand.COMMAND,
+        help="Command instead of the image's own.",
+        example="bin/jobs",
+    )
     proxy: Node | None = setting(
         None,
         schema=shorthand.Deferred(proxy_schema),

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freehold.settings import describe, fail
+from freehold.settings import convert, fail
+from freehold.shellwords import split_words
+from freehold.wording import describe
 from freehold.yamlfile import Node
 
 OptionValue = str | bool | tuple[str, ...]
 """A `docker run` option: text, `true` for a bare flag (`false` for none), or values of a repeated flag."""
+
+_AT_HOME = re.compile(r"^(~|\$HOME|\$PWD|\$\{PWD\}|\$\(pwd\))(?=[/:])")
 
 SECONDS: Mapping[str, Any] = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)?$"}]
@@ -32,6 +36,8 @@ CLEAR: Mapping[str, Any] = {
         {"type": "null"},
     ]
 }
+COMMAND: Mapping[str, Any] = {"type": ["string", "number", "null"]}
+VOLUMES: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
 TEXTS: Mapping[str, Any] = {
     "anyOf": [{"type": ["string", "number"]}, {"type": "array", "items": {"type": ["string", "number"]}}]
 }
@@ -98,7 +104,7 @@ def scalar_text(node: Node) -> str:
     """A scalar as the text an environment variable or a label gets.
 
     `true` and `false` for every way YAML writes them, `1.10` and `4001:4001` as written,
-    `10_000_000` without its underscores, the empty text for nothing.
+    `10_000_000` without its underscores, the empty text for nothing: no container gets such a variable.
     """
     if node.kind in ("map", "list"):
         fail(node, f"expected one value, found {describe(node)}")
@@ -119,11 +125,30 @@ def text(node: Node) -> str:
     return found
 
 
+def command(node: Node) -> str | None:
+    """A command line that becomes words as a shell's does; nothing for nothing."""
+    found = None if node.kind == "null" else str(convert(str, node))
+    try:
+        split_words(found or "")
+    except ValueError as exc:
+        fail(node, f"{found!r} is no command line: {exc}", hint="quotes come in pairs")
+    return found
+
+
 def texts(node: Node) -> tuple[str, ...]:
     """One text or a list of texts."""
     if node.kind == "list":
         return tuple(text(element) for element in node.elements())
     return (text(node),)
+
+
+def volumes(node: Node) -> tuple[str, ...]:
+    """Volumes, where a path below the home of whoever logs in stands in one of the shell's ways.
+
+    Kamal leaves them to a shell on the host, which begins in that home.
+    """
+    found: tuple[str, ...] = convert(tuple[str, ...], node)
+    return tuple(_AT_HOME.sub("${HOME}", volume) for volume in found)
 
 
 def clear_env(node: Node) -> Mapping[str, str]:
@@ -149,6 +174,15 @@ def options(node: Node) -> Mapping[str, OptionValue]:
         fail(node, f"expected a map of docker run options, found {describe(node)}")
     found: dict[str, OptionValue] = {}
     for name, entry in node.items():
+        if name == "label":
+            for one in entry.elements() if entry.kind == "list" else (entry,):
+                _check_label(one, str(one.value).partition("=")[0])
+        if name == "name":
+            fail(
+                entry.key_where or entry,
+                "the name of a container is given by Freehold itself",
+                hint="that of an accessory can be chosen by its 'service'",
+            )
         if entry.kind == "list":
             found[name] = tuple(text(element) for element in entry.elements())
         elif entry.kind == "map":
@@ -176,16 +210,17 @@ def _restart(node: Node) -> str:
 
 
 def labels(node: Node) -> Mapping[str, str]:
-    """Labels of a container; `service`, `role` and `destination` are ours."""
+    """Labels of a container; `service`, `role`, `destination` and `freehold.…` are ours."""
     found = clear_env(node)
-    for name in ("service", "role", "destination"):
-        if name in found:
-            fail(
-                node.get(name) or node,
-                f"the label {name!r} is set by Freehold itself",
-                hint="choose another name",
-            )
+    for name in found:
+        _check_label(node.get(name) or node, name)
     return found
+
+
+def _check_label(node: Node, name: str) -> None:
+    """Fail for a label by which containers are found again: Docker takes the last of a name."""
+    if name in ("service", "role", "destination") or name.startswith("freehold."):
+        fail(node, f"the label {name!r} is set by Freehold itself", hint="choose another name")
 
 
 def symbol(node: Node) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from deployer.config.template.values import Apply, Value, blank, text, truthy
+from deployer.config.template.values import Apply, Span, Value, blank, last, part, text, truthy
 
 
 def _flatten(value: list[Value], depth: int = 16) -> list[Value]:
@@ -27,10 +27,10 @@ def _find(value: list[Value], apply: Apply) -> Value:
 
 
 def _element(value: list[Value], first: Value, length: int | None = None) -> Value:
-    if isinstance(first, range):
-        return value[first.start : first.stop]
+    if isinstance(first, Span):
+        return first.of(value)
     if length is not None:
-        return value[first : first + length]
+        return part(value, first, length)
     return value[first] if -len(value) <= first < len(value) else None
 
 
@@ -69,7 +69,7 @@ LIST: Mapping[str, Callable[..., Value]] = {
     "uniq": _unique,
     "join": lambda value, separator="": separator.join(text(item) for item in _flatten(value)),
     "first": lambda value, count=None: (value[0] if value else None) if count is None else value[:count],
-    "last": lambda value, count=None: (value[-1] if value else None) if count is None else value[-count:],
+    "last": lambda value, count=None: (value[-1] if value else None) if count is None else last(value, count),
     "length": len,
     "size": len,
     "count": _count,
@@ -86,6 +86,7 @@ LIST: Mapping[str, Callable[..., Value]] = {
     "index": lambda value, item: value.index(item) if item in value else None,
     "dig": _dig,
     "[]": _element,
+    "slice": _element,
     "push": lambda value, *items: value.extend(items) or value,
     "concat": lambda value, items: value.extend(items) or value,
     "<<": lambda value, item: value.append(item) or value,

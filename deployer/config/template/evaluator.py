@@ -12,7 +12,7 @@ from deployer.config.template import syntax as s
 from deployer.config.template.lexer import fail
 from deployer.config.template.output import Output
 from deployer.config.template.reader import SUPPORTED
-from deployer.config.template.values import Value, inspect, regexp, text, truthy
+from deployer.config.template.values import Span, Value, inspect, regexp, text, truthy
 from deployer.config.template.world import World
 from freehold.errors import FreeholdError
 
@@ -29,12 +29,12 @@ class Leaving(Exception):
 
 
 class Evaluator:
-    """One run over one template. `environ` is a copy: what the template sets stays here."""
+    """One run over one template. What it sets in the environment stays in its world."""
 
     def __init__(self, name: str, world: World) -> None:
         self.name = name
         self.world = world
-        self.environ = dict(world.environ)
+        self.environ = world.environ
         self.output = Output()
         self.scope: dict[str, Value] = {}
         self.unset: list[tuple[int, str]] = []
@@ -89,16 +89,18 @@ class Evaluator:
         return ran.stdout
 
     def regexp(self, tree: s.Regexp) -> Value:
+        values = [part if isinstance(part, str) else self.run(part) for part in tree.parts]
+        source = "".join(value.pattern if isinstance(value, re.Pattern) else text(value) for value in values)
         try:
-            return regexp(tree.pattern, tree.flags)
+            return regexp(source, tree.flags)
         except re.error as exc:
-            self.fail(f"/{tree.pattern}/ is not understood: {exc}")
+            self.fail(f"/{source}/ is not understood: {exc}")
 
     def span(self, tree: s.Span) -> Value:
-        first, last = self.run(tree.first), self.run(tree.last)
-        if not isinstance(first, int) or not isinstance(last, int):
+        first, last = self.run(tree.first), self.run(tree.last) if tree.last is not None else None
+        if not isinstance(first, int) or not isinstance(last, int | None):
             self.fail("a range needs whole numbers")
-        return range(first, last + (not tree.exclusive))
+        return Span(first, last, tree.exclusive)
 
     def local(self, tree: s.Name) -> Value:
         if tree.name in self.scope:
@@ -180,19 +182,20 @@ class Evaluator:
         self.line = tree.line
         if tree.receiver is None or isinstance(receiver, library.Module):
             return library.call(self, receiver, tree.method, arguments, named, block)
-        return self.send(receiver, tree.method, arguments, block)
+        return self.send(receiver, tree.method, [*arguments, *([named] if named else [])], block)
 
     def send(
         self, receiver: Value, method: str, arguments: list[Value], block: Callable[..., Value] | None = None
     ) -> Value:
-        if isinstance(receiver, range):
-            receiver = list(receiver) if len(receiver) <= MAX_STEPS else self.fail("the range is too long")
+        if method == "===":
+            return self.matches(receiver, arguments[0])
+        if isinstance(receiver, Span):
+            numbers = receiver.numbers()
+            receiver = list(numbers) if len(numbers) <= MAX_STEPS else self.fail("the range is too long")
         if method == "fetch":
             return self.fetch(receiver, arguments, block)
         if method in ("is_a?", "kind_of?"):
             return library.is_a(receiver, arguments[0] if arguments else None)
-        if method == "===":
-            return self.matches(receiver, arguments[0])
         if method == "=~" and isinstance(receiver, re.Pattern):
             return methods.STRING["=~"](text(arguments[0]), receiver)
         found = methods.table(receiver).get(method) or methods.ANY.get(method)
@@ -200,8 +203,6 @@ class Evaluator:
             kind = "nil" if receiver is None else library.class_name(receiver)
             hint = "a variable that is not set is nil; give it a default" if receiver is None else SUPPORTED
             self.fail(f"{kind} has no method {method!r} here", hint)
-        if isinstance(receiver, str) and method == "[]" and arguments and isinstance(arguments[0], range):
-            arguments = [_clamped(arguments[0], len(receiver))]
         extra = [block] if block is not None else []
         try:
             return found(receiver, *arguments, *extra)
@@ -225,6 +226,8 @@ class Evaluator:
             return isinstance(subject, str) and pattern.search(subject) is not None
         if isinstance(pattern, library.Module):
             return library.is_a(subject, pattern)
+        if isinstance(pattern, Span):
+            return isinstance(subject, int) and subject in pattern.numbers()
         return bool(pattern == subject)
 
     def applier(self, block: s.Block) -> Callable[..., Value]:
@@ -255,11 +258,6 @@ class Evaluator:
                 self.bind(parameter, value if isinstance(value, list) else [value])
             else:
                 self.scope[parameter] = value
-
-
-def _clamped(span: range, length: int) -> range:
-    stop = span.stop - 1 if span.stop > 0 else span.stop - 1 + length
-    return range(span.start, stop + 1)
 
 
 def _visit(method: Callable[[Evaluator, Any], Value]) -> Callable[[Evaluator, s.Tree], Value]:

@@ -88,7 +88,9 @@ class Expressions(Reader):
         if not self.is_op("..", "..."):
             return left
         token = self.advance()
-        return s.Span(token.line, left, self.logic("||"), token.value == "...")
+        ended = self.token.kind in ("newline", "close", "end") or self.is_word("then")
+        last = None if ended or self.is_op("]", ")", ",") else self.logic("||")
+        return s.Span(token.line, left, last, token.value == "...")
 
     def logic(self, operator: str) -> s.Tree:
         def below() -> s.Tree:
@@ -212,6 +214,8 @@ class Expressions(Reader):
                     self.at += 1
                     self.newlines()
                     key = value.value if isinstance(value, s.Literal) else None
+                    if isinstance(value, s.Joined) and len(value.parts) == 1:
+                        key = value.parts[0]
                     if not isinstance(key, str):
                         self.fail("a named argument needs a plain name")
                     named.append((key, self.expression()))
@@ -242,7 +246,8 @@ class Expressions(Reader):
             return s.Literal(line, token.value)
         if token.kind == "regexp":
             self.at += 1
-            return s.Regexp(line, *token.value)
+            pattern, flags = token.value
+            return s.Regexp(line, self.parts(pattern), flags)
         if token.kind == "const":
             self.at += 1
             if self.is_op("(") and not self.token.spaced:

@@ -36,7 +36,9 @@ _OPERATOR = re.compile(
     r"\*\*|<=>|===|==|!=|>=|<=|&&|\|\||\|\|=|<<|=>|=~|!~|&\.|\.\.\.|\.\.|::|\+=|-=|->|[-+*/%<>=!?:.,;()\[\]{}|&]"
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
-_ESCAPES = {"n": "\n", "t": "\t", "s": " ", "r": "\r", "0": "\0", "e": "\x1b"}
+_ESCAPES = {**dict(zip("ntsreabfv", "\n\t \r\x1b\a\b\f\v", strict=True)), "\n": ""}
+_CODE_POINTS = re.compile(r"\\u(?:([0-9A-Fa-f]{4})|\{\s*([0-9A-Fa-f]{1,6}(?:\s+[0-9A-Fa-f]{1,6})*)\s*\})")
+_BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{1,2}|\\[0-7]{1,3})+")
 _TAG = re.compile(r"<%%|<%(?P<kind>[=#-]?)(?P<code>.*?)(?P<trim>-?)%>", re.DOTALL)
 
 
@@ -124,7 +126,7 @@ class _Code:
             self.add(kind, self.interpolated(char, char))
         elif (
             char == "%"
-            and (match := re.compile(r"%([xqQwi]?)([(\[{<|!/])").match(code, at))
+            and (match := re.compile(r"%([xqQwir]?)([(\[{<|!/])").match(code, at))
             and self.prefix()
         ):
             self.percent(match[1], match[2], match.end())
@@ -147,7 +149,8 @@ class _Code:
         elif char in "@$":
             fail(f"ERB: {char}variables are not supported", self.name, self.line, "use a plain name")
         elif char == "/" and self.prefix():
-            self.regexp()
+            self.at += 1
+            self.regexp("/", "/")
         elif match := _OPERATOR.match(code, at):
             self.at = match.end()
             operator = match[0]
@@ -183,25 +186,47 @@ class _Code:
     def percent(self, kind: str, opening: str, at: int) -> None:
         self.at = at
         closing = _PAIRS.get(opening, opening)
-        if kind in ("w", "i"):
+        if kind == "r":
+            self.regexp(opening, closing)
+        elif kind in ("w", "i"):
             self.add("words", self.raw(opening, closing).split())
         elif kind == "q":
             self.add("string", Interpolated((self.raw(opening, closing),)))
         else:
             self.add("command" if kind == "x" else "string", self.interpolated(opening, closing))
 
-    def regexp(self) -> None:
-        self.at += 1
-        pattern = []
-        while self.at < len(self.code) and self.code[self.at] != "/":
-            step = 2 if self.code[self.at] == "\\" else 1
-            pattern.append(self.code[self.at : self.at + step])
-            self.at += step
-        self.at += 1
-        flags = re.compile(r"[imx]*").match(self.code, self.at)
+    def regexp(self, opening: str, closing: str) -> None:
+        pattern = self.interpolated(opening, closing, escapes=False)
+        flags = re.compile(r"[a-z]*").match(self.code, self.at)
         assert flags is not None
+        if set(flags[0]) - set("imxou"):
+            fail(f"ERB: the flags {flags[0]!r} of a pattern are not supported", self.name, self.line)
         self.at = flags.end()
-        self.add("regexp", ("".join(pattern), flags[0]))
+        self.add("regexp", (pattern, flags[0]))
+
+    def escape(self) -> str:
+        """What a backslash and the characters behind it stand for."""
+        if match := _CODE_POINTS.match(self.code, self.at):
+            points = [int(digits, 16) for digits in (match[1] or match[2]).split()]
+            if any(point > 0x10FFFF or 0xD800 <= point < 0xE000 for point in points):
+                fail(f"ERB: {match[0]} is no character", self.name, self.line)
+            self.at = match.end()
+            return "".join(map(chr, points))
+        if match := _BYTES.match(self.code, self.at):
+            self.at = match.end()
+            found = re.findall(r"x([0-9A-Fa-f]+)|\\([0-7]+)", match[0])
+            try:
+                return bytes(
+                    int(hexed, 16) if hexed else int(octal, 8) & 255 for hexed, octal in found
+                ).decode()
+            except UnicodeDecodeError:
+                fail(f"ERB: {match[0]} is no UTF-8 text", self.name, self.line)
+        following = self.code[self.at + 1 : self.at + 2]
+        if following in ("u", "x"):
+            fail(f"ERB: \\{following} needs a hexadecimal number", self.name, self.line)
+        self.line += following == "\n"
+        self.at += 2
+        return _ESCAPES.get(following, following)
 
     def raw(self, opening: str, closing: str) -> str:
         """Text up to the closing delimiter, where only the delimiter and the backslash are escaped."""
@@ -223,7 +248,8 @@ class _Code:
             self.line += char == "\n"
             parts.append(char)
 
-    def interpolated(self, opening: str, closing: str) -> Interpolated:
+    def interpolated(self, opening: str, closing: str, *, escapes: bool = True) -> Interpolated:
+        """Text and code up to the closing delimiter; without `escapes` backslashes are a pattern's own."""
         parts: list[str | tuple[Token, ...]] = []
         literal: list[str] = []
         depth = 0
@@ -232,8 +258,11 @@ class _Code:
             if not char:
                 fail("ERB: a quote is never closed", self.name, self.line)
             if char == "\\":
+                if escapes:
+                    literal.append(self.escape())
+                    continue
                 following = self.code[self.at + 1 : self.at + 2]
-                literal.append(_ESCAPES.get(following, following))
+                literal.append(following if following == "/" else f"\\{following}")
                 self.at += 2
             elif char == "#" and self.code[self.at + 1 : self.at + 2] == "{":
                 parts.append("".join(literal))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.config.template.values import Value, text
+from deployer.config.template.values import Value, text, to_json
 from freehold import yamlfile
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def call(
         run.fail(f"{exc.filename}: {exc.strerror}", "paths are relative to the project")
     except UnicodeDecodeError:
         run.fail(f"{module.name if module else ''}.{method}: the file is not UTF-8 text")
-    except (IndexError, TypeError, ValueError) as exc:
+    # The last is what a path of Python's says of a pattern that it does not know.
+    except (IndexError, TypeError, ValueError, NotImplementedError) as exc:
         run.fail(f"{f'{module.name}.' if module else ''}{method} was not called as expected: {exc}")
 
 
@@ -201,7 +202,7 @@ def _data(run: Evaluator, module: str, method: str, arguments: list[Value]) -> V
         if method in ("parse", "load"):
             return json.loads(source)
         if method in ("generate", "dump"):
-            return json.dumps(arguments[0], ensure_ascii=False)
+            return to_json(arguments[0])
     elif method in ("load_file", "safe_load_file", "unsafe_load_file"):
         return yamlfile.parse(run.world.read(source), source, duplicates="last").plain()
     elif method in ("load", "safe_load", "unsafe_load"):
@@ -243,8 +244,10 @@ def _dotenv(run: Evaluator, method: str, arguments: list[Value]) -> Value:
 def _encode(run: Evaluator, module: str, method: str, arguments: list[Value]) -> Value:
     value = text(arguments[0]) if arguments else ""
     if module == "Base64":
-        if method in ("strict_encode64", "urlsafe_encode64"):
+        if method == "strict_encode64":
             return base64.b64encode(value.encode()).decode()
+        if method == "urlsafe_encode64":
+            return base64.urlsafe_b64encode(value.encode()).decode()
         if method == "encode64":
             return base64.encodebytes(value.encode()).decode()
         if method in ("decode64", "strict_decode64"):

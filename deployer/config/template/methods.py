@@ -8,19 +8,42 @@ from collections.abc import Callable, Mapping
 from deployer.config.template.collections import HASH, LIST
 from deployer.config.template.values import (
     MAX_TEXT,
+    Span,
     Value,
     blank,
     inspect,
     integer,
+    last,
     number,
+    part,
     pattern,
     text,
+    to_json,
     truthy,
 )
 
 
-def _replacement(value: Value) -> str:
-    return re.sub(r"\\(\d)", r"\\g<\1>", text(value).replace("\\\\", "\\\\\\\\"))
+def _replace(value: str, old: Value, new: Value, count: int = 0) -> str:
+    """`sub` and `gsub`: the replacement is a text, a map or a block."""
+
+    def replacement(match: re.Match[str]) -> str:
+        if callable(new):
+            return text(new(match[0]))
+        if isinstance(new, dict):
+            return text(new.get(match[0]))
+        # Of a text \\1 and \\k<name> are groups.
+        return re.sub(r"\\(?:(\d)|k<(\w+)>|(\\))", lambda found: _group(match, found), text(new))
+
+    return pattern(old).sub(replacement, value, count=count)
+
+
+def _group(match: re.Match[str], found: re.Match[str]) -> str:
+    if found[3]:
+        return "\\"
+    if found[2]:
+        return match[found[2]] or ""
+    number = int(found[1])
+    return (match[number] or "") if number <= match.re.groups else ""
 
 
 def _split(value: str, separator: Value = None, limit: int = 0) -> list[str]:
@@ -37,17 +60,16 @@ def _chomp(value: str, suffix: str | None = None) -> str:
 
 
 def _index(value: str, first: Value, length: int | None = None) -> Value:
-    if isinstance(first, range):
-        return value[first.start : first.stop]
+    if isinstance(first, Span):
+        return first.of(value)
     if isinstance(first, re.Pattern):
         match = first.search(value)
         return None if match is None else match[length or 0]
     if isinstance(first, str):
         return first if first in value else None
-    if not -len(value) <= first <= len(value):
-        return None
-    start = first if first >= 0 else first + len(value)
-    return value[start : start + (1 if length is None else length)]
+    if length is None:
+        return value[first] if -len(value) <= first < len(value) else None
+    return part(value, first, length)
 
 
 STRING: Mapping[str, Callable[..., Value]] = {
@@ -74,10 +96,10 @@ STRING: Mapping[str, Callable[..., Value]] = {
     "chars": list,
     "delete_prefix": str.removeprefix,
     "delete_suffix": str.removesuffix,
-    "delete": lambda value, chars: "".join(char for char in value if char not in chars),
-    "gsub": lambda value, old, new: pattern(old).sub(_replacement(new), value),
-    "sub": lambda value, old, new: pattern(old).sub(_replacement(new), value, count=1),
-    "tr": lambda value, old, new: value.translate(_translation(old, new)),
+    "delete": lambda value, *sets: "".join(char for char in value if not _in_all(char, sets)),
+    "gsub": _replace,
+    "sub": lambda value, old, new: _replace(value, old, new, 1),
+    "tr": lambda value, old, new: "".join(_translated(char, old, new) for char in value),
     "match?": lambda value, old: pattern(old).search(value) is not None,
     "=~": lambda value, old: None if (found := pattern(old).search(value)) is None else found.start(),
     "index": lambda value, part: None if (at := value.find(part)) < 0 else at,
@@ -86,7 +108,7 @@ STRING: Mapping[str, Callable[..., Value]] = {
     "[]": _index,
     "slice": _index,
     "first": lambda value, count=1: value[:count],
-    "last": lambda value, count=1: value[-count:],
+    "last": last,
     "to_sym": lambda value: value,
     "to_str": lambda value: value,
     "concat": lambda value, other: value + text(other),
@@ -101,12 +123,34 @@ STRING: Mapping[str, Callable[..., Value]] = {
 }
 
 
-def _translation(old: str, new: str) -> dict[int, str | None]:
-    source = re.sub(r"(.)-(.)", lambda m: "".join(map(chr, range(ord(m[1]), ord(m[2]) + 1))), old)
-    target = re.sub(r"(.)-(.)", lambda m: "".join(map(chr, range(ord(m[1]), ord(m[2]) + 1))), new)
-    if not target:
-        return {ord(char): None for char in source}
-    return {ord(char): target[min(at, len(target) - 1)] for at, char in enumerate(source)}
+def _characters(spec: str) -> tuple[bool, str]:
+    """A set as `tr` and `delete` write it: `a-z`, `^a-z` for all others, a backslash before `-` and `^`."""
+    others = len(spec) > 1 and spec.startswith("^")
+
+    def expand(match: re.Match[str]) -> str:
+        first, last = match[1].removeprefix("\\"), match[2]
+        if last is None:
+            return first or "\\"
+        last = last.removeprefix("\\")
+        if first > last:
+            raise ValueError(f"{match[0]!r} is no range")
+        return "".join(map(chr, range(ord(first), ord(last) + 1)))
+
+    one = r"\\[-^\\]|[\s\S]"
+    return others, re.sub(rf"({one})(?:-({one}))?", expand, spec[1:] if others else spec)
+
+
+def _in_all(char: str, sets: tuple[str, ...]) -> bool:
+    return bool(sets) and all((char in chars) != others for others, chars in map(_characters, sets))
+
+
+def _translated(char: str, old: str, new: str) -> str:
+    others, chars = _characters(old)
+    target = _characters(f"\\{new}" if new.startswith("^") else new)[1]
+    at = chars.find(char)
+    if (at >= 0) == others:
+        return char
+    return target[-1:] if others else target[min(at, len(target) - 1)] if target else ""
 
 
 NUMBER: Mapping[str, Callable[..., Value]] = {
@@ -137,6 +181,7 @@ NUMBER: Mapping[str, Callable[..., Value]] = {
 
 ANY: Mapping[str, Callable[..., Value]] = {
     "to_s": text,
+    "to_json": to_json,
     "inspect": inspect,
     "to_i": integer,
     "to_f": number,

@@ -23,7 +23,7 @@ def render(source: Source, world: World, destination: str | None) -> Rendered:
     `KAMAL_DESTINATION` stands in the environment of templates where there is a destination.
     """
     if destination:
-        world = World(world.root, {**world.environ, "KAMAL_DESTINATION": destination}, world.run)
+        world.environ["KAMAL_DESTINATION"] = destination
     if "<%" in source.text:
         return _erb(source, world)
     if is_jinja(source.text):

@@ -52,9 +52,9 @@ class Joined(Tree):
 
 @dataclass(frozen=True)
 class Regexp(Tree):
-    """`/pattern/flags`."""
+    """`/pattern/flags` or `%r{pattern}flags`, which may hold code as a string does."""
 
-    pattern: str
+    parts: tuple[str | Tree, ...]
     flags: str
 
 
@@ -74,10 +74,10 @@ class Table(Tree):
 
 @dataclass(frozen=True)
 class Span(Tree):
-    """`first..last`."""
+    """`first..last`; `first..` where there is no last."""
 
     first: Tree
-    last: Tree
+    last: Tree | None
     exclusive: bool
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,14 @@ class Ran:
 
 @dataclass(frozen=True)
 class World:
-    """The root of the project, the environment, and a door to the shell."""
+    """The root of the project, the environment, and a door to the shell.
+
+    What a template sets in `environ` stays for all that are rendered after it in this world, as Ruby's
+    ENV is one for Kamal's files: `Dotenv.load` in deploy.yml serves the secrets file.
+    """
 
     root: Path
-    environ: Mapping[str, str]
+    environ: MutableMapping[str, str]
     run: Callable[[str, Mapping[str, str]], Ran]
 
     def path(self, name: str) -> Path:
@@ -41,7 +45,7 @@ class World:
 
 
 def local_world(root: Path, environ: Mapping[str, str], runner: Runner) -> World:
-    """The world of this machine; commands run in `root` through `runner`."""
+    """The world of this machine with a copy of `environ`; commands run in `root` through `runner`."""
 
     def run(script: str, env: Mapping[str, str]) -> Ran:
         try:
@@ -57,4 +61,4 @@ def local_world(root: Path, environ: Mapping[str, str], runner: Runner) -> World
             raise ConfigError(f"the command {script!r} failed: {exc.message}", hint=exc.hint) from exc
         return Ran(done.stdout, done.returncode, done.stderr)
 
-    return World(root, environ, run)
+    return World(root, dict(environ), run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from freehold.errors import ConfigError
 from tests.unit.deployer.config.project import Project
 
-CORPUS = Path(__file__).parents[5] / "shared" / "corpus" / "kamal"
+BESIDE = Path(__file__).parents[5] / "shared" / "corpus" / "kamal"
+CORPUS = Path(os.environ.get("FREEHOLD_CORPUS") or BESIDE)
 
 pytestmark = pytest.mark.skipif(
     not CORPUS.is_dir(), reason=f"the corpus of real configuration files is absent ({CORPUS})"

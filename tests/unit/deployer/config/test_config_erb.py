@@ -62,6 +62,15 @@ def erb(tmp_path: Path, text: str, destination: str | None = None, **environ: st
         ("'release/1.2'[/\\d+\\.\\d+/]", "1.2"),
         ("'abcdef'[0, 3] + 'abcdef'[0...2] + 'abcdef'[-1]", "abcabf"),
         ("'abcdef'[0..6]", "abcdef"),
+        ("%w[a b c][1..-1].inspect", '["b", "c"]'),
+        ("%w[a b c][-2..].inspect + %w[a b c].slice(0...-1).inspect", '["b", "c"]["a", "b"]'),
+        ("%w[a b c][-2, 2].inspect + %w[a b c].last(0).inspect", '["b", "c"][]'),
+        ("[%w[a][1..], %w[a][2..], 'a'.slice(0..-1), 'abc'[0...0]].inspect", '[[], nil, "a", ""]'),
+        ("[1..3, 1...3, 0.presence].inspect", "[1..3, 1...3, 0]"),
+        ("case 2 when 1..3 then 'in' else 'out' end", "in"),
+        ('["a\nb" =~ /\\Ab/, "a\nb" =~ /^b/].inspect', "[nil, 2]"),
+        ('["a\n" =~ /a\\Z/, "a\n" =~ /a\\z/].inspect', "[0, nil]"),
+        ("Base64.urlsafe_encode64('???>>>')", "Pz8_Pj4-"),
         ("'a' 'b'", "ab"),
         ("'it''s'", "its"),
         ("CGI.escape('p@ss word')", "p%40ss+word"),
@@ -152,6 +161,8 @@ def test_templates(tmp_path: Path, text: str, expected: str) -> None:
         ("<% x = [1]; x['a'] = 2 %>", 1, "the values do not fit here"),
         ("<%= {}.fetch([1]) %>", 1, "the values do not fit here"),
         ("<%= /(/ %>", 1, "is not understood"),
+        ("<%= Dir.glob('/etc/x*') %>", 1, "Dir.glob was not called as expected"),
+        ("<%= (1..).map(&:to_s) %>", 1, "the range is too long"),
         ("<%= " + "(" * 200 + "1" + ")" * 200 + " %>", 1, "nested too deeply"),
     ],
 )
@@ -190,3 +201,56 @@ def test_missing_variables_are_remembered_by_line(tmp_path: Path) -> None:
 def test_a_file_without_tags_stays_as_it_is(tmp_path: Path) -> None:
     text = "cmd: docker inspect --format '{{.State}}' ${X} # <- no template\n"
     assert erb(tmp_path, text).text == text
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("'a.b.c'.gsub('.') { |dot| dot + dot }", "a..b..c"),
+        ("'a1b2'.sub(/[0-9]/) { |digit| (digit.to_i + 4).to_s }", "a5b2"),
+        ("'hello'.gsub(/[el]/, 'e' => '3', 'l' => '1')", "h311o"),
+        (r"'ab'.gsub(/(?<x>a)b/, '\k<x>\1\q')", r"aa\q"),
+        ("'My App_1'.downcase.tr('^a-z0-9', '-')", "my-app-1"),
+        ("'a^b'.tr('^', 'x')", "axb"),
+        (r"'a-z'.tr('a\-z', '123')", "123"),
+        ("'hello'.tr('el', 'ip')", "hippo"),
+        ("'ab1-2'.delete('^a-z')", "ab"),
+        ("'a-1.2'.delete('a-z-')", "1.2"),
+        ("'hello world'.delete('l', 'lo')", "heo word"),
+        (r'"a\nb" =~ /a.b/ ? "all" : "line"', "line"),
+        (r'"a\nb" =~ /a.b/m ? "all" : "line"', "all"),
+        ("'ab' =~ /a b/x", "0"),
+        ("'a1b22'.gsub(/#{'[0-9]'}+/, 'N')", "aNbN"),
+        ("'x-1'[/[[:alpha:]]-/]", "x-"),
+        (r'"caf\u00e9 \x41 \u{41 1F600} \xC3\xA9 \101"', "café A A\U0001f600 é A"),
+        (r"'caf\u00e9'", r"caf\u00e9"),
+        ("'a/b'.split(%r{/}).last", "b"),
+        (r"'A.B' =~ %r{a\.b}i", "0"),
+        ("%w[a b c][1..].join", "bc"),
+        ("case 7 when 1..5 then 'few' when 6.. then 'many' end", "many"),
+        ("{ a: 1, 'b' => [true, nil, 'c'] }.to_json", '{"a":1,"b":[true,null,"c"]}'),
+        ("'a\"b'.to_json", '"a\\"b"'),
+    ],
+)
+def test_text_is_what_ruby_makes_of_it(tmp_path: Path, code: str, expected: str) -> None:
+    assert erb(tmp_path, f"<%= {code} %>").text == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("'abc'.tr('c-a', 'x')", "'c-a' is no range"),
+        ("'abc'.strip { 1 }", "'strip' failed"),
+        ("'abc'.concat { 1 }", "a block is no text"),
+        (r'"\xff"', "is no UTF-8 text"),
+        (r'"\u12"', "needs a hexadecimal number"),
+        (r'"\ud800"', "is no character"),
+        ("'a' =~ /a/q", "the flags 'q'"),
+        ("'abc'[/[[:^alpha:]]/]", "is not understood"),
+    ],
+)
+def test_text_that_cannot_be_made_is_refused(tmp_path: Path, code: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        erb(tmp_path, f"\n<%= {code} %>")
+    assert message in caught.value.message
+    assert caught.value.where == Location("f.yml", 2)

@@ -1,11 +1,8 @@
-"""Loading: the founding example, destinations, shorthands, and errors with file, line and key."""
+"""Loading: the founding example, destinations, shorthands, values as they were written."""
 
 from __future__ import annotations
 
-import pytest
-
-from deployer.config.supported import REFUSED, Refusal
-from freehold.errors import ConfigError
+from deployer.config.supported import REFUSED
 from freehold.secret import Secret
 from tests.unit.deployer.config.project import Project, place
 
@@ -111,198 +108,6 @@ def test_a_destination_may_be_required(project: Project) -> None:
     assert project.load(destination="eu").destination == "eu"
 
 
-def test_no_file(project: Project) -> None:
-    error = project.error()
-    assert str(error) == "config/deploy.yml: no such file"
-    assert "freehold init" in error.hint
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "key", "message", "hint"),
-    [
-        ("service: app\nsevers: [a]\n", 2, "severs", "unknown key 'severs'", "did you mean 'servers'?"),
-        ("servers: [a]\n", 1, "", "the key 'service' is missing", "Name of the service"),
-        ("service: my app\nservers: [a]\n", 1, "service", "does not have the right form", ""),
-        (MINIMAL + "proxy:\n  app_prt: 3000\n", 4, "proxy.app_prt", "unknown key", "'app_port'"),
-        (MINIMAL + "proxy:\n  app_port: http\n", 4, "proxy.app_port", "expected a whole number", ""),
-        (MINIMAL + "proxy:\n  port: 3000\n", 4, "proxy.port", "unknown key 'port'", "app_port"),
-        (MINIMAL + "proxy:\n  ssl: true\n", 4, "proxy.ssl", "'ssl' needs a 'host'", "ssl: false"),
-        (
-            MINIMAL + "proxy:\n  host: '*.a.test'\n  ssl: true\n",
-            5,
-            "proxy.ssl",
-            "no certificate can be had automatically for *.a.test",
-            "certificate_pem",
-        ),
-        (
-            MINIMAL + "proxy:\n  host: a.test\n  ssl: true\n  ssl_on_demand: /ask\n",
-            6,
-            "proxy.ssl_on_demand",
-            "no meaning where every host is named",
-            "*.example.com",
-        ),
-        (
-            MINIMAL + "proxy:\n  ssl_on_demand: /ask\n",
-            4,
-            "proxy.ssl_on_demand",
-            "'ssl_on_demand' needs ssl: true",
-            "",
-        ),
-        (MINIMAL + "proxy: {host: a.b, hosts: [c.d]}\n", 3, "proxy.hosts", "not both", "hosts"),
-        (MINIMAL + "retain_containers: 0\n", 3, "retain_containers", "too small", ""),
-        (MINIMAL + "deploy_timeout: soon\n", 3, "deploy_timeout", "a duration", "for example"),
-        (MINIMAL + "env: {clear: {A: [1]}}\n", 3, "env.clear.A", "expected one value", ""),
-        (MINIMAL + "env: {secret: [A], B: c}\n", 3, "env.B", "beside 'clear' and 'secret'", "under 'clear'"),
-        (MINIMAL + "env: {secret: [A b]}\n", 3, "env.secret", "right form", ""),
-        (MINIMAL + "labels: {role: x}\n", 3, "labels.role", "set by Freehold itself", "another name"),
-        (MINIMAL + "aliases: {deploy: app exec}\n", 3, "aliases.deploy", "would hide", "another name"),
-        (MINIMAL + "aliases: {Up: app exec}\n", 3, "aliases.Up", "no name for an alias", "lowercase"),
-        (MINIMAL + "primary_role: job\n", 3, "primary_role", "is not among the servers", "web"),
-        (MINIMAL + "minimum_version: 3.0.0\n", 3, "minimum_version", "needs Kamal 3.0.0", "lower"),
-        (MINIMAL + "hooks: {pre-deploy: x}\n", 3, "hooks", "hooks are files", ".freehold/hooks/pre-deploy"),
-        (MINIMAL + "hooks_output: loud\n", 3, "hooks_output", "expected quiet or verbose", ""),
-        (
-            MINIMAL + "hooks_output: {pre-deplo: quiet}\n",
-            3,
-            "hooks_output.pre-deplo",
-            "unknown key",
-            "pre-deploy",
-        ),
-        (MINIMAL + "builder: {arch: amd64, local: false}\n", 3, "builder", "needs a 'remote'", ""),
-        (MINIMAL + "builder: {cache: {type: s3}}\n", 3, "builder.cache.type", "one of gha, registry", ""),
-        (MINIMAL + "boot: {limit: 0}\n", 3, "boot.limit", "too small", ""),
-        (MINIMAL + "boot: {limit: half}\n", 3, "boot.limit", "right form", ""),
-        (MINIMAL + "ssh: {port: 70000}\n", 3, "ssh.port", "a port from 1 to 65535", ""),
-        (MINIMAL + "ssh: {log_level: loud}\n", 3, "ssh", "'log_level' is one of", ""),
-        (MINIMAL + "registry: {password: [A, B]}\n", 3, "registry.password", "name of one secret", "- NAME"),
-        (
-            MINIMAL + "accessories: {db: {image: x}}\n",
-            3,
-            "accessories.db",
-            "does not say where",
-            "host, hosts",
-        ),
-        (
-            MINIMAL + "accessories: {db: {image: x, host: a, role: web}}\n",
-            3,
-            "accessories.db",
-            "says host and role",
-            "one of",
-        ),
-        (
-            MINIMAL + "accessories: {db: {image: x, role: wev}}\n",
-            3,
-            "accessories.db.role",
-            "there is no role 'wev'",
-            "there are: web",
-        ),
-        (
-            MINIMAL + "accessories: {db: {image: x, host: a, directories: [data]}}\n",
-            3,
-            "accessories.db.directories[0]",
-            "expected local:remote",
-            "absolute",
-        ),
-        (
-            MINIMAL + "accessories: {db: {image: x, host: a, tag: y}}\n",
-            3,
-            "accessories.db",
-            "says host and tag",
-            "one of",
-        ),
-        ("service: a\nservers: {web: []}\n", 2, "servers.web", "the role 'web' has no hosts", "hosts"),
-        ("service: a\nservers: {web: {hosts: [http://x]}}\n", 2, "servers.web.hosts[0]", "is a URL", "alone"),
-        ("service: a\nservers: {web: {cmd: x}}\n", 2, "servers.web", "has no hosts", "hosts"),
-        (
-            "service: a\nservers:\n  192.0.2.1: x y\n",
-            3,
-            "servers.192.0.2.1",
-            "is no name for a role",
-            "into a list",
-        ),
-        (
-            "service: a\nservers: {web: {hosts: [a], options: {restart: no}}}\n",
-            2,
-            "servers.web.options.restart",
-            "a restart policy is text",
-            '"no"',
-        ),
-        (
-            "service: a\nservers: {web: {hosts: [a], options: {restart: never}}}\n",
-            2,
-            "servers.web.options.restart",
-            "no restart policy",
-            "unless-stopped",
-        ),
-        (
-            "service: a\nservers: {web: {hosts: [a], env: {tags: {x: {}}}}}\n",
-            2,
-            "servers.web.env.tags",
-            "top",
-            "",
-        ),
-        (
-            "service: a\nservers: {web: {hosts: [a], proxy: maybe}}\n",
-            2,
-            "servers.web.proxy",
-            "true, false",
-            "",
-        ),
-        ("service: a\nservers: [a: {b: c}]\n", 2, "servers[0].a", "expected one value", ""),
-        (
-            "service: a\nservers: {web: [a], api: {hosts: [a], proxy: true}}\n",
-            2,
-            "servers",
-            "both serve",
-            "host",
-        ),
-        ("- a\n", 1, "", "expected keys such as service", ""),
-        ("", 0, "", "the file is empty", "freehold init"),
-        ("service: a\n\tservers: b\n", 2, "", "not valid YAML", "spaces"),
-    ],
-)
-def test_mistakes(project: Project, text: str, line: int, key: str, message: str, hint: str) -> None:
-    error = project.error(text)
-    assert message in error.message
-    assert error.where is not None
-    assert (error.where.file, error.where.line) == ("config/deploy.yml", line)
-    assert error.where.key.startswith(key)
-    assert hint in error.hint
-
-
-def test_a_key_that_is_not_honoured_is_refused_by_name(project: Project) -> None:
-    with pytest.raises(ConfigError) as caught:
-        project.load(
-            MINIMAL + "proxy:\n  buffering: {requests: true}\n",
-            unsupported={"proxy.buffering": Refusal("why", "do so")},
-        )
-    assert caught.value.message == "'proxy.buffering' has no meaning here: why"
-    assert caught.value.hint == "do so"
-    assert place(caught.value) == ("config/deploy.yml", 4, "proxy.buffering")
-    with pytest.raises(ConfigError, match=r"'servers.job.logging' has no meaning here"):
-        project.load(
-            "service: a\nservers: {web: [a], job: {hosts: [a], logging: {driver: local}}}\n",
-            unsupported={"servers.*.logging": Refusal("why", "do so")},
-        )
-
-
-def test_kamal_1_is_told_what_to_write(project: Project) -> None:
-    error = project.error(
-        "service: a\nservers:\n  web:\n    hosts: [h]\n    labels:\n"
-        "      traefik.http.routers.a.rule: Host(`a.example.com`) || Host(`b.example.com`)\n"
-        "      traefik.http.routers.a.tls: true\n"
-        "traefik: {args: {x: y}}\nhealthcheck: {path: /health, port: 4000, cord: false}\n"
-        "builder: {multiarch: false}\n"
-    )
-    assert error.message == "the file is written for Kamal 1 (traefik, builder.multiarch, healthcheck.cord)"
-    text = "\n".join(error.details)
-    assert "config/deploy.yml:10 builder.multiarch" in text
-    assert text.endswith(
-        "proxy:\n  hosts:\n    - a.example.com\n    - b.example.com\n  ssl: true\n  app_port: 4000\n"
-        "  healthcheck:\n    path: /health"
-    )
-
-
 def test_anchors_extensions_and_empty_sections(project: Project) -> None:
     config = project.load(
         "x-env: &env {A: 1, B: 2}\nservice: a\nservers: [h]\nenv:\n  clear:\n    <<: *env\n    B: 3\n"
@@ -389,3 +194,33 @@ def test_the_run_directory_is_no_place_here_and_that_is_said(project: Project) -
     assert warning.startswith("config/deploy.yml:3")
     assert "no effect" in warning and "/var/lib/freehold/apps/" in warning
     assert project.load(MINIMAL).warnings == ()
+
+
+def test_a_build_argument_without_a_value_is_the_environments(project: Project) -> None:
+    project.environ["RUBY_VERSION"] = "3.4"
+    config = project.load(
+        "service: shop\nimage: own/shop\nservers: [web-1]\n"
+        "builder: {arch: amd64, args: {RUBY_VERSION: , NODE_VERSION: , A: b}}\n"
+    )
+    assert config.builder.args == {"RUBY_VERSION": "3.4", "NODE_VERSION": "", "A": "b"}
+
+
+def test_what_a_template_sets_reaches_later_files_and_secrets(project: Project) -> None:
+    """Kamal's files share one ENV: `Dotenv.load` in deploy.yml serves the destination and the secrets."""
+    project.write(".env", "REGISTRY_TOKEN=t0ken\nPATH=/nowhere\n")
+    project.write(
+        ".kamal/secrets.eu", "KAMAL_REGISTRY_PASSWORD=$REGISTRY_TOKEN\nREGION=$(echo $REGION | tr a-z A-Z)\n"
+    )
+    project.write("config/deploy.eu.yml", "labels:\n  tail: <%= ENV['REGISTRY_TOKEN'][-3..] %>\n")
+    config = project.load(
+        '# <% require "dotenv"; Dotenv.load(".env"); ENV["REGION"] = ENV["KAMAL_DESTINATION"] %>\n'
+        'service: shop\nimage: own/shop\nservers: [web-1]\n# <% ENV["VERSION"] = "abc" %>\n',
+        destination="eu",
+    )
+    assert config.secret("KAMAL_REGISTRY_PASSWORD").reveal() == "t0ken"
+    assert config.secret("REGION").reveal() == "EU"
+    assert config.labels["tail"] == "ken"
+    assert config.version == "abc"
+    assert config.environ["REGISTRY_TOKEN"] == "t0ken"
+    assert config.environ["PATH"] == project.environ["PATH"]
+    assert "REGISTRY_TOKEN" not in project.environ

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 import pytest
 
 from deployer.config import Env
@@ -11,6 +15,7 @@ from deployer.config.servers import Boot
 from deployer.config.shorthand import option_arguments
 from freehold.errors import ConfigError, UsageError
 from freehold.secret import Secret
+from tests.unit.deployer import samples
 from tests.unit.deployer.config.project import Project
 
 FLEET = """\
@@ -96,6 +101,33 @@ def test_roles_inherit_what_they_do_not_say(fleet: Project) -> None:
     assert (api.proxy.healthcheck.path, api.proxy.response_timeout) == ("/health", 90)
 
 
+@pytest.mark.parametrize(
+    ("said", "prefixes", "warned"),
+    [
+        ("path_prefix: api", ("/api",), 0),
+        ("path_prefix: 'api/,/v2/x/'", ("/api", "/v2/x"), 0),
+        ("path_prefix: /", ("/",), 0),
+        ("path_prefixes: [api, /v2/]", ("/api", "/v2"), 0),
+        ("path_prefix: /a, path_prefixes: [b]", ("/b",), 1),
+        ("path_prefix:", (), 0),
+    ],
+)
+def test_paths_are_taken_as_kamals_proxy_takes_them(
+    project: Project, said: str, prefixes: tuple[str, ...], warned: int
+) -> None:
+    config = project.load(f"service: a\nservers: [h]\nproxy: {{{said}, healthcheck: {{path: up}}}}\n")
+    proxy = config.roles[0].proxy
+    assert proxy is not None
+    assert (proxy.prefixes, proxy.healthcheck.path) == (prefixes, "/up")
+    assert [w for w in config.warnings if "'path_prefix' does not count" in w] == list(config.warnings)
+    assert len(config.warnings) == warned
+
+
+def test_a_prefix_with_a_space_is_none(project: Project) -> None:
+    with pytest.raises(ConfigError, match="'a b' does not have the right form; for example '/api'"):
+        project.load("service: a\nservers: [h]\nproxy: {path_prefix: a b}\n")
+
+
 def test_accessories(fleet: Project) -> None:
     config = fleet.load()
     db, cache, front = config.accessories
@@ -131,6 +163,30 @@ def test_select(
 ) -> None:
     config = fleet.load().select(hosts, roles, primary)
     assert {role.name: len(role.hosts) for role in config.roles} == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "roles", "primary", "expected"),
+    [
+        ((), (), False, {"db": 4, "cache": 2, "front": 1}),
+        (("lb-1",), (), False, {"front": 1}),
+        ((), ("job",), False, {"db": 2, "cache": 1}),
+        (("web-*",), ("job",), False, {"db": 1, "cache": 1}),
+        ((), ("job",), True, {"db": 1}),
+    ],
+)
+def test_select_accessories(
+    fleet: Project, hosts: tuple[str, ...], roles: tuple[str, ...], primary: bool, expected: dict[str, int]
+) -> None:
+    config = fleet.load().select(hosts, roles, primary)
+    assert {item.name: len(item.hosts) for item in config.accessories} == expected
+
+
+def test_a_host_of_other_roles_is_no_match(fleet: Project) -> None:
+    with pytest.raises(UsageError) as caught:
+        fleet.load().select(hosts=["lb-1"], roles=["job"])
+    assert caught.value.message == "no host of job matches lb-1"
+    assert "job-1" in caught.value.hint
 
 
 def test_select_nothing_is_an_error_with_the_near_miss(fleet: Project) -> None:
@@ -224,3 +280,44 @@ def test_hooks_are_told_what_kamal_tells_them(fleet: Project) -> None:
 def test_output_of_hooks(project: Project, text: str, shown: tuple[bool | None, bool | None]) -> None:
     config = project.load(f"service: a\nservers: [h]\nhooks_output: {text}\n")
     assert (shows_output(config, "pre-deploy"), shows_output(config, "post-deploy")) == shown
+
+
+def test_volumes_below_the_home_of_whoever_logs_in(project: Project) -> None:
+    written = ["~/a:/a", "$HOME/b:/b:ro", "$PWD/c:/c", "${PWD}/d:/d", "$(pwd)/e:/e", "~:/f"]
+    plain = ["${HOME}/g:/g", "data:/~/h", "/srv/$HOME:/i", "~me/j:/j", "$HOMES/k:/k"]
+    volumes = json.dumps([*written, *plain])
+    config = project.load(
+        "service: a\nimage: b\nservers: [h]\n"
+        f"volumes: {volumes}\naccessories: {{db: {{image: x, host: h, volumes: {volumes}}}}}\n"
+    )
+    homely = [f"${{HOME}}/{name}:/{name}" for name in "abcde"]
+    homely[1] += ":ro"
+    assert list(config.volumes) == [*homely, "${HOME}:/f", *plain]
+    assert config.accessory("db").volumes == config.volumes
+
+
+def test_a_name_that_is_clear_and_secret_is_told(project: Project) -> None:
+    both = "env: {clear: {A: clear, B: clear}, secret: ['A:OTHER', C]}"
+    config = project.load(
+        f"service: a\nimage: b\n{both}\nservers:\n  web:\n    hosts: [h]\n    {both}\n"
+        f"  job: {{hosts: [h], env: {{secret: [B]}}}}\n"
+        f"accessories:\n  db:\n    image: x\n    host: h\n    {both}\n"
+    )
+    assert [warning.partition(": ")[2] for warning in config.warnings] == [
+        "A is a secret too, and that counts; with Kamal the clear value does"
+    ] * 3
+    assert [warning.split(":")[1] for warning in config.warnings] == ["3", "7", "13"]
+
+
+def test_roles_without_hosts_leave_nothing_to_work_on(tmp_path: Path) -> None:
+    servers = {"web": ["web-1"], "jobs": {"hosts": [], "cmd": "work"}}
+    config = samples.config(tmp_path, allow_empty_roles=True, servers=servers)
+    assert config.hosts == config.all_hosts == ("web-1",)
+    for ask in ("hosts", "primary_host", "lock_host"):
+        with pytest.raises(UsageError, match="no host is left to work on") as caught:
+            getattr(config.select(roles=["jobs"]), ask)
+        assert caught.value.exit_code == 2
+    database = {"db": {"image": "postgres", "host": "db-1"}}
+    whole = samples.config(tmp_path, allow_empty_roles=True, servers=servers, accessories=database)
+    only = dataclasses.replace(whole, roles=(whole.role("jobs"),))
+    assert only.all_hosts == ("db-1",) and only.lock_host == "db-1"

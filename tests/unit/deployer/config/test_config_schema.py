@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployer.config.document import Document
-from deployer.config.reference import SECTIONS, schema, section
+from deployer.config.reference import NAMES, SECTIONS, schema, section
 from deployer.config.supported import REFUSED
 from freehold.errors import UsageError
 from freehold.settings import keys_of
@@ -80,11 +80,21 @@ def test_the_schema_refuses_what_does_not_load(text: str) -> None:
         jsonschema.validate(yaml.safe_load(text), schema())
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_key_of_every_section_has_help(name: str) -> None:
     rows = section(name)
     assert rows
     assert all(row.help.endswith((".", "…")) and row.type for row in rows), rows
+
+
+def test_a_section_shows_what_may_be_written() -> None:
+    rows = {row.path: row for name in NAMES for row in section(name)}
+    assert rows["registry.password"].type == "text or list of text"
+    assert rows["accessories.NAME.files"].type == "list of text or map"
+    # Of the files beside the deploy file, too.
+    assert (rows["memory"].type, rows["memory"].default) == ("a size", "1280M")
+    assert rows["firewall.open"].type == "text or list of text"
+    assert [row.path for row in section("hooks")] == ["hooks_path", "hooks_output"]
 
 
 def test_an_unknown_section_has_a_near_miss() -> None:
