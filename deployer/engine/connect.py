@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +12,10 @@ from deployer.engine.podman import ask_podman
 from deployer.engine.private import PrivateEngine
 from deployer.engine.rootless import obstacle
 from freehold.console import Console
+from freehold.environment import user_name, which
 from freehold.errors import BuildError
 from freehold.paths import cache_dir, runtime_dir
-from freehold.process import Runner, which
+from freehold.process import Runner
 
 _HINT = (
     "start Docker, or set DOCKER_HOST, or become a member of the group `docker`; "
@@ -109,4 +109,4 @@ def local_engine(
 def _obstacle(env: Mapping[str, str]) -> str:
     subids = Path("/etc/subuid")
     text = subids.read_text() if subids.exists() else ""
-    return obstacle(lambda name: which(name, env), getpass.getuser(), text)
+    return obstacle(lambda name: which(name, env), user_name(env), text)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from deployer.engine.registries import Registries, parse_registries
 from freehold.errors import BuildError, FreeholdError
 from freehold.process import Runner
 
@@ -51,16 +52,27 @@ class Engine:
     data_root: Path
     private: bool = False
     program: Literal["docker", "podman"] = "docker"
+    context: str = ""
+    """The client's context, which leads to the engine where there is no `host`."""
+    registries: Registries = field(default_factory=Registries)
 
     @property
     def env(self) -> Mapping[str, str]:
         """What a docker client needs in its environment to reach this engine."""
-        return {"DOCKER_HOST": self.host} if self.host else {}
+        return host_environment(self.host)
 
     @property
     def remote(self) -> bool:
         """Whether the engine is on another machine, so that its files cannot be read here."""
         return bool(self.host) and not self.host.startswith("unix://")
+
+
+def host_environment(host: str) -> Mapping[str, str]:
+    """What leads a docker client to `host`; only over TCP is there any TLS, which the caller may have on."""
+    if not host:
+        return {}
+    off = () if host.startswith("tcp://") else ("DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+    return {"DOCKER_HOST": host, **dict.fromkeys(off, "")}
 
 
 def store_of(driver_status: object) -> Store:
@@ -86,12 +98,14 @@ def parse_info(text: str, *, host: str, private: bool = False) -> Engine:
         store=store_of(info.get("DriverStatus")),
         data_root=Path(str(info.get("DockerRootDir", "/var/lib/docker"))),
         private=private,
+        context=str((info.get("ClientInfo") or {}).get("Context") or ""),
+        registries=parse_registries(info.get("RegistryConfig") or {}),
     )
 
 
 def ask(runner: Runner, *, host: str = "", timeout: float = 10.0, private: bool = False) -> Engine:
     """The engine at `host`, or the one of the client's environment and context. BuildError: none answers."""
-    env = {"DOCKER_HOST": host} if host else {}
+    env = host_environment(host)
     try:
         done = runner.run(("docker", "info", "--format", _PROBE), env=env, timeout=timeout, check=False)
     except FreeholdError as exc:

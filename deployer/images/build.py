@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -10,10 +11,13 @@ from pathlib import Path
 
 from deployer.config import DeployConfig
 from deployer.engine import Engine
+from deployer.images.builder import Builder, create_argvs, listed
 from deployer.images.clone import clean_clone
 from deployer.images.pack import build_by_pack
+from deployer.images.push import push_hint
 from deployer.images.request import (
     TO_ENGINE,
+    TO_REGISTRY,
     BuildRequest,
     Tool,
     build_argv,
@@ -27,8 +31,6 @@ from freehold.errors import BuildError, ProcessError
 from freehold.files import write_atomic
 from freehold.paths import cache_dir
 from freehold.process import Runner
-
-BUILD_TIMEOUT = 3600.0
 
 
 def source_directory(
@@ -68,37 +70,49 @@ def build_app(
             engine=engine,
             runner=runner,
             environ=environ,
-            timeout=BUILD_TIMEOUT,
             on_line=console.detail,
         )
         return inspect_image(engine, request.tags[0], runner)
     if request.builder is not None:
-        make_builder(config, request.builder, engine=engine, runner=runner, console=console)
+        make_builder(request.builder, engine=engine, runner=runner, console=console)
     run_build(request, engine=engine, runner=runner, on_line=console.detail, client_env=client_env)
     return inspect_image(engine, request.tags[0], runner) if request.output == TO_ENGINE else None
 
 
-def make_builder(
-    config: DeployConfig, name: str, *, engine: Engine, runner: Runner, console: Console
-) -> bool:
+def make_builder(builder: Builder, *, engine: Engine, runner: Runner, console: Console) -> bool:
     """Make the buildx builder where it is missing; whether it was."""
     if find_tool(runner, engine) != "buildx":
         return False
+    name = builder.name
     found = runner.run(("docker", "buildx", "inspect", name), env=engine.env, check=False, timeout=60)
     if found.returncode == 0:
         return False
-    console.detail(f"making the builder {name}")
-    driver = config.builder.driver or "docker-container"
-    words = driver.split()
-    named = () if words[0] == "cloud" else ("--name", name)
-    # Where the engine has no bridge, its containers have no network of their own.
-    network = ("--driver-opt", "network=host") if engine.private and words[0] == "docker-container" else ()
-    argv = ("docker", "buildx", "create", *named, "--driver", *words, *network)
-    try:
-        runner.run(argv, env=engine.env, timeout=300)
-    except ProcessError as exc:
-        raise BuildError(f"the builder {name} could not be made", details=exc.details) from exc
+    console.detail(f"making the builder {name}, which {builder.wanted_by} needs")
+    with tempfile.TemporaryDirectory(prefix="freehold-builder-") as folder:
+        settings = None
+        if builder.settings:
+            settings = Path(folder) / "buildkitd.toml"
+            write_atomic(settings, builder.settings)
+        try:
+            for argv in create_argvs(builder, settings):
+                runner.run(argv, env=engine.env, timeout=300)
+        except ProcessError as exc:
+            runner.run(("docker", "buildx", "rm", name), env=engine.env, check=False, timeout=60)
+            raise BuildError(
+                f"the builder {name}, which {builder.wanted_by} needs, could not be made", details=exc.details
+            ) from exc
     return True
+
+
+def remove_builders(builder: Builder, *, engine: Engine, runner: Runner) -> tuple[str, ...]:
+    """Remove a builder, and those it was before its settings changed; their names."""
+    if find_tool(runner, engine) != "buildx":
+        return ()
+    there = listed(runner.run(("docker", "buildx", "ls"), env=engine.env, check=False, timeout=60).stdout)
+    names = tuple(name for name in there if builder.owns(name))
+    for name in names:
+        runner.run(("docker", "buildx", "rm", name), env=engine.env, check=False, timeout=120)
+    return names
 
 
 def find_tool(runner: Runner, engine: Engine) -> Tool:
@@ -127,7 +141,7 @@ def run_build(
     on_line: Callable[[str], None],
     client_env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run one build of a Dockerfile. BuildError with what it printed last."""
+    """Run one build of a Dockerfile, for as long as it takes. BuildError with what it printed last."""
     dockerfile = request.directory / request.dockerfile
     if not dockerfile.is_file():
         raise BuildError(
@@ -148,7 +162,6 @@ def run_build(
                 argv,
                 cwd=request.directory,
                 env={**engine.env, **(client_env or {}), **build_environment(tool)},
-                timeout=BUILD_TIMEOUT,
                 on_line=on_line,
             )
         except ProcessError as exc:
@@ -156,5 +169,24 @@ def run_build(
             raise BuildError(
                 f"building {request.tags[0]} failed",
                 details=[line for line in lines if line.strip() and "DEPRECATED" not in line][-20:],
-                hint=f"the same by hand: cd {request.directory} && {' '.join(argv)}",
+                hint=_hint(request, exc)
+                or f"the same by hand: cd {shlex.quote(str(request.directory))} && {shlex.join(argv)}",
             ) from exc
+
+
+def _hint(request: BuildRequest, exc: ProcessError) -> str:
+    """What to do where it was not the Dockerfile that failed."""
+    said = exc.stdout + exc.stderr
+    if request.builder is not None and "> [internal] booting buildkit" in said:
+        own = request.builder.wanted_by in ("builder.cache", "builder.provenance", "builder.sbom")
+        return (
+            f"{request.builder.wanted_by} needs BuildKit in a container of its own, which does not start: "
+            "its image moby/buildkit comes from Docker Hub or a mirror, and it runs privileged"
+        ) + ("; an engine that keeps images in containerd does without it" if own else "")
+    if request.builder is None and request.platform and "exec format error" in said:
+        return (
+            f"the engine runs no programs for {request.platform}: install qemu-user-static there, name a "
+            "builder with such a processor (builder.remote), or write `builder.driver: docker-container`"
+        )
+    pushing = request.output == TO_REGISTRY and "failed to push" in said
+    return push_hint(exc) if pushing or "exporting cache to registry:" in said else ""

@@ -5,7 +5,14 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
+FAR = ("git@", "github.com/")
+"""How the address of a repository begins that docker clones; others have a scheme."""
 SECRETS = (".freehold/secrets*", ".kamal/secrets*")
+
+
+def far(context: str) -> bool:
+    """Whether a context is fetched by the builder, and no folder of this computer."""
+    return "://" in context or context.startswith(FAR)
 
 
 def ignored(path: str, patterns: str) -> bool:

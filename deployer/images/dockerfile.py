@@ -8,7 +8,9 @@ from pathlib import Path
 from builder.base import find_base
 from deployer.engine import Engine
 from deployer.images.base import import_tar
+from deployer.images.builder import Builder
 from freehold.console import Console
+from freehold.errors import BuildError
 from freehold.process import Runner
 
 _FROM = re.compile(r"\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
@@ -55,3 +57,16 @@ def import_bases(dockerfile: Path, *, engine: Engine, runner: Runner, console: C
         tar = find_base(reference)
         if tar is not None:
             import_tar(tar, reference, engine=engine, runner=runner, console=console)
+
+
+def refuse_bases(dockerfile: Path, builder: Builder) -> None:
+    """BuildError where the file builds on an image that only engines have, and the builder sees none."""
+    if not dockerfile.is_file():
+        return
+    for reference in bases(dockerfile.read_text(encoding="utf-8", errors="replace")):
+        if find_base(reference) is not None:
+            raise BuildError(
+                f"{builder.wanted_by} needs a builder beside the engine's own, which takes base images from "
+                f"registries only; {reference} was made on this computer",
+                hint=f"push it to a registry and write `FROM` that, or take {builder.wanted_by} out",
+            )

@@ -8,8 +8,9 @@ from deployer.config import DeployConfig
 from deployer.config.delivery import Pack
 from deployer.engine import Engine
 from deployer.images.request import BuildRequest
+from freehold.environment import which
 from freehold.errors import BuildError, ProcessError
-from freehold.process import Runner, which
+from freehold.process import Runner
 from freehold.secret import Secret
 
 LABELS = "paketo-buildpacks/image-labels"
@@ -42,7 +43,6 @@ def build_by_pack(
     engine: Engine,
     runner: Runner,
     environ: Mapping[str, str],
-    timeout: float,
     on_line: Callable[[str], None],
 ) -> None:
     """Build into the engine. BuildError: `pack` is not installed, or what it printed last."""
@@ -57,7 +57,6 @@ def build_by_pack(
             pack_argv(config, pack, request, engine.arch),
             cwd=request.directory,
             env=secrets,
-            timeout=timeout,
             on_line=on_line,
         )
     except ProcessError as exc:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployer.commands.registry import Access, client_file
+from deployer.commands.registry import Access, client_file, podman_file
 from deployer.engine import Engine
+from freehold.environment import which
 from freehold.errors import BuildError, ProcessError
 from freehold.files import write_atomic
 from freehold.process import Runner
 
-PUSH_TIMEOUT = 3600.0
 HINTS = (
     ("unauthorized", "are `registry.username` and `registry.password` right, and may they push there?"),
     ("no basic auth", "give `registry.username` and `registry.password`"),
@@ -28,6 +30,16 @@ HINTS = (
 def client_directory(environ: Mapping[str, str]) -> Path:
     """Where the docker client keeps its files."""
     return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+
+
+def podman_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where podman looks for logins besides the docker client's file, the one that counts most last."""
+    if environ.get("REGISTRY_AUTH_FILE"):
+        return (Path(environ["REGISTRY_AUTH_FILE"]),)
+    settings = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/")) / ".config"
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    own = f"{runtime}/containers" if runtime else f"/run/containers/{os.getuid()}"
+    return Path(settings) / "containers" / "auth.json", Path(own) / "auth.json"
 
 
 @contextmanager
@@ -46,15 +58,27 @@ def logged_in(login: Access | None, environ: Mapping[str, str]) -> Iterator[dict
             for entry in own.iterdir():
                 if entry.name != "config.json":
                     (folder / entry.name).symlink_to(entry.absolute())
-        file = own / "config.json"
-        try:
-            text = client_file(file.read_text() if file.is_file() else "", login)
-        except ValueError as exc:
-            raise BuildError(
-                f"{file} is no JSON: {exc}", hint="correct it; docker cannot read it either"
-            ) from exc
-        write_atomic(folder / "config.json", text, mode=0o600)
-        yield {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "config.json")}
+        texts = [_text(file) for file in (own / "config.json", *podman_files(environ))]
+        client = client_file(texts[0], login, lambda name: which(name, environ) is not None)
+        write_atomic(folder / "config.json", client, mode=0o600)
+        write_atomic(folder / "auth.json", podman_file(texts, login), mode=0o600)
+        yield {
+            "DOCKER_CONFIG": str(folder),
+            "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+            # What buildx makes is to stay, and before its first builder there is nothing to link to.
+            "BUILDX_CONFIG": environ.get("BUILDX_CONFIG") or str(own / "buildx"),
+        }
+
+
+def _text(file: Path) -> str:
+    text = file.read_text() if file.is_file() else ""
+    try:
+        json.loads(text.strip() or "{}")
+    except ValueError as exc:
+        raise BuildError(
+            f"{file} is no JSON: {exc}", hint="correct it; its own program cannot read it either"
+        ) from exc
+    return text
 
 
 def push_image(
@@ -74,7 +98,6 @@ def push_image(
             runner.run(
                 (engine.program, "push", reference),
                 env={**engine.env, **env},
-                timeout=PUSH_TIMEOUT,
                 on_line=on_line,
             )
         except ProcessError as exc:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from deployer.images.builder import Builder
 from freehold.errors import BuildError
 from freehold.secret import Secret
 
@@ -38,7 +39,7 @@ class BuildRequest:
     cache_to: tuple[str, ...] = ()
     network: str | None = None
     no_cache: bool = False
-    builder: str | None = None
+    builder: Builder | None = None
     output: str = TO_ENGINE
     provenance: str | None = None
     sbom: str | None = None
@@ -95,7 +96,8 @@ def build_argv(request: BuildRequest, tool: Tool, *, secret_files: Mapping[str, 
 
 def _buildx(request: BuildRequest) -> tuple[str, ...]:
     output = ("--load",) if request.output == TO_ENGINE else ("--output", f"type={request.output}")
-    return ("buildx", "build", *_option("--builder", request.builder), *output)
+    named = ("--builder", request.builder.name) if request.builder else ()
+    return ("buildx", "build", *named, *output)
 
 
 def _refuse(request: BuildRequest, tool: Tool) -> None:
@@ -145,5 +147,6 @@ def _option(name: str, value: str | None) -> list[str]:
 def _pairs(name: str, values: Mapping[str, str]) -> list[str]:
     words: list[str] = []
     for key, value in sorted(values.items()):
-        words += [name, f"{key}={value}"]
+        # An argument without a value leaves the Dockerfile's default in force; `KEY=` would be an empty one.
+        words += [name, key if name == "--build-arg" and not value.strip() else f"{key}={value}"]
     return words

@@ -11,7 +11,8 @@ from os import fdopen, pipe
 from pathlib import Path
 from typing import Protocol
 
-from freehold.process import Runner, which
+from freehold.environment import which
+from freehold.process import Runner
 
 CHUNK = 1 << 18
 

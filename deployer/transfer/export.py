@@ -17,8 +17,9 @@ from deployer.transfer.image import LocalImage
 from deployer.transfer.layers import Layer, LayerStore
 from deployer.transfer.tarsplit import assemble, assembled_size, layer_directories
 from freehold.console import Console
+from freehold.environment import which
 from freehold.errors import BuildError
-from freehold.process import Runner, which
+from freehold.process import Runner
 
 SAVE_TIMEOUT = 1800.0
 
@@ -35,19 +36,20 @@ class Exporter:
     def layers(self, image: LocalImage, wanted: Sequence[str], codec: Codec) -> dict[str, Layer]:
         """The wanted layers (diffIDs) of an image, compressed. BuildError: the engine does not give them."""
         with self.store.lock:
-            found = {diff_id: self.store.find(diff_id, codec.suffix) for diff_id in wanted}
-            lacking = [diff_id for diff_id, layer in found.items() if layer is None]
+            lacking = [d for d in dict.fromkeys(wanted) if self.store.find(d, codec.suffix) is None]
             if lacking and self._readable:
                 lacking = [diff_id for diff_id in lacking if not self._read(image, diff_id, codec)]
             if lacking:
                 self._save(image, lacking, codec)
+            result = {}
+            for diff_id in wanted:
+                layer = self.store.find(diff_id, codec.suffix)
+                if layer is None:
+                    raise BuildError(
+                        f"{image.reference} has no layer {diff_id}", hint="build the image again"
+                    )
+                result[diff_id] = layer
             self.store.prune()
-        result = {}
-        for diff_id in wanted:
-            layer = found[diff_id] or self.store.find(diff_id, codec.suffix)
-            if layer is None:
-                raise BuildError(f"{image.reference} has no layer {diff_id}", hint="build the image again")
-            result[diff_id] = layer
         return result
 
     def config(self, image: LocalImage) -> bytes:
@@ -104,7 +106,7 @@ class Exporter:
         self._console.detail(f"saving {image.reference} from the local engine")
         with tempfile.TemporaryFile(prefix="freehold-save-", dir=self._scratch()) as target:
             self._runner.run(
-                (self.engine.program, "image", "save", *archive_form, image.id.removeprefix("sha256:")),
+                (self.engine.program, "image", "save", *archive_form, image.id),
                 env=self.engine.env,
                 stdout_to=target,
                 timeout=SAVE_TIMEOUT,

@@ -11,7 +11,8 @@ from deployer.engine.engine import ARCHITECTURES, Store, store_of
 # Where uploads wait until they are complete; the state directory of a prepared host, else the user's own.
 SPOOL = """\
 spool=/var/lib/freehold/spool
-if ! { mkdir -p "$spool" && [ -w "$spool" ]; } 2>/dev/null; then
+# One's own: what another user has begun to upload is closed to this one.
+if ! { (umask 077; mkdir -p "$spool") && [ -O "$spool" ]; } 2>/dev/null; then
     spool=${XDG_CACHE_HOME:-$HOME/.cache}/freehold/spool
 fi
 """

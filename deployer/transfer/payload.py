@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from deployer.transfer.codec import CHUNK
 from deployer.transfer.layers import Layer
 
 
@@ -57,8 +56,5 @@ class Payload:
                 yield piece[skip:]
                 skip = 0
             else:
-                with piece.path.open("rb") as stream:
-                    stream.seek(skip)
-                    skip = 0
-                    while chunk := stream.read(CHUNK):
-                        yield chunk
+                yield from piece.chunks(skip)
+                skip = 0

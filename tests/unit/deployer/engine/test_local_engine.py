@@ -28,7 +28,11 @@ def test_an_engine_as_a_value() -> None:
     engine = parse_info(json.dumps(INFO), host="unix:///run/x.sock")
     assert (engine.version, engine.arch, engine.store) == ("26.1.5", "arm64", "graph")
     assert engine.data_root == Path("/srv/docker")
-    assert engine.env == {"DOCKER_HOST": "unix:///run/x.sock"}
+    # No TLS on a socket, though the caller's environment may ask for it of an engine elsewhere.
+    assert engine.env["DOCKER_HOST"] == "unix:///run/x.sock"
+    assert {engine.env[name] for name in ("DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")} == {""}
+    far = parse_info(json.dumps(INFO), host="tcp://builder:2376")
+    assert far.env == {"DOCKER_HOST": "tcp://builder:2376"}
     assert not engine.remote
 
 

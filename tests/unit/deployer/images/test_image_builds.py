@@ -1,22 +1,26 @@
 from __future__ import annotations
 
-import io
 import json
 import subprocess
-import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deployer.engine import Engine
 from deployer.images import code_version
 from deployer.images.base import tar_layers
+from deployer.images.build import run_build
 from deployer.images.clone import clean_clone
+from deployer.images.push import push_image
 from deployer.images.request import BuildRequest, build_argv, build_environment, build_tool
 from deployer.images.version import make_version
 from freehold.console import Console
 from freehold.errors import BuildError, InputError
-from freehold.process import LocalRunner
+from freehold.process import Argument, Completed, LocalRunner
 from freehold.secret import Secret
+from tests.tarball import tarball
 
 RUNNER = LocalRunner()
 QUIET = Console(quiet=True)
@@ -174,12 +178,10 @@ def test_secrets_never_stand_on_the_command_line() -> None:
 def test_what_is_in_a_base_image(tmp_path: Path) -> None:
     path = tmp_path / "image.tar"
     config = {"rootfs": {"diff_ids": ["sha256:a"]}}
-    with tarfile.open(path, "w") as archive:
-        for name, value in (("c", config), ("manifest.json", [{"Config": "c", "RepoTags": ["base:latest"]}])):
-            data = json.dumps(value).encode()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+    manifest = [{"Config": "c", "RepoTags": ["base:latest"]}]
+    path.write_bytes(
+        tarball({"c": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()})
+    )
     assert tar_layers(path, "base:latest") == ("sha256:a",)
     with pytest.raises(BuildError, match="holds no image other:latest") as caught:
         tar_layers(path, "other:latest")
@@ -192,3 +194,27 @@ def test_something_else_than_an_archive(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(BuildError, match="is not an image archive"):
         tar_layers(path, "base:latest")
+
+
+class Clock(LocalRunner):
+    """Starts nothing; keeps how long each command may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: dict[str, float | None] = {}
+
+    def run(self, argv: Sequence[Argument], **how: Any) -> Completed:
+        words = tuple(str(word) for word in argv)
+        self.limits[" ".join(words[:3])] = how.get("timeout")
+        return Completed(words, 0, "Docker version 28.0.1, build x", "", 0.0)
+
+
+def test_builds_and_pushes_take_as_long_as_they_take(project: Path) -> None:
+    engine = Engine("unix:///e.sock", "28.0", "amd64", "overlay2", "graph", Path("/d"))
+    request = BuildRequest(directory=project / "site", dockerfile="Dockerfile", tags=("own/shop:v1",))
+    clock = Clock()
+    run_build(request, engine=engine, runner=clock, on_line=lambda _: None)
+    push_image(("own/shop:v1",), engine=engine, runner=clock, env={}, on_line=lambda _: None)
+    assert clock.limits["docker buildx version"] == 20
+    assert clock.limits["docker buildx build"] is None
+    assert clock.limits["docker push own/shop:v1"] is None

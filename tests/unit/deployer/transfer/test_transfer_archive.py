@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,16 +103,56 @@ def test_a_source_that_fails_is_told(tmp_path: Path) -> None:
             LayerStore(tmp_path).add(LAYERS[0], len(ONE), broken(), codec)  # type: ignore[arg-type]
 
 
+def kept(store: LayerStore) -> list[bool]:
+    """Which of the two layers somebody else would find, who uses nothing himself."""
+    with LayerStore(store.root) as other:
+        return [other.find(layer, "gz") is not None for layer in LAYERS]
+
+
 def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
-    store = LayerStore(tmp_path, limit=0)
-    old = store.add(LAYERS[0], len(ONE), (ONE,), Gzip())
-    new = store.add(LAYERS[1], len(TWO), (TWO,), Gzip())
-    os.utime(old.path, (1, 1))
+    with LayerStore(tmp_path) as store:
+        old = store.add(LAYERS[0], len(ONE), (ONE,), Gzip())
+        new = store.add(LAYERS[1], len(TWO), (TWO,), Gzip())
+        os.utime(old.file.fileno(), (1, 1))
     store.limit = new.packed
     assert store.prune() == old.packed
-    assert store.find(LAYERS[0], "gz") is None
+    assert kept(store) == [False, True]
     assert store.find(LAYERS[1], "gz") == new
     assert store.size(LAYERS[0]) == len(ONE), "a manifest needs the size of a layer that is gone, too"
+
+
+def test_what_somebody_uses_stays_in_the_cache(tmp_path: Path) -> None:
+    with LayerStore(tmp_path) as store:
+        store.add(LAYERS[0], len(ONE), (ONE,), Gzip())
+        store.add(LAYERS[1], len(TWO), (TWO,), Gzip())
+
+    with LayerStore(tmp_path, limit=0) as mine, LayerStore(tmp_path, limit=0) as theirs:
+        found = mine.find(LAYERS[0], "gz")
+        assert found is not None
+        theirs.prune()
+        mine.prune()
+        assert kept(mine) == [True, False]
+        added = mine.add(LAYERS[1], len(TWO), (TWO,), Gzip())
+        theirs.prune()
+        assert kept(mine) == [True, True]
+        payload = b"".join(Payload(b"", (found, added), b"").chunks())
+        # Even one that is deleted by hand can be read to its end.
+        for path in tmp_path.glob("*.gz"):
+            path.unlink()
+        assert b"".join(Payload(b"", (found, added), b"").chunks()) == payload
+        assert ONE in gzip.decompress(payload) and TWO in gzip.decompress(payload)
+
+
+def test_a_layer_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    def content() -> Iterator[bytes]:
+        yield ONE[:500]
+        with LayerStore(tmp_path, limit=0) as other:
+            other.prune()
+        yield ONE[500:]
+
+    with LayerStore(tmp_path) as store:
+        store.add(LAYERS[0], len(ONE), content(), Gzip())
+        assert kept(store) == [True, False]
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 from deployer.transfer import HostImages, spread
@@ -14,7 +15,7 @@ FACTS = HostImages(version="20.10.24", arch="amd64", store="graph")
 
 
 def payload(name: str, size: int = 5_000_000) -> Payload:
-    return Payload(b"head", (Layer(f"sha256:{name}", size, size, name, Path(name)),), b"tail")
+    return Payload(b"head", (Layer(f"sha256:{name}", size, size, name, BytesIO()),), b"tail")
 
 
 def test_those_who_lack_the_same_form_a_group() -> None:
