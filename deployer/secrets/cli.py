@@ -7,19 +7,21 @@ from pathlib import Path
 
 import click
 
+from deployer.cli.options import hostless
 from deployer.secrets.load import load_secrets
 from deployer.secrets.vault import ADAPTERS, LocalVault, Wanted, extract
 from deployer.secrets.vault import fetch as fetch_from
-from freehold.command import Context, common_options, pass_context
+from freehold.command import Context, Group, common_options, pass_context
 from freehold.errors import UsageError
 
 
-@click.group()
+@click.group(cls=Group)
 def secrets() -> None:
     """Fetch secrets from password managers."""
 
 
 @secrets.command()
+@hostless
 @click.option(
     "-a", "--adapter", required=True, metavar="NAME", help=f"Password manager: {', '.join(sorted(ADAPTERS))}."
 )
@@ -38,6 +40,7 @@ def fetch(
 
 
 @secrets.command("extract")
+@hostless
 @click.argument("name")
 @click.argument("values")
 @common_options
@@ -48,6 +51,7 @@ def extract_one(context: Context, name: str, values: str) -> None:
 
 
 @secrets.command("extract_all")
+@hostless
 @click.argument("values")
 @common_options
 @pass_context
@@ -65,15 +69,29 @@ def extract_all(context: Context, values: str) -> None:
 
 
 @secrets.command("print")
+@hostless
 @click.option("-d", "--destination", help="Destination whose secrets are read.")
+@click.option(
+    "-c", "--config-file", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file."
+)
 @click.option("--path", type=click.Path(path_type=Path), help="Path of the secrets files.")
 @common_options
 @pass_context
-def show(context: Context, destination: str | None, path: Path | None) -> None:
+def show(context: Context, destination: str | None, config_file: Path | None, path: Path | None) -> None:
     """Print all secrets in clear, to find out what a deploy would use."""
-    found = load_secrets(
-        context.root, destination, context.environ, context.runner, path=str(path) if path else None
-    )
+    from deployer.config.load import project_secrets
+
+    if path is not None:
+        found = load_secrets(context.root, destination, context.environ, context.runner, path=str(path))
+    else:
+        found = project_secrets(
+            context.root,
+            config_file=config_file,
+            destination=destination,
+            environ=context.environ,
+            runner=context.runner,
+        )
+    found.listen(context.console.warn)
     for warning in found.warnings:
         context.console.warn(warning)
     if context.console.json:

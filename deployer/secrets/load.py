@@ -2,7 +2,7 @@
 
 `.freehold/secrets-common`, then `.freehold/secrets` or with a destination
 `.freehold/secrets.<destination>`; where none of these exists the same names under `.kamal/`.
-With a destination the plain file is not read, as with Kamal.
+With a destination the plain file is not read, as with Kamal. Files of the two places are never mixed.
 """
 
 from __future__ import annotations
@@ -37,27 +37,34 @@ def load_secrets(
 
     Nothing is evaluated yet. Raises ConfigError for a file that cannot be read or parsed.
     """
-    names = _existing(root, destination, path)
-    files: list[SecretsFile] = [parse(read_text(root / name, name), name) for name in names[0]]
+    found, searched, warnings = _existing(root, destination, path)
+    files: list[SecretsFile] = [parse(read_text(root / name, name), name) for name in found]
     environ = {**environ, "KAMAL_DESTINATION": destination} if destination else dict(environ)
     shell = LocalShell(runner, root, environ)
     vault = LocalVault(runner, root, environ)
     return Secrets(
         files,
-        searched=names[1],
+        searched=searched,
+        warnings=warnings,
         environ=environ,
         shell=shell,
         commands=lambda words: run_secrets_command(words, vault),
     )
 
 
-def _existing(root: Path, destination: str | None, path: str | None) -> tuple[list[str], tuple[str, ...]]:
-    """The files that exist, and the names that were looked for."""
-    searched: tuple[str, ...] = ()
-    for base in (path,) if path else (NATIVE, KAMAL):
-        names = secrets_filenames(base, destination)
-        searched = searched or names
-        found = [name for name in names if (root / name).is_file()]
-        if found:
-            return found, names
-    return [], searched
+def _existing(
+    root: Path, destination: str | None, path: str | None
+) -> tuple[list[str], tuple[str, ...], list[str]]:
+    """The files that exist, the names that were looked for, and warnings of files that are passed over."""
+    places = {base: secrets_filenames(base, destination) for base in ((path,) if path else (NATIVE, KAMAL))}
+    there = {base: [name for name in names if (root / name).is_file()] for base, names in places.items()}
+    first = next((base for base in places if there[base]), next(iter(places)))
+    passed_over = [name for base in places if base != first for name in there[base]]
+    warnings = []
+    if passed_over:
+        are = "is" if len(passed_over) == 1 else "are"
+        warnings.append(
+            f"{' and '.join(passed_over)} {are} not read, as there is {' and '.join(there[first])}; "
+            "keep all secrets in one place"
+        )
+    return there[first], places[first], warnings

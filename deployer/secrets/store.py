@@ -21,6 +21,8 @@ from freehold.settings import near
 
 # A person may have to unlock a vault with a fingerprint or a second factor.
 COMMAND_SECONDS = 300.0
+PIPED = "FREEHOLD_PIPED"
+"""The variable with what a command of ours prints, for the rest of a pipe."""
 
 
 class SecretsCommands(Protocol):
@@ -77,21 +79,31 @@ class Secrets:
         environ: Mapping[str, str],
         shell: Shell,
         commands: SecretsCommands,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.files = tuple(file.name for file in files)
         self.searched = tuple(searched)
-        self.warnings = tuple(warning for file in files for warning in file.warnings)
+        self.warnings = (*warnings, *(warning for file in files for warning in file.warnings))
         self._entries: list[Entry] = [entry for file in files for entry in file.entries]
         self._environ = environ
         self._shell = shell
         self._commands = commands
         self._values: dict[int, str] = {}
         self._lock = threading.RLock()
+        self._unset: dict[str, None] = {}
+        self._warn: Callable[[str], None] | None = None
 
     @property
     def evaluated(self) -> tuple[Secret, ...]:
         """The secrets that somebody has asked for so far: what must not be printed."""
         return tuple(Secret(value) for value in list(self._values.values()))
+
+    def listen(self, warn: Callable[[str], None]) -> None:
+        """Have `warn` told of each variable that is not set, once a secret whose value uses it is used."""
+        with self._lock:
+            self._warn = warn
+            for message in self._unset:
+                warn(message)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,20 +164,38 @@ class Secrets:
             value = self._lookup(piece.name, index)
             if piece.default is not None and (value is None or (value == "" and not piece.unset_only)):
                 return self._join(piece.default, index)
-            return value or ""
+            return self._or_empty(piece.name, value, index)
         return self._command(piece, index)
 
     def _lookup(self, name: str, index: int) -> str | None:
         above = self._index(name, index)
         return self._value(above) if above is not None else self._environ.get(name)
 
+    def _or_empty(self, name: str, value: str | None, index: int) -> str:
+        """A value, or with a warning the empty text that Kamal puts in the place of what is not set."""
+        if value is None:
+            entry = self._entries[index]
+            message = (
+                f"{entry.where.file}:{entry.where.line} the variable {name} is not set; "
+                f"its place in the secret {entry.name} is empty"
+            )
+            if message not in self._unset and self._warn is not None:
+                self._warn(message)
+            self._unset[message] = None
+        return value or ""
+
     def _command(self, piece: Command, index: int) -> str:
         entry = self._entries[index]
         try:
             if is_ours(piece.script):
-                command = split(piece.script, lambda name: self._lookup(name, index) or "", entry.where)
-                return self._commands(command.words)
-            return self._run(piece.script, lambda name: self._index(name, index))
+
+                def variable(name: str) -> str:
+                    return self._or_empty(name, self._lookup(name, index), index)
+
+                command = split(piece.script, variable, entry.where)
+                output = self._commands(command.words)
+                return self._run(command.piped_to, index, output) if command.piped_to else output
+            return self._run(piece.script, index)
         except ProcessTimeout as exc:
             raise ConfigError(
                 f"the command of {entry.name} did not end in {COMMAND_SECONDS:.0f} s",
@@ -189,10 +219,13 @@ class Secrets:
                 details=exc.details,
             ) from exc
 
-    def _run(self, script: str, defined: Callable[[str], int | None]) -> str:
+    def _run(self, script: str, index: int, piped: str | None = None) -> str:
         variables: dict[str, str] = {}
         for name in sorted(names_in(script)):
-            above = defined(name)
+            above = self._index(name, index)
             if above is not None:
                 variables[name] = self._value(above)
-        return self._shell(fill_single_quoted(script, variables), variables)
+        script = fill_single_quoted(script, variables)
+        if piped is None:
+            return self._shell(script, variables)
+        return self._shell(f"printf '%s\\n' \"${PIPED}\" | {script}", {**variables, PIPED: piped})

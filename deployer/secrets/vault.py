@@ -156,7 +156,7 @@ def extract(name: str, values: str) -> str:
     except ValueError as exc:
         raise UsageError(
             "`secrets extract` was not given what `secrets fetch` prints",
-            hint="write SECRETS=$(kamal secrets fetch …) above and $SECRETS here",
+            hint="write SECRETS=$(freehold secrets fetch …) above and $SECRETS here",
         ) from exc
     if not isinstance(parsed, dict):
         raise UsageError("`secrets extract` needs the JSON object that `secrets fetch` prints")
@@ -179,7 +179,7 @@ def run_secrets_command(words: Sequence[str], vault: Vault) -> str:
         if len(words) != 3:
             raise UsageError(
                 "`secrets extract` takes a name and the fetched values",
-                hint="write $(kamal secrets extract NAME $SECRETS)",
+                hint="write $(freehold secrets extract NAME $SECRETS)",
             )
         return extract(words[1], words[2])
     raise UsageError(

@@ -2,7 +2,8 @@
 
 `kamal secrets fetch …` and `kamal secrets extract …` (also as `freehold secrets …`) are not run as
 programs: Freehold does them itself, so neither Kamal nor a path to Freehold is needed. Variables
-are replaced one to one, whatever their value holds: a JSON text stays one word.
+are replaced one to one, whatever their value holds: a JSON text stays one word. What stands behind
+a `|` is left to the shell.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _OPERATORS = "|&;<>()`"
 
 @dataclass(frozen=True)
 class SecretsCommand:
-    """`secrets fetch …` or `secrets extract …`: the words after `secrets`."""
+    """`secrets fetch …` or `secrets extract …`: the words after `secrets`, and the shell text behind `|`."""
 
     words: tuple[str, ...]
+    piped_to: str = ""
 
 
 def is_ours(script: str) -> bool:
@@ -38,6 +40,7 @@ def split(script: str, variable: Callable[[str], str], where: Location) -> Secre
     words: list[str] = []
     current: list[str] | None = None
     quote = ""
+    piped_to = ""
     at = match.end()
     while at < len(script):
         char = script[at]
@@ -64,6 +67,9 @@ def split(script: str, variable: Callable[[str], str], where: Location) -> Secre
             if current is not None:
                 words.append("".join(current))
             current = None
+        elif char == "|" and script[at + 1 : at + 2] not in ("|", "&") and script[at + 1 :].strip():
+            piped_to = script[at + 1 :]
+            break
         elif char in _OPERATORS or char == "$":
             raise ConfigError(
                 f"{char!r} cannot follow a `secrets` command",
@@ -77,7 +83,7 @@ def split(script: str, variable: Callable[[str], str], where: Location) -> Secre
         raise ConfigError("a quote in the command is never closed", where=where)
     if current is not None:
         words.append("".join(current))
-    return SecretsCommand(tuple(words))
+    return SecretsCommand(tuple(words), piped_to)
 
 
 def names_in(script: str) -> frozenset[str]:

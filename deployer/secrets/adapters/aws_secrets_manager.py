@@ -1,12 +1,14 @@
 """AWS Secrets Manager by the program `aws`; `--account` is a profile.
 
 Names are names of secrets. One whose value is a JSON object gives `name/key` for each key.
+A binary secret is taken where it is text.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deployer.secrets.vault import Vault, Wanted
 from freehold.errors import ProcessError
@@ -30,7 +32,7 @@ def values(output: str) -> dict[str, str]:
         raise ProcessError("AWS Secrets Manager refused some secrets", details=told, hint="; ".join(told))
     found: dict[str, str] = {}
     for secret in parsed.get("SecretValues", []):
-        name, text = str(secret["Name"]), str(secret.get("SecretString", ""))
+        name, text = str(secret["Name"]), _content(secret)
         try:
             value = json.loads(text)
         except ValueError:
@@ -40,6 +42,19 @@ def values(output: str) -> dict[str, str]:
         else:
             found[name] = text if not isinstance(value, str) else value
     return found
+
+
+def _content(secret: Mapping[str, str]) -> str:
+    """The text of a secret; one that was stored as bytes has it in base64."""
+    if "SecretString" in secret:
+        return str(secret["SecretString"])
+    try:
+        return base64.b64decode(secret["SecretBinary"]).decode()
+    except UnicodeDecodeError as exc:
+        raise ProcessError(
+            f"the secret {secret['Name']} of AWS Secrets Manager holds bytes that are no UTF-8 text",
+            hint="store it as text, for example in base64",
+        ) from exc
 
 
 def _text(value: object) -> str:

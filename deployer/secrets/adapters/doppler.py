@@ -24,6 +24,10 @@ def get_command(names: Sequence[str], service_token: bool) -> tuple[str, ...]:
         words = names[0].split("/") if names else []
         if len(words) < 3:
             raise UsageError("Doppler needs a project and a config", hint="write --from project/config")
+        if any(name.split("/")[:2] != words[:2] for name in names):
+            raise UsageError(
+                "Doppler reads one project and config at a time", hint="write a `secrets fetch` for each"
+            )
         flags = ("-p", words[0], "-c", words[1])
     return ("doppler", "secrets", "get", *(name.rpartition("/")[2] for name in names), "--json", *flags)
 

@@ -10,7 +10,7 @@ import base64
 import json
 
 from deployer.secrets.vault import Vault, Wanted
-from freehold.errors import ProcessError
+from freehold.errors import ProcessError, UsageError
 
 NEEDS_ACCOUNT = True
 
@@ -57,6 +57,11 @@ def fetch(wanted: Wanted, vault: Vault) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in wanted.prefixed:
         project, secret, _ = parts(name)
+        if f"{project}/{secret}" in found:
+            raise UsageError(
+                f"{project}/{secret} is asked for twice, and called the same in any version",
+                hint="write a `secrets fetch` for each version",
+            )
         done = vault.run(access_command(name, wanted.account or "default"))
         found[f"{project}/{secret}"] = value(done.stdout)
     return found

@@ -52,7 +52,13 @@ def resources_command(names: Sequence[str], folders: Folders) -> tuple[str, ...]
 
 
 def values(output: str, names: Sequence[str]) -> dict[str, str]:
-    """Passwords by plain name; UsageError where one is missing."""
+    """Passwords by plain name; UsageError where one is missing, or could be either of two."""
+    plain = [name.rpartition("/")[2] for name in dict.fromkeys(names)]
+    twice = next((name for name in plain if plain.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"Passbolt tells passwords called {twice} not apart", hint="write a `secrets fetch` for each"
+        )
     found = {str(item["name"]): str(item["password"]) for item in json.loads(output)}
     missing = [name for name in names if name.rpartition("/")[2] not in found]
     if missing:

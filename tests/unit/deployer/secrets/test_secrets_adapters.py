@@ -1,14 +1,9 @@
-"""Password managers, each stood in for by an executable that notes how it is called."""
+"""Password managers, read by their programs."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import sys
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,66 +11,7 @@ from deployer.secrets import load_secrets
 from deployer.secrets.vault import ADAPTERS, LocalVault, Wanted, fetch, lookup
 from freehold.errors import FreeholdError, ProcessError, UsageError
 from freehold.process import LocalRunner
-
-FAKE = """#!{python}
-import json, os, sys
-from pathlib import Path
-here = Path(__file__).parent
-name = Path(__file__).name
-words = sys.argv[1:]
-seen = {{key: os.environ[key] for key in ("BW_SESSION", "OP_SESSION_me") if key in os.environ}}
-with (here / "calls").open("a") as stream:
-    stream.write(json.dumps([[name, *words], seen]) + "\\n")
-for prefix, answer in json.loads((here / f"{{name}}.json").read_text()):
-    if words[: len(prefix)] == prefix:
-        if isinstance(answer, list):
-            after = here / f"{{name}}-{{'-'.join(prefix).replace('/', '_')}}"
-            answer, rest = answer[min(int(after.read_text()) if after.exists() else 0, len(answer) - 1)], None
-            after.write_text(str((int(after.read_text()) if after.exists() else 0) + 1))
-        if isinstance(answer, int):
-            sys.exit(answer)
-        sys.stdout.write(answer if isinstance(answer, str) else json.dumps(answer["json"]))
-        sys.exit(0)
-sys.exit("unexpected: " + repr(words))
-"""
-
-
-@dataclass
-class Desk:
-    """Programs in a directory of their own, in front of PATH."""
-
-    root: Path
-    environ: dict[str, str]
-
-    def answers(self, program: str, *answers: tuple[str, Any]) -> None:
-        """What it answers to words that begin so: text, an exit code, {"json": …}, or these in turn."""
-        path = self.root / program
-        path.write_text(FAKE.format(python=sys.executable))
-        path.chmod(0o755)
-        rows = [[words.split(), answer] for words, answer in answers]
-        (self.root / f"{program}.json").write_text(json.dumps(rows))
-
-    def fetch(
-        self, adapter: str, *names: str, account: str | None = None, source: str | None = None
-    ) -> dict[str, str]:
-        vault = LocalVault(LocalRunner(), self.root, self.environ)
-        return fetch(adapter, Wanted(names, account, source), vault)
-
-    @property
-    def calls(self) -> list[str]:
-        """The commands in order."""
-        lines = (self.root / "calls").read_text().splitlines()
-        return [" ".join(json.loads(line)[0]) for line in lines]
-
-    @property
-    def sessions(self) -> list[dict[str, str]]:
-        """The session variables that each command saw."""
-        return [json.loads(line)[1] for line in (self.root / "calls").read_text().splitlines()]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path, {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+from tests.unit.deployer.secrets.conftest import Desk
 
 
 def field(reference: str, value: str) -> dict[str, str]:
@@ -189,68 +125,6 @@ def test_lastpass_stays_logged_in(desk: Desk) -> None:
     assert desk.calls == ["lpass status --color never", "lpass show A --json"]
 
 
-def test_aws(desk: Desk) -> None:
-    values = [
-        {"Name": "p/DB", "SecretString": '{"user": "u", "port": 5432}'},
-        {"Name": "p/PLAIN", "SecretString": "text"},
-        {"Name": "p/NUMBER", "SecretString": "0123"},
-    ]
-    desk.answers("aws", ("secretsmanager", {"json": {"SecretValues": values, "Errors": []}}))
-    found = desk.fetch("aws_secrets_manager", "DB", "PLAIN", account="prod", source="p")
-    assert found == {"p/DB/user": "u", "p/DB/port": "5432", "p/PLAIN": "text", "p/NUMBER": "0123"}
-    assert desk.calls == [
-        "aws secretsmanager batch-get-secret-value --secret-id-list p/DB p/PLAIN --profile prod --output json"
-    ]
-    errors = [{"SecretId": "X", "Message": "Secrets Manager can't find it"}]
-    desk.answers("aws", ("secretsmanager", {"json": {"SecretValues": [], "Errors": errors}}))
-    with pytest.raises(ProcessError) as caught:
-        desk.fetch("aws_secrets_manager", "X")
-    assert caught.value.details == ("X: Secrets Manager can't find it",)
-
-
-def test_gcp(desk: Desk) -> None:
-    # ">>>???" is what differs between the two alphabets of base64.
-    data = base64.urlsafe_b64encode(b">>>??? s3cret").decode()
-    answer = {"json": {"payload": {"data": data}}}
-    desk.answers(
-        "gcloud",
-        ("auth list", [{"json": []}, {"json": [{"account": "me"}]}]),
-        ("auth login", ""),
-        ("secrets versions", answer),
-    )
-    found = desk.fetch("gcp", "A", "B/3", account="me@x|robot@y", source="proj")
-    assert found == {"proj/A": ">>>??? s3cret", "proj/B": ">>>??? s3cret"}
-    assert desk.fetch("gcp_secret_manager", "C", account="default") == {"default/C": ">>>??? s3cret"}
-    tail = "--project=proj --account=me@x --impersonate-service-account=robot@y --format=json"
-    assert desk.calls == [
-        *("gcloud auth list --format=json", "gcloud auth login", "gcloud auth list --format=json"),
-        f"gcloud secrets versions access latest --secret=A {tail}",
-        f"gcloud secrets versions access 3 --secret=B {tail}",
-        "gcloud auth list --format=json",
-        "gcloud secrets versions access latest --secret=C --format=json",
-    ]
-
-
-def test_doppler(desk: Desk) -> None:
-    desk.answers(
-        "doppler",
-        ("me --json", 1),
-        ("login -y", ""),
-        ("secrets get A B --json", {"json": {"A": {"computed": "a"}, "B": {"computed": "b"}}}),
-    )
-    assert desk.fetch("doppler", "A", "B", source="proj/prd") == {"A": "a", "B": "b"}
-    assert desk.calls == [
-        "doppler me --json",
-        "doppler login -y",
-        "doppler secrets get A B --json -p proj -c prd",
-    ]
-    with pytest.raises(UsageError, match="a project and a config"):
-        desk.fetch("doppler", "A", "B")
-    desk.environ["DOPPLER_TOKEN"] = "dp.st.prd.x"
-    desk.fetch("doppler", "A", "B")
-    assert desk.calls[-1] == "doppler secrets get A B --json"
-
-
 def test_enpass(desk: Desk) -> None:
     items = [
         {"title": "Db", "label": "user", "password": "u"},
@@ -291,35 +165,22 @@ def test_passbolt(desk: Desk) -> None:
         desk.fetch("passbolt", "C")
 
 
-def test_pass(desk: Desk) -> None:
-    desk.answers("pass", ("show db/main", "s3cret\nuser: admin\nurl: http://x:1\n"), ("show db/empty", ""))
-    found = desk.fetch("pass", "main", "main:user", "main:url", "empty", source="db")
-    assert found == {
-        "db/main": "s3cret",
-        "db/main:user": "admin",
-        "db/main:url": "http://x:1",
-        "db/empty": "",
-    }
-    assert desk.calls == ["pass show db/main", "pass show db/empty"]
-    with pytest.raises(UsageError, match="no line 'host: …'"):
-        desk.fetch("pass", "db/main:host")
-
-
-def test_sops(desk: Desk) -> None:
-    desk.answers("sops", ("--decrypt", {"json": {"A": "a", "prod": {"B": "b", "n": 5}}}))
-    assert desk.fetch("sops", "A", "prod/B", source="s.yml") == {"A": "a", "prod/B": "b"}
-    assert desk.fetch("sops", source="s.yml") == {"A": "a", "prod/B": "b", "prod/n": "5"}
-    assert set(desk.calls) == {"sops --decrypt --output-type json s.yml"}
-    with pytest.raises(UsageError) as caught:
-        desk.fetch("sops", "prod/BB", source="s.yml")
-    assert caught.value.hint == "did you mean 'prod/B'?"
-
-
-def test_age(desk: Desk) -> None:
-    desk.answers("age", ("--decrypt --identity key.txt", "A=a\nB='$b'\n"), ("--decrypt s.age", '{"A": "j"}'))
-    assert desk.fetch("age", "B", account="key.txt", source="s.age") == {"B": "$b"}
-    assert desk.fetch("age", source="s.age") == {"A": "j"}
-    assert desk.calls == ["age --decrypt --identity key.txt s.age", "age --decrypt s.age"]
+def test_two_secrets_that_would_be_called_the_same_are_refused(desk: Desk) -> None:
+    desk.answers(
+        "passbolt",
+        ("verify", ""),
+        ("list folders", {"json": [{"id": "f1", "folder_parent_id": ""}]}),
+        ("list resources", {"json": [{"name": "A", "password": "a"}, {"name": "A", "password": "b"}]}),
+    )
+    with pytest.raises(UsageError, match="called A not apart"):
+        desk.fetch("passbolt", "x/A", "y/A")
+    desk.answers(
+        "gcloud",
+        ("auth list", {"json": [{"account": "me"}]}),
+        ("secrets versions access", {"json": {"payload": {"data": "YQ=="}}}),
+    )
+    with pytest.raises(UsageError, match="p/A is asked for twice"):
+        desk.fetch("gcp", "p/A/1", "p/A/2", account="default")
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -359,3 +220,14 @@ def test_through_a_secrets_file(desk: Desk) -> None:
     found = load_secrets(desk.root, None, desk.environ, LocalRunner())
     assert (found("A").reveal(), found("B").reveal()) == ('it\'s $5 ("x")', "b")
     assert len(desk.calls) == 1
+
+
+def test_the_page_has_a_row_for_every_adapter() -> None:
+    page = Path("docs/configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z0-9_-]+)` \| (.*) \|$", page, re.MULTILINE))
+    listed = {lookup(name): row.split(" | ")[-1] for name, row in rows.items()}
+    assert set(listed) == {lookup(name) for name in ADAPTERS}
+    for adapter, account in listed.items():
+        assert account.startswith("required") == adapter.NEEDS_ACCOUNT
+    for name in ADAPTERS:
+        assert f"`{name}`" in page

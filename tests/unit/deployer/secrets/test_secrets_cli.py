@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.cli.init import init
 from deployer.secrets.cli import secrets
 from deployer.secrets.dotenv import Text, parse
 from freehold.command import Context, run
@@ -48,3 +49,37 @@ def test_fetch_tells_what_is_wrong(tmp_path: Path) -> None:
     code, _, err = call(tmp_path, "fetch", "--adapter", "bitwaden", "X")
     assert code == 2
     assert "did you mean 'bitwarden'?" in err
+
+
+def test_print_shows_what_a_deploy_would_use(tmp_path: Path) -> None:
+    """`secrets_path`, and what the configuration's template sets."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/deploy.yml").write_text("# <% ENV['A'] = 'a' %>\nsecrets_path: own/keys\n")
+    (tmp_path / "config/deploy.eu.yml").write_text("labels: {}\n")
+    (tmp_path / "other.yml").write_text("secrets_path: own/other\n")
+    for name in ("keys", "keys.eu", "other"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_text(f"FROM={name}${{A-}}\n")
+    assert call(tmp_path, "print")[:2] == (0, "FROM=keysa\n")
+    assert call(tmp_path, "print", "-d", "eu")[:2] == (0, "FROM=keys.eua\n")
+    assert call(tmp_path, "print", "-c", "other.yml")[:2] == (0, "FROM=other\n")
+    assert call(tmp_path, "print", "--path", "own/other")[:2] == (0, "FROM=other\n")
+    assert "no such file" in call(tmp_path, "print", "-c", "gone.yml")[2].lower()
+
+
+def test_init_leaves_kamals_secrets_in_charge(tmp_path: Path) -> None:
+    """A .freehold/secrets beside them would be read in their place."""
+    (tmp_path / ".kamal").mkdir()
+    (tmp_path / ".kamal/secrets.eu").write_text("A=eu\n")
+    out = io.StringIO()
+    context = Context(Console(out=out, err=out, color=False), tmp_path, {"PATH": "/usr/bin:/bin"})
+    assert run(init, [], context) == 0
+    assert (tmp_path / "config/deploy.yml").exists()
+    assert not (tmp_path / ".freehold/secrets").exists()
+    (tmp_path / "config/deploy.eu.yml").write_text("labels: {}\n")
+    assert call(tmp_path, "print", "-d", "eu")[1:] == ("A=eu\n", "")
+    (tmp_path / ".freehold").mkdir()
+    (tmp_path / ".freehold/secrets-common").write_text("B=b\n")
+    code, shown, said = call(tmp_path, "print", "-d", "eu")
+    assert (code, shown) == (0, "B=b\n")
+    assert ".kamal/secrets.eu is not read, as there is .freehold/secrets-common" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from deployer.secrets.vault import extract, parse_fetch
 from freehold.errors import ConfigError
 from freehold.process import LocalRunner
 
-CORPUS = Path(__file__).parents[5] / "shared" / "corpus" / "kamal"
+BESIDE = Path(__file__).parents[5] / "shared" / "corpus" / "kamal"
+CORPUS = Path(os.environ.get("FREEHOLD_CORPUS") or BESIDE)
 ENV = {"PATH": "/usr/bin:/bin", "OUTER": "outer value", "EMPTY": ""}
 
 
@@ -90,12 +92,35 @@ def test_later_lines_and_files_win_and_see_what_stands_above(tmp_path: Path) -> 
 def test_the_native_place_comes_first(tmp_path: Path) -> None:
     (tmp_path / ".freehold").mkdir()
     (tmp_path / ".freehold/secrets").write_text("A=native\n")
-    assert plain(load(tmp_path, secrets="A=kamal\n")) == {"A": "native"}
+    found = load(tmp_path, secrets="A=kamal\n")
+    assert plain(found) == {"A": "native"}
+    assert found.warnings == (
+        ".kamal/secrets is not read, as there is .freehold/secrets; keep all secrets in one place",
+    )
+    assert load(tmp_path, "eu", secrets__eu="A=kamal\n").warnings == ()
 
 
 def test_the_destination_is_known_to_commands(tmp_path: Path) -> None:
     found = load(tmp_path, "eu", secrets_common="A=$KAMAL_DESTINATION\nB=$(echo key.$KAMAL_DESTINATION)\n")
     assert plain(found) == {"A": "eu", "B": "key.eu"}
+
+
+def test_a_variable_that_is_not_set_is_told_when_its_secret_is_used(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        secrets="A=$OUTER$EMPTY\nB=x$GONE\nC=${GONE:-d}${GONE-}$B\nD=1\nE=$(kamal secrets extract A $LOST)\n",
+    )
+    told: list[str] = []
+    assert found("C").reveal() == "dx"
+    found.listen(told.append)
+    said = ".kamal/secrets:2 the variable GONE is not set; its place in the secret B is empty"
+    assert told == [said]
+    assert found("A").reveal() == "outer value"
+    assert found("B").reveal() == "x"
+    assert told == [said]
+    with pytest.raises(ConfigError):
+        found("E")
+    assert told[1:] == [".kamal/secrets:5 the variable LOST is not set; its place in the secret E is empty"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +149,7 @@ def test_a_missing_secret(tmp_path: Path, files: dict[str, str], message: str, h
         ("T=$(kamal secrets fetch --adapter 1passwrod X)\n", 1, "unknown secrets adapter '1passwrod'", ""),
         ("T=$(kamal secrets fetch X)\n", 1, "needs --adapter", ""),
         ("T=$(kamal secrets fetch -a bitwarden X)\n", 1, "needs --account", ""),
-        ("T=$(kamal secrets fetch -a doppler X | cat)\n", 1, "'|' cannot follow", ""),
+        ("T=$(kamal secrets fetch -a doppler X || cat)\n", 1, "'|' cannot follow", ""),
         ("T=$(kamal secrets extract A no-json)\n", 1, "was not given what `secrets fetch` prints", ""),
         ("T=$(kamal secrets extract A)\n", 1, "takes a name and the fetched values", ""),
         ("J='{\"x/B\": 1}'\nT=$(kamal secrets extract A $J)\n", 2, "'A' was not fetched", ""),
@@ -152,6 +177,29 @@ def test_our_own_commands_need_no_program(tmp_path: Path) -> None:
     )
     assert found("A").reveal() == "it's (1) $x"
     assert json.loads(found("B").reveal()) == json.loads(found("C").reveal()) == {"n": 1}
+
+
+def test_the_rest_of_a_pipe_is_the_shells(tmp_path: Path) -> None:
+    values = json.dumps({"v/KEY": "cy5lIGMncg==", "v/PLAIN": "it's $x\n(1)"})
+    found = load(
+        tmp_path,
+        secrets=f"S={_dollar(values)}\nUP=S\n"
+        "A=$(kamal secrets extract KEY $S | base64 -d)\n"
+        "B=$(kamal secrets extract PLAIN $S | cat | tr '$UP' X | sed \"s/x/$UP/\")\n"
+        "C=$(kamal secrets extract LOST $S | cat)\n"
+        "D=$(kamal secrets extract KEY $S | (echo no >&2; exit 3))\n"
+        "E=$(kamal secrets extract KEY $S |)\n",
+    )
+    assert found("A").reveal() == "s.e c'r"
+    assert found("B").reveal() == "it's $S\n(1)"
+    for name, message in (
+        ("C", "'LOST' was not fetched"),
+        ("D", "exited with 3"),
+        ("E", "'|' cannot follow"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            found(name)
+        assert message in caught.value.message
 
 
 def _dollar(text: str) -> str:
