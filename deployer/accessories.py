@@ -18,9 +18,9 @@ from deployer.commands.accessoryfiles import Content
 from deployer.commands.accessorylook import Found
 from deployer.commands.facts import docker_step, proxy_step
 from deployer.config import Accessory, DeployConfig
-from deployer.fleet import Fleet
-from deployer.report import check, must
-from deployer.script import Script, Step
+from deployer.fleet import Answers, Fleet
+from deployer.report import check, must, told
+from deployer.script import Script, ScriptResult, Step
 from freehold.console import Console
 from freehold.process import Runner
 
@@ -52,7 +52,7 @@ class Accessories:
         return {host: tuple(item for item in wanted if host in item.hosts) for host in hosts}
 
     def look(self, placed: Placed) -> dict[str, Mapping[str, Found]]:
-        """What each host has of its accessories."""
+        """What each host has of its accessories; fails when one cannot be asked or is not prepared."""
         scripts = {}
         for host, items in placed.items():
             steps = [docker_step()]
@@ -64,9 +64,17 @@ class Accessories:
             self.fleet.run(scripts, "Looking at the hosts", timeout=LOOK_TIMEOUT),
             "nothing was changed",
         )
-        return {
-            host: accessorylook.parse_look(result.lines("accessories")) for host, result in answers.items()
+        return _parsed(answers)
+
+    def seen(self, placed: Placed) -> Answers[Mapping[str, Found]]:
+        """The same for those who only look: needs neither all hosts nor their proxies."""
+        if not placed:
+            return Answers({}, {})
+        scripts = {
+            host: Script((docker_step(), accessorylook.look_step(items))) for host, items in placed.items()
         }
+        found = told(scripts, self.fleet.run(scripts, "Looking at the accessories", timeout=LOOK_TIMEOUT))
+        return Answers(_parsed(found.values), found.errors)
 
     def boot(self, placed: Placed) -> dict[str, list[str]]:
         """Run what has no container yet, or one that never came up; the names that were started, by host."""
@@ -229,6 +237,10 @@ class Accessories:
 
     def _script(self, steps: Sequence[Step], line: str) -> Script:
         return phases.guarded(self.config, [*steps, phases.audit_step(self.config, f"{self.who} {line}")])
+
+
+def _parsed(answers: Mapping[str, ScriptResult]) -> dict[str, Mapping[str, Found]]:
+    return {host: accessorylook.parse_look(result.lines("accessories")) for host, result in answers.items()}
 
 
 def _names(items: Sequence[Accessory]) -> str:

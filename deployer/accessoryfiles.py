@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deployer.commands import docker
 from deployer.commands.accessoryfiles import Content
 from deployer.config import Accessory, DeployConfig, Mount
 from deployer.config.template.render import Source, render
@@ -34,7 +35,7 @@ def read_files(
         path = _existing(config, accessory, mount, root)
         if path.suffix in TEMPLATES:
             clear, secret = config.accessory_env(accessory)
-            own = {**environ, **clear, **{name: value.reveal() for name, value in secret.items()}}
+            own = {**environ, **docker.environment(clear, secret)}
             source = Source(path.read_text(encoding="utf-8"), mount.local)
             rendered = render(source, local_world(root, own, runner), config.destination)
             for line, variable in dict.fromkeys(rendered.unset):

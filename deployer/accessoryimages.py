@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -127,7 +126,7 @@ class AccessoryImages:
         question = dict.fromkeys(names, Script((Step("images", FACTS, "which layers it has"),)))
         answers = must(question, self.fleet.run(question, "Looking at the hosts", timeout=120), "images")
         facts = {host: HostFacts(host, images=result.output("images")) for host, result in answers.items()}
-        delivery = over_ssh(
+        over_ssh(
             image,
             facts,
             fleet=self.fleet,
@@ -136,12 +135,6 @@ class AccessoryImages:
             console=self.console,
             spread=self.config.builder.spread,
         )
-        retag = {
-            host: Script((Step("tag", shlex.join(argv), f"name {reference}"),))
-            for host, argv in delivery.retag.items()
-        }
-        if retag:
-            must(retag, self.fleet.run(retag, f"Naming {reference}", timeout=60), "images")
 
 
 def tagged(reference: str) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from cloudinit.keys import PublicKey
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
-from cloudinit.script import as_script
+from cloudinit.script import as_script, shell_library
 from deployer.become import Become, Way
 from deployer.remote import Remote
 from deployer.report import text_error
@@ -32,6 +33,7 @@ elif ! command -v sudo >/dev/null; then echo none
 elif sudo -n true 2>/dev/null; then echo sudo
 else echo password
 fi
+id -un
 """
 TIMEOUT = 1800.0
 
@@ -43,7 +45,7 @@ missing() {
             apt-cache show --no-all-versions -- "$package" >/dev/null 2>&1 || echo "$package"
     done
 }
-[ -z "$(missing "$@")" ] || apt-get -q -o DPkg::Lock::Timeout=300 update >&2
+[ -z "$(missing "$@")" ] || update_lists >&2
 missing "$@"
 """
 
@@ -53,7 +55,7 @@ class Look:
     """A host before the recipe: its machine (`x86_64`), proxy, system, and how one becomes root on it.
 
     `client` is the address that we come from, as the host sees it, and `port` the one that we came to;
-    empty and 0 where the host does not say.
+    empty and 0 where the host does not say. `user` is whom we log in as.
     """
 
     client: str
@@ -62,6 +64,7 @@ class Look:
     caddy: str
     system: str
     way: Way
+    user: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def look(remote: Remote) -> Look:
     """Ask a host what it is; HostError where it does not answer as a Debian would."""
     answer = remote.exec(shlex.join(["sh", "-c", QUESTION]), timeout=120)
     lines = [line.strip() for line in answer.stdout.splitlines()]
-    if len(lines) != 5 or lines[4] not in ("root", "sudo", "password", "none"):
+    if len(lines) != 6 or lines[4] not in ("root", "sudo", "password", "none"):
         raise HostError(
             "the host does not answer as a Debian server would",
             host=remote.name,
@@ -86,11 +89,22 @@ def look(remote: Remote) -> Look:
             details=[*lines[-5:], *answer.stderr.splitlines()[-5:]],
         )
     client, _, _, port = lines[0].split() if lines[0].count(" ") == 3 else ("", "", "", "0")
-    return Look(client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]))
+    return Look(client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]), lines[5])
 
 
-def keep_the_door(found: Look, profile: HostProfile, host: str) -> None:
-    """InputError where `ssh.allow` would shut out the very computer that says it."""
+def keep_the_door(found: Look, profile: HostProfile, host: str, key: str = "") -> None:
+    """InputError where the recipe would shut out the very computer that it is run from.
+
+    `key` is the one that let it in, as `TYPE DATA`, where that is known.
+    """
+    _keep_the_login(found, profile, host, key)
+    if found.port not in (0, profile.ssh.port) and "ssh.port" not in profile.places:
+        raise InputError(
+            f"sshd on {host} listens on port {found.port}, and config/host.yml does not say so: "
+            f"the firewall would leave only port {profile.ssh.port} open",
+            hint=f"write `ssh: {{port: {found.port}}}` into config/host.yml to keep the port, "
+            f"or `ssh: {{port: {profile.ssh.port}}}` to move sshd there; nothing was changed",
+        )
     allow = profile.ssh.allow
     if not allow or not profile.firewall.enabled or not found.client:
         return
@@ -99,6 +113,26 @@ def keep_the_door(found: Look, profile: HostProfile, host: str) -> None:
         raise InputError(
             f"{host} sees this computer as {client}, which ssh.allow in config/host.yml shuts out",
             hint=f"add {client}, or the network of the host that you come through; nothing was changed",
+        )
+
+
+def _keep_the_login(found: Look, profile: HostProfile, host: str, key: str) -> None:
+    if found.user == "root" and not profile.ssh.root:
+        raise InputError(
+            f"you log in to {host} as root, whom ssh.root: false in config/host.yml shuts out",
+            hint="leave ssh.root out until another user can log in (ssh: {user: NAME} in deploy.yml); "
+            "nothing was changed",
+        )
+    user = next((user for user in profile.users if user.name == found.user), None)
+    if user is None or user.keys_added or not user.public_keys or not key:
+        return
+    kind, data = key.split()
+    if data not in {named.data for named in user.public_keys}:
+        raise InputError(
+            f"the key that let you in to {host} as {user.name} is not among those that config/host.yml "
+            f"gives {user.name}, and would be taken away",
+            hint=f"add the key {PublicKey(kind, data).fingerprint}, and remove it once another has "
+            "let you in; nothing was changed",
         )
 
 
@@ -124,7 +158,7 @@ def bootstrap(
             step="upgrade",
             hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
         )
-    keep_the_door(found, profile, remote.name)
+    keep_the_door(found, profile, remote.name, remote.proven_key())
     if profile.packages:
         progress.update(remote.name, "looking packages up")
         _check_packages(remote, profile, found, become)
@@ -158,8 +192,9 @@ def bootstrap(
 
 def _check_packages(remote: Remote, profile: HostProfile, found: Look, become: Become) -> None:
     """ConfigError at the line of a package that the host's distribution does not have."""
+    text = shell_library("lists") + _UNKNOWN
     answer = remote.exec(
-        become.command(shlex.join(["sh", "-c", _UNKNOWN, "packages", *profile.packages])),
+        become.command(shlex.join(["sh", "-c", text, "packages", *profile.packages])),
         stdin=become.head.encode() or None,
         timeout=600,
     )

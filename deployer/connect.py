@@ -7,11 +7,14 @@ unknown or changed key ends the connection with its fingerprint and the way to a
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
+import re
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,13 +24,13 @@ import paramiko
 from fabric import Config, Connection
 
 from deployer.endpoint import Endpoint
+from deployer.sshkeys import KINDS, Keys
 from freehold.errors import ConfigError, ConnectError, HostKeyError
 from freehold.secret import Secret
 
 CONNECT_TIMEOUT = 15
 HANDSHAKE_TIMEOUT = 30
 CONNECT_TRIES = 3
-KINDS: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
 class _Strict(paramiko.MissingHostKeyPolicy):
@@ -53,10 +56,9 @@ def open_connection(end: Endpoint) -> Connection:
 
     A refused connection is tried again, and so is a name that was not found; nothing else ever is.
     """
-    keys: list[paramiko.PKey | None] = [private_key(data) for data in end.key_data] or [None]
     attempt = lookups = 0
     while True:
-        connection = build(end, keys[0])
+        connection = build(end)
         try:
             connection.open()
             return connection
@@ -73,14 +75,15 @@ def open_connection(end: Endpoint) -> Connection:
                 f"ssh-keygen -R {shlex.quote(end.address)}",
             ) from exc
         except paramiko.AuthenticationException as exc:
-            if keys[1:]:
-                del keys[0]
-                continue
+            locked = getattr(exc, "locked", ())
+            add = shlex.join(["ssh-add", *map(str, locked)])
             raise ConnectError(
                 f"it lets nobody in as {connection.user!r} with the keys at hand ({exc})",
                 host=end.name,
                 step="connect",
-                hint="set `ssh.user` and `ssh.keys`, or load the key into the agent (ssh-add)",
+                hint=f"load the key into the agent: {add}"
+                if locked
+                else "set `ssh.user` and `ssh.keys`, or load the key into the agent (ssh-add)",
             ) from exc
         except (OSError, paramiko.SSHException, EOFError) as exc:
             if isinstance(exc, socket.gaierror) and lookups < end.dns_retries:
@@ -124,31 +127,44 @@ def log_protocol(level: str, sink: Callable[[str], None]) -> None:
     logger.setLevel({"warn": "WARNING", "fatal": "CRITICAL"}.get(level, level.upper()))
 
 
-def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
+def build(end: Endpoint) -> Connection:
     """A connection that is not open yet, host keys checked at every hop."""
+    given = [private_key(data) for data in end.key_data]
     config = Config() if end.config_files is None else Config(ssh_config=_ssh_config(end.config_files))
+    # A ProxyCommand is told of the port and user that count, which this file alone does not know.
+    config.base_ssh_config.TOKENS_BY_CONFIG_KEY = {
+        key: tokens
+        for key, tokens in paramiko.SSHConfig.TOKENS_BY_CONFIG_KEY.items()
+        if key != "proxycommand"
+    }
     arguments: dict[str, Any] = {
         "banner_timeout": HANDSHAKE_TIMEOUT,
         "auth_timeout": HANDSHAKE_TIMEOUT,
-        "look_for_keys": not end.keys_only,
-        "allow_agent": not end.keys_only,
-        "transport_factory": _without_delay,
+        "transport_factory": _transport,
     }
     if end.keys:
-        arguments["key_filename"] = [str(Path(name).expanduser()) for name in end.keys]
-    if key is not None:
-        arguments["pkey"] = key
+        arguments["key_filename"] = list(end.keys)
+    jump = _jump(end.jump, config, arguments) if end.jump else None
     connection = Connection(
         end.address,
         user=end.user,
         port=end.port,
         config=config,
-        gateway=end.proxy_command or (_jump(end.jump, config, arguments) if end.jump else None),
+        gateway=end.proxy_command or jump,
         connect_timeout=_connect_timeout(config, end.address),
         connect_kwargs=arguments,
     )
     hop: Any = connection
     while isinstance(hop, Connection):
+        # A jump host of ~/.ssh/config is reached as that says, without the keys of this file.
+        ours = hop is connection or hop is jump
+        only = (ours and end.keys_only) or hop.ssh_config.get("identitiesonly") == "yes"
+        more = dict(hop.connect_kwargs)
+        keys = Keys(hop.user, given if ours else (), more.pop("key_filename", ()), only=only)
+        hop.connect_kwargs = {**more, "auth_strategy": keys}
+        if isinstance(hop.gateway, str):
+            command = proxy_command(hop.gateway, hop.host, hop.port, hop.user)
+            hop.open_gateway = functools.partial(paramiko.ProxyCommand, shlex.join(("sh", "-c", command)))
         # Fabric accepts any unknown key; a jump host deserves the same care as the host behind it.
         hop.client.set_missing_host_key_policy(_Strict(end))
         for path in known_hosts(end, hop.ssh_config):
@@ -158,11 +174,32 @@ def build(end: Endpoint, key: paramiko.PKey | None = None) -> Connection:
     return connection
 
 
-def _without_delay(sock: Any, **more: Any) -> paramiko.Transport:
+def proxy_command(text: str, host: str, port: int, user: str) -> str:
+    """A ProxyCommand for one host: `%h`, `%p`, `%r` and `%%` mean what they mean to OpenSSH."""
+    words = {"%h": host, "%p": str(port), "%r": user, "%%": "%"}
+    return re.sub("%[hpr%]", lambda found: words[found[0]], text)
+
+
+class Transport(paramiko.Transport):
+    """A connection that remembers which key let us in: `TYPE DATA`; empty where a certificate did."""
+
+    proven = ""
+
+    def auth_publickey(
+        self, username: str, key: paramiko.PKey, event: threading.Event | None = None
+    ) -> list[str]:
+        """As paramiko's."""
+        left = super().auth_publickey(username, key, event)
+        if self.is_authenticated() and key.public_blob is None and "-cert-" not in key.get_name():
+            self.proven = f"{key.get_name()} {key.get_base64()}"
+        return left
+
+
+def _transport(sock: Any, **more: Any) -> paramiko.Transport:
     """Small messages leave at once, as OpenSSH has it; else one waits for the answer to another (40 ms)."""
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return paramiko.Transport(sock, **more)
+    return Transport(sock, **more)
 
 
 def _jump(name: str, config: Config, arguments: dict[str, Any]) -> Connection:
@@ -196,6 +233,10 @@ def reason(exc: BaseException) -> str:
     """Why no connection came about, in a few words."""
     if isinstance(exc, paramiko.ssh_exception.NoValidConnectionsError):
         return "; ".join(sorted({reason(inner) for inner in exc.errors.values()}))
+    if isinstance(exc, socket.gaierror):
+        # Its numbers are getaddrinfo's own, which strerror does not know.
+        unknown = exc.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        return "nobody knows this name" if unknown else str(exc.strerror)
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)
     if isinstance(exc, TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -11,13 +12,16 @@ from deployer.commands.facts import HostFacts
 from deployer.engine import Engine
 from deployer.fleet import Fleet
 from deployer.remote import Remote
-from deployer.rollout import Delivery
+from deployer.report import must
+from deployer.script import Script, Step
 from deployer.spreading import Spreading
-from deployer.transfer import LayerStore, LocalImage, Outcome, StreamResult, Transfer, parse_facts
+from deployer.transfer import LayerStore, LocalImage, Outcome, Plan, StreamResult, Transfer, parse_facts
 from freehold.console import Console, size
 from freehold.errors import HostError
 from freehold.paths import cache_dir
 from freehold.process import Runner
+
+TAG_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,33 @@ def over_ssh(
     runner: Runner,
     console: Console,
     spread: bool = False,
-) -> Delivery:
-    """Send the layers that each host lacks, to all hosts at once.
+) -> None:
+    """Have the image on all hosts, under its name: send the layers that each one lacks, to all at once.
 
     With `spread`, of several hosts that lack the same only the first is sent it; the others get it there.
     """
-    transfer = Transfer(
-        image, engine=engine, layers=LayerStore(cache_dir() / "layers"), runner=runner, console=console
-    )
-    plans = {host: transfer.plan(host, parse_facts(known.images)) for host, known in facts.items()}
-    retag = {host: plan.retag for host, plan in plans.items() if plan.retag}
-    wanted = [host for host, plan in plans.items() if not plan.present]
+    with LayerStore(cache_dir() / "layers") as layers:
+        transfer = Transfer(image, engine=engine, layers=layers, runner=runner, console=console)
+        plans = {host: transfer.plan(host, parse_facts(known.images)) for host, known in facts.items()}
+        wanted = {host: plan for host, plan in plans.items() if not plan.present}
+        if wanted:
+            _send(transfer, wanted, fleet, console, spread=spread)
+    named = {
+        host: Script((Step("tag", shlex.join(plan.retag), f"name {image.reference}"),))
+        for host, plan in plans.items()
+        if plan.retag
+    }
+    if named:
+        must(named, fleet.run(named, f"Naming {image.reference}", timeout=TAG_TIMEOUT), "images")
     if not wanted:
         console.info(f"  every host has {image.reference}")
-        return Delivery(image.reference, retag)
+
+
+def _send(
+    transfer: Transfer, plans: Mapping[str, Plan], fleet: Fleet, console: Console, *, spread: bool
+) -> None:
     spreading = Spreading(plans if spread else {}, transfer.payload, fleet, console)
-    with closing(spreading), console.board(f"Sending {image.reference}", wanted) as board:
+    with closing(spreading), console.board(f"Sending {transfer.image.reference}", list(plans)) as board:
         shown: dict[str, int] = {}
         lock = threading.Lock()
 
@@ -84,8 +99,7 @@ def over_ssh(
             board.done(host, f"{outcome.layers} layers, {size(outcome.sent)}")
             return outcome
 
-        fleet.each(wanted, send).all()
-    return Delivery(image.reference, retag)
+        fleet.each(plans, send).all()
 
 
 def check_space(facts: Mapping[str, HostFacts], images: Iterable[LocalImage]) -> None:

@@ -17,13 +17,12 @@ from deployer.config import DeployConfig
 from deployer.config.hooks import HOOKS, hook_environment, shows_output
 from deployer.secrets import Secrets
 from freehold.console import Console
-from freehold.errors import HookError, ProcessError, ProcessTimeout
+from freehold.environment import user_name
+from freehold.errors import HookError, ProcessError
 from freehold.process import Runner
 from freehold.secret import Secret, redact
 from freehold.settings import near
 
-HOOK_TIMEOUT = 3600.0
-"""Seconds; a hook may run a migration or a smoke test."""
 _ALL = re.compile(r"^\s*(?:#|//|--)\s*secrets:\s*\*\s*$", re.MULTILINE)
 
 
@@ -72,6 +71,10 @@ class Hooks:
         """Where a hook would lie."""
         return self.root / self.config.hooks_path / name
 
+    def there(self, name: str) -> bool:
+        """Whether a hook would be run."""
+        return not self.skip and self.path(name).is_file()
+
     def know(self, version: str) -> str:
         """Tell which version the command is about; returns it."""
         self.version = version
@@ -92,9 +95,12 @@ class Hooks:
         runtime: float | None = None,
         so_far: str = "nothing was changed",
     ) -> None:
-        """Run a hook where there is one. HookError where it fails; `so_far` says what that means."""
+        """Run a hook where there is one, for as long as it takes: a migration may take hours.
+
+        HookError where it fails; `so_far` says what that means.
+        """
         path = self.path(name)
-        if self.skip or not path.is_file():
+        if not self.there(name):
             return
         shown = f"{self.config.hooks_path}/{name}"
         if not os.access(path, os.X_OK):
@@ -126,14 +132,8 @@ class Hooks:
                     (path,),
                     cwd=self.root,
                     env={**inherited, **told, **secrets},
-                    timeout=HOOK_TIMEOUT,
                     on_line=lambda line: self._show(name, redact(line, secrets.values())),
                 )
-            except ProcessTimeout as exc:
-                raise HookError(
-                    f"the hook {name} did not end in {HOOK_TIMEOUT:.0f} s; {so_far}",
-                    details=self._last(exc, secrets),
-                ) from exc
             except ProcessError as exc:
                 code = "" if exc.returncode is None else f" with exit code {exc.returncode}"
                 raise HookError(
@@ -168,7 +168,7 @@ class Hooks:
 
     def _performer(self) -> str:
         done = self.runner.run(("git", "-C", self.root, "config", "user.email"), check=False, timeout=20)
-        return done.stdout.strip() or self.environ.get("USER") or str(os.getuid())
+        return done.stdout.strip() or user_name(self.environ)
 
     def _show(self, name: str, line: str) -> None:
         # -q hides all and -v shows all, whatever the file says.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from cloudinit.profile import HostProfile
+from cloudinit.profile import HostProfile, shared_port
 from deployer.commands.hostproxy import run_of
 from deployer.config import DeployConfig
+from freehold.errors import ConfigError
+from freehold.source import Location
 
 
 def running_as(profile: HostProfile, config: DeployConfig, host: str) -> HostProfile:
-    """The profile of a host whose proxy runs as the deploy file wants it."""
+    """The profile of a host whose proxy runs as the deploy file wants it.
+
+    ConfigError where that would give one port to two services.
+    """
     run = run_of(config, host)
     if run is None:
         return profile
@@ -24,7 +29,15 @@ def running_as(profile: HostProfile, config: DeployConfig, host: str) -> HostPro
         debug=run.debug,
         log_max_size=run.log_max_size or profile.proxy.log_max_size,
     )
-    return dataclasses.replace(profile, proxy=proxy)
+    running = dataclasses.replace(profile, proxy=proxy)
+    shared = shared_port(running)
+    if shared is not None:
+        raise ConfigError(
+            f"{shared[0]} and {shared[1]} of {host} are both {shared[2]}",
+            where=Location("config/deploy.yml", key="proxy.run"),
+            hint="give each a port of its own; ssh.port stands in config/host.yml",
+        )
+    return running
 
 
 def without_proxy(profile: HostProfile) -> HostProfile:

@@ -102,6 +102,13 @@ def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[
                     step="lock",
                     hint="`freehold server bootstrap` prepares the host (the user must be in group freehold)",
                 )
+            if state == commands.CLOSED:
+                raise HostError(
+                    f"the lock's file belongs to {holder or 'somebody else'} alone",
+                    host=host,
+                    step="lock",
+                    hint="`freehold server bootstrap` opens what is there to the group freehold",
+                )
             if state == commands.MANUAL:
                 raise LockedError(_sentence(host, holder), hint="`freehold lock release` frees it")
             if wait and on_wait is not None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from cloudinit.profile import HostProfile, load_profile
 from deployer.config import DeployConfig, load_config
 from deployer.endpoint import Endpoint
+from deployer.hostprofile import running_as
 from freehold.process import Runner
-from lab.labfile import LabFile, load_lab_file, mirror
-from lab.model import LabSpec
+from lab import tunnel
+from lab.address import SOURCES
+from lab.labfile import LabFile, as_name, load_lab_file, mirror
+from lab.model import LabSpec, guest_ports
 from lab.state import load_state
 
 LAB_FILE = Path("config/lab.yml")
@@ -25,7 +28,7 @@ def lab_file(root: Path) -> LabFile:
 
 def lab_name(config: DeployConfig, root: Path) -> str:
     """The lab of a service (and destination), unless the lab's file names another."""
-    return lab_file(root).name or config.name
+    return lab_file(root).name or as_name(config.name)
 
 
 def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
@@ -40,7 +43,15 @@ def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
         )
         for host in config.all_hosts
     ]
-    return mirror(config.name, hosts, file=lab_file(root), profile=rehearsed(lab_profile(root), config))
+    profile = rehearsed(lab_profile(root), config)
+    spec = mirror(lab_name(config, root), hosts, file=lab_file(root), profile=profile)
+    return dataclasses.replace(
+        spec,
+        machines=tuple(
+            dataclasses.replace(machine, guest=guest_ports(running_as(profile, config, machine.host)))
+            for machine in spec.machines
+        ),
+    )
 
 
 def project_spec(
@@ -57,16 +68,21 @@ def lab_profile(root: Path) -> HostProfile:
 
 
 def rehearsed(profile: HostProfile, config: DeployConfig) -> HostProfile:
-    """The profile of a lab's machines: no authority signs for them, so where HTTPS is automatic they do."""
+    """The profile of a lab's machines: they let this computer in, whatever `ssh.allow` says.
+
+    No authority signs for them, so where HTTPS is automatic they do.
+    """
+    profile = profile.admitting(*SOURCES)
     proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
     if not any(proxy is not None and proxy.ssl is True for proxy in proxies):
         return profile
     return dataclasses.replace(profile, proxy=dataclasses.replace(profile.proxy, acme_ca="internal"))
 
 
-def lab_endpoints(config: DeployConfig, root: Path) -> dict[str, Endpoint]:
+def lab_endpoints(config: DeployConfig, root: Path, runner: Runner) -> dict[str, Endpoint]:
     """Each host's machine; LabError where the lab is not up or lacks one."""
     state = load_state(lab_name(config, root))
+    tunnel.ensure(state, runner, [state.machine(host) for host in config.all_hosts])
     found = {}
     for host in config.all_hosts:
         machine = state.machine(host)

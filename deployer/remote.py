@@ -13,12 +13,12 @@ import paramiko
 from paramiko.agent import AgentRequestHandler
 
 from cloudinit.script import StepEvent
-from deployer.connect import HANDSHAKE_TIMEOUT
+from deployer.connect import HANDSHAKE_TIMEOUT, Transport
 from deployer.endpoint import Endpoint, Reached
 from deployer.link import Link
 from deployer.script import Script, ScriptResult, StreamParser
 from deployer.shell import LOOP, Shell
-from deployer.stream import STALL, Lines, Pump, Stopped, send
+from deployer.stream import STALL, Lines, Pump, Stopped, exit_code, send
 from freehold.errors import ConnectError, HostError
 
 
@@ -98,6 +98,11 @@ class Remote:
     def reached(self) -> Reached:
         """Where the connection leads, and the host key that was proven to belong there."""
         return self._link.reached()
+
+    def proven_key(self) -> str:
+        """The key that let us in, as `TYPE DATA`; empty where that was something else."""
+        transport = self._link.transport()
+        return transport.proven if isinstance(transport, Transport) else ""
 
     def exec(self, command: str, *, stdin: bytes | None = None, timeout: float | None = None) -> Output:
         """Run one command; `stdin` is sent, then closed."""
@@ -186,7 +191,7 @@ class Remote:
     def follow(
         self, command: str, on_line: Callable[[str], None], stop: threading.Event, *, leash: bool = False
     ) -> int:
-        """Hand on each line of a command that goes on for ever, until `stop` or its end.
+        """Hand on each line of a command that goes on for ever, until `stop` or its end; its exit code.
 
         With `leash` its standard input stays open for as long as somebody reads.
         """
@@ -196,7 +201,7 @@ class Remote:
                 channel.shutdown_write()
             self._pump(channel).run(lines.feed, lines.feed, enough=stop.is_set)
             lines.flush()
-            return -1 if stop.is_set() else channel.recv_exit_status()
+            return -1 if stop.is_set() else exit_code(channel)
 
     def open_channel(self, command: str) -> contextlib.AbstractContextManager[paramiko.Channel]:
         """A raw channel, for a held lock or a terminal."""

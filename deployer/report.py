@@ -26,6 +26,10 @@ HINTS = (
     ("the Docker network", "`freehold server bootstrap` makes it"),
     ("the proxy does not run as", "`freehold proxy reboot` makes it so"),
     ("the proxy does not run", "look at `journalctl -u freehold-proxy` on the host"),
+    (
+        "on this host already",
+        "give one of them another proxy.host or path_prefix; `freehold app remove` takes the other away",
+    ),
     ("port is already allocated", "another container publishes this port; stop it, or choose another"),
     ("address already in use", "another program listens on this port; stop it, or choose another"),
     ("unauthorized", "are `registry.username` and `registry.password` right?"),
@@ -37,7 +41,10 @@ HINTS = (
     ("No such image", "the image is not on the host; deploy without --skip-push"),
     ("no space left", "free some disk space on the host (`freehold prune all`)"),
     ("answered nothing", "does the application listen on 0.0.0.0 and on `proxy.app_port`?"),
-    (" answered 3", "the health check is redirected; exempt its path from redirects to HTTPS"),
+    (
+        " answered 3",
+        "the health check is redirected in vain; exempt its path from redirects to HTTPS",
+    ),
     (" answered 4", "does `proxy.healthcheck.path` exist without a login?"),
     (" answered 5", "the application starts but fails; its last lines are above"),
     ("exit code 137", "it was killed; perhaps it needs more memory"),
@@ -92,6 +99,17 @@ def summary(errors: list[FreeholdError], what: str) -> FreeholdError:
     if others:
         message += "".join(f"\n  and {other.message}" for other in others)
     return FreeholdError(message, hint=first.hint, details=first.details)
+
+
+def told(scripts: Mapping[str, Script], answers: Answers[ScriptResult]) -> Answers[ScriptResult]:
+    """The same answers, with a host whose script did not end well among the errors."""
+    from deployer.fleet import Answers
+
+    failed = {
+        host: step_error(scripts[host], result) for host, result in answers.values.items() if not result.ok
+    }
+    well = {host: result for host, result in answers.values.items() if result.ok}
+    return Answers(well, {**answers.errors, **failed})
 
 
 def must(

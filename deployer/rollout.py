@@ -8,11 +8,11 @@ read before anything is undone. Without the lock nothing goes on: another may de
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deployer.commands import canary, certificates, phases
+from deployer.commands import certificates, phases, wayback
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
@@ -20,23 +20,25 @@ from deployer.config import DeployConfig, Role
 from deployer.fleet import Answers, Fleet
 from deployer.kept import leftovers
 from deployer.report import check, summary
-from deployer.script import Script, ScriptResult
+from deployer.script import Script, ScriptResult, limit
 from deployer.stream import Stopped
 from freehold.console import Console
 from freehold.errors import FreeholdError, HostError, InputError, LockedError
 
 LOOK_TIMEOUT = 120.0
+START_TIMEOUT = 90.0
 COMMIT_TIMEOUT = 180.0
+FINISH_TIMEOUT = 120.0
+UNDO_TIMEOUT = 120.0
 CHECK_TIMEOUT = 150.0
 """More than a host's scripts wait for one another (`GUARD_PATIENCE`)."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the hosts have once the image has travelled: its name there, and `docker tag` where needed."""
+    """What the hosts have once the image has travelled: its name there."""
 
     image: str
-    retag: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 Deliver = Callable[[Mapping[str, HostFacts]], Delivery]
@@ -60,70 +62,66 @@ class Rollout:
     revived: bool = False
     hook: RunHook = no_hooks
     """Runs `pre-app-boot` and `post-app-boot`; one that raises sends every host back."""
+    _ahead: bool = field(default=False, init=False)
+    """The environment was written before anything else."""
+    _committing: bool = field(default=False, init=False)
+    """Hosts were told to switch, and may have."""
 
     # -- the stories ---------------------------------------------------------------------------
 
     def deploy(self, deliver: Deliver, facts: Mapping[str, HostFacts] | None = None) -> None:
         """Bring the version to every host."""
         facts = facts if facts is not None else self.look()
-        delivery = deliver(facts)
+        with self.without_traces(facts):
+            delivery = deliver(facts)
+            self.hook("pre-app-boot")
+            self.still_locked()
         self._carry_out(facts, lambda: self.prepare(delivery), "deployed", f"deploy of {self.version} failed")
 
     def rollback(self, facts: Mapping[str, HostFacts]) -> None:
         """Go back to a version whose containers are still there: no build, no transfer."""
+        self.check_kept(facts)
+        self.revived = True
+        self.hook("pre-app-boot")
+        self.still_locked()
+        self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
+
+    def check_kept(self, facts: Mapping[str, HostFacts]) -> None:
+        """InputError where a host has no container of the version, which a rollback would start."""
         for host, known in facts.items():
             for role in self.config.roles_on(host):
                 if self.version not in known.versions(role):
-                    kept = sorted({v for v in known.versions(role) if v in known.history})
+                    kept = sorted(known.versions(role).intersection(known.served(role.name)))
                     raise InputError(
                         f"{host} has no container of {role.name} at version {self.version}",
                         hint=f"kept there: {', '.join(kept)}" if kept else "deploy that version instead",
                     )
-        self.revived = True
-        self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
-
-    def canary(self, deliver: Deliver, facts: Mapping[str, HostFacts], percent: float) -> None:
-        """Start the version beside the one that serves, and give it a share of the visitors."""
-        delivery = deliver(facts)
-        try:
-            self.prepare(delivery)
-            self.split(percent)
-        except BaseException as exc:
-            why = str(exc).splitlines()[0] if str(exc) else "interrupted"
-            self.put_back(facts, f"canary {self.version} failed: {why}")
-            raise
-
-    def split(self, percent: float) -> None:
-        """Change the share of a version that has been started."""
-        audit = f"{self.who} gave {percent:g}% to {self.version}"
-        scripts = {
-            host: canary.split(self.config, self.config.roles_on(host), self.version, percent, audit=audit)
-            for host in self.config.hosts
-        }
-        self._must(scripts, f"{percent:g}% to {self.version}", COMMIT_TIMEOUT)
-
-    def abort(self, facts: Mapping[str, HostFacts]) -> None:
-        """Take the version that is being tried away again."""
-        without = {
-            host: dataclasses.replace(
-                known, containers=tuple(c for c in known.containers if c.version != self.version)
-            )
-            for host, known in facts.items()
-        }
-        self.put_back(without, f"aborted {self.version}")
 
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
     ) -> None:
-        self.hook("pre-app-boot")
+        live = False
         try:
             start()
             self.commit(facts)
+            live = True
             self.hook("post-app-boot")
         except BaseException as exc:
-            self.put_back(facts, f"{failure}: {str(exc).splitlines()[0] if str(exc) else 'interrupted'}")
+            if not (live and self._left_alone()):
+                self.go_back(facts, f"{failure}: {str(exc).splitlines()[0] if str(exc) else 'interrupted'}")
             raise
-        self.finish(facts, f"{verb} {self.version}")
+        if not self._left_alone():
+            self.finish(facts, f"{verb} {self.version}")
+
+    def _left_alone(self) -> bool:
+        """Whether the version, which serves everywhere, is left as it is: another may deploy by now."""
+        lost = self.fleet.lock_lost.is_set()
+        if lost:
+            self.console.warn(
+                f"{self.fleet.lock_host}: the deploy lock was lost; {self.version} serves, and the old "
+                "version runs on beside it until the next deploy stops it"
+            )
+        return lost
 
     # -- the chapters --------------------------------------------------------------------------
 
@@ -141,18 +139,43 @@ class Rollout:
             host: facts_commands.parse_facts(self.config, result) for host, result in answers.values.items()
         }
 
+    def write_environment(self, image: str) -> None:
+        """Have the version's environment on every host ahead of `prepare`, for `app exec` in a hook."""
+        scripts = {
+            host: phases.environment(self.config, host, self.config.roles_on(host), self.version, image)
+            for host in self.config.hosts
+        }
+        self._ahead = True
+        self._must(scripts, f"Environment of {self.version}", LOOK_TIMEOUT)
+
+    @contextmanager
+    def without_traces(self, facts: Mapping[str, HostFacts]) -> Iterator[None]:
+        """While nothing has been started: where it ends badly, hosts have no files of the version either."""
+        try:
+            yield
+        except BaseException:
+            if self._ahead:
+                self.fleet.cancelled.clear()
+                scripts = {
+                    host: wayback.forget_environment(self.config, known, self.version)
+                    for host, known in facts.items()
+                }
+                answers = self.fleet.run(scripts, f"Forgetting {self.version}", timeout=LOOK_TIMEOUT)
+                for error in [*answers.errors.values(), *check(scripts, answers.values)]:
+                    self.console.warn(f"files of {self.version} are left: {error.message}")
+            raise
+
     def prepare(self, delivery: Delivery) -> None:
         """New containers on every host, healthy, without traffic; the others after the primary role."""
 
-        def script(host: str, roles: tuple[Role, ...]) -> Script:
-            retag = delivery.retag.get(host, ())
-            return phases.prepare(self.config, host, roles, self.version, delivery.image, retag=retag)
-
-        self._start(script)
+        self._start(
+            lambda host, roles: phases.prepare(self.config, host, roles, self.version, delivery.image)
+        )
 
     def revive(self) -> None:
         """The kept containers of the version run again, healthy, without traffic."""
-        self._start(lambda host, roles: phases.revive(self.config, roles, self.version))
+        versions = {role.name: self.version for role in self.config.roles}
+        self._start(lambda host, roles: phases.revive(self.config, roles, versions))
 
     def _start(self, script: Callable[[str, tuple[Role, ...]], Script]) -> None:
         """Start role by role. The primary one is the gate: nothing else starts where it is not healthy."""
@@ -168,11 +191,12 @@ class Rollout:
                     host: script(host, tuple(role for role in roles if host in role.hosts))
                     for host in hosts[index : index + size]
                 }
-                timeout = 90 + len(roles) * (self.config.deploy_timeout * 1.5 + self.config.readiness_delay)
-                self._must(scripts, f"{title} {self.version}", timeout)
+                self._must(scripts, f"{title} {self.version}", limit(scripts, START_TIMEOUT))
 
     def commit(self, facts: Mapping[str, HostFacts]) -> None:
         """Traffic to the new containers, on all hosts at once."""
+        self.still_locked()
+        self._committing = True
         scripts = {
             host: phases.commit(self.config, self.config.roles_on(host), self.version)
             for host in self.config.hosts
@@ -209,30 +233,46 @@ class Rollout:
             more = [install_step(self.config, self.version)]
             if secure := certificates.await_step(self.config.roles_on(host)):
                 more.append(secure)
-            scripts[host] = phases.finish(self.config, leftover, audit=f"{self.who} {what}", more=more)
-        stops = sum(phases.grace(self.config, role, drained=True) for role in self.config.roles)
-        timeout = 90 + 2 * self.config.drain_timeout + stops
-        answers = self.fleet.run(scripts, "Finishing", timeout=timeout)
+            scripts[host] = phases.finish(
+                self.config,
+                leftover,
+                seen=len(known.history),
+                version=self.version,
+                audit=f"{self.who} {what}",
+                more=more,
+            )
+        answers = self.fleet.run(scripts, "Finishing", timeout=limit(scripts, FINISH_TIMEOUT))
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")
         for host, result in answers.values.items():
             for name in certificates.missing(result):
                 self.console.warn(f"{host}: {self.version} is live, but without a certificate for {name}")
 
-    def put_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
+    def go_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
         """Every host as it was. Hosts that cannot be reached are named; the next deploy converges."""
+        for error in self.put_back(facts, why):
+            overtaken = phases.OVERTAKEN in error.message
+            next_one = "all stays as that left it" if overtaken else "the next deploy will"
+            self.console.warn(f"could not be put back: {error.message}; {next_one}")
+
+    def put_back(self, facts: Mapping[str, HostFacts], why: str) -> list[FreeholdError]:
+        """Every host as it was; returns why some are not."""
         self.fleet.cancelled.clear()
         scripts = {
-            host: phases.undo(
-                self.config, known, self.config.roles_on(host), self.version, audit=f"{self.who} {why}"
+            host: wayback.undo(
+                self.config,
+                known,
+                self.config.roles_on(host),
+                self.version,
+                audit=f"{self.who} {why}",
+                committing=self._committing,
             )
             for host, known in facts.items()
         }
         old = next((known.version for known in facts.values() if known.version), None)
         title = f"Putting every host back to {old}" if old else "Putting every host back"
-        answers = self.fleet.run(scripts, title, timeout=120 + self.config.drain_timeout)
-        for error in [*answers.errors.values(), *check(scripts, answers.values)]:
-            self.console.warn(f"could not be put back: {error.message}; the next deploy will")
+        answers = self.fleet.run(scripts, title, timeout=limit(scripts, UNDO_TIMEOUT))
+        return [*answers.errors.values(), *check(scripts, answers.values)]
 
     def _must(self, scripts: Mapping[str, Script], title: str, timeout: float) -> None:
         answers = self._watched(scripts, title, timeout, together=True)
@@ -241,16 +281,17 @@ class Rollout:
     def _watched(
         self, scripts: Mapping[str, Script], title: str, timeout: float, *, together: bool
     ) -> Answers[ScriptResult]:
-        self._still_locked()
+        self.still_locked()
         answers = self.fleet.run(scripts, title, timeout=timeout, together=together, watched=True)
-        self._still_locked()
+        self.still_locked()
         return answers
 
-    def _still_locked(self) -> None:
+    def still_locked(self) -> None:
+        """LockedError once the lock is lost: another may deploy by now."""
         if self.fleet.lock_lost.is_set():
             raise LockedError(
                 f"{self.fleet.lock_host}: the deploy lock was lost while the deploy ran",
-                hint="the connection to this host broke, or it went down; every host goes back",
+                hint="the connection to this host broke, or it went down; run the command again",
             )
 
     def _raise(

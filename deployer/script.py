@@ -8,7 +8,7 @@ argv. Each step runs in a subshell with `set -e` and announces itself with the m
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +17,9 @@ from cloudinit.script import StepEvent, parse_event
 MARK = "@@freehold "
 GUARD_PATIENCE = 90
 
+# What is made belongs to the group freehold: another member of it goes on with what one has begun.
 _HEAD = r"""main() {
+umask 002
 exec 2>&1
 run_step() {
     local started=$EPOCHREALTIME status
@@ -40,6 +42,10 @@ class Step:
     name: str
     shell: str
     title: str = ""
+    waits: float = 0.0
+    """Seconds that it may wait, as configured: for requests to end, for containers to stop or to start."""
+    gate: bool = False
+    """Where it fails nothing else runs, whatever the script says about that."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Script:
     library: str = ""
     """Shell functions that the steps use."""
     keep_going: bool = False
-    """Run the other steps after one has failed; the script fails all the same."""
+    """Run the other steps after one that is no gate has failed; the script fails all the same."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)
@@ -65,7 +71,10 @@ class Script:
         functions = [
             f"step_{index}() {{\n:\n{step.shell.strip()}\n}}" for index, step in enumerate(self.steps)
         ]
-        calls = [f"run_step {shlex.quote(step.name)} step_{index}" for index, step in enumerate(self.steps)]
+        calls = [
+            f"{'KEEP_GOING= ' if step.gate else ''}run_step {shlex.quote(step.name)} step_{index}"
+            for index, step in enumerate(self.steps)
+        ]
         calls = [f"KEEP_GOING={'1' if self.keep_going else ''} FAILED=0", *calls, "exit $FAILED"]
         guard = []
         if self.guard:
@@ -88,9 +97,19 @@ class Script:
             ]
         )
 
+    @property
+    def waits(self) -> float:
+        """Seconds that its steps may wait, one after the other."""
+        return sum(step.waits for step in self.steps)
+
     def title(self, name: str) -> str:
         """What to call a step on the screen."""
         return next((step.title or step.name for step in self.steps if step.name == name), name)
+
+
+def limit(scripts: Mapping[str, Script], own: float) -> float:
+    """Seconds after which scripts hang: `own` for their work, and as long as the slowest may wait."""
+    return own + max((script.waits for script in scripts.values()), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployer.architectures import builds
 from deployer.commands.facts import HostFacts
 from deployer.commands.registry import Access, access
 from deployer.config import DeployConfig
@@ -14,19 +15,27 @@ from deployer.delivery import check_space, over_ssh
 from deployer.engine import Engine, local_engine, own_arch, remote_engine
 from deployer.fleet import Fleet
 from deployer.images.build import build_app, source_directory
-from deployer.images.context import exposed_secrets
-from deployer.images.dockerfile import import_bases, set_by_args
+from deployer.images.builder import Builder
+from deployer.images.context import exposed_secrets, far
+from deployer.images.dockerfile import import_bases, refuse_bases, set_by_args
 from deployer.images.push import logged_in, push_image
-from deployer.images.request import TO_ENGINE, TO_REGISTRY
-from deployer.images.wanted import attested, builds_remotely, latest_name, make_request
+from deployer.images.request import TO_ENGINE
+from deployer.images.wanted import (
+    beside,
+    builds_remotely,
+    effective,
+    latest_name,
+    left_out,
+    make_request,
+    place,
+)
 from deployer.pulling import through_registry
 from deployer.rollout import Deliver, Delivery
 from deployer.transfer import LocalImage, parse_facts
 from deployer.transfer.image import inspect_image
 from freehold.console import Console
-from freehold.errors import ConfigError, UsageError
+from freehold.errors import UsageError
 from freehold.process import Runner
-from freehold.source import Location
 
 
 def uses_registry(config: DeployConfig, *, asked: bool | None, lab: bool) -> bool:
@@ -74,33 +83,41 @@ class Shipping:
 
         Over SSH an image is built for each architecture that both the file names and a host has.
         """
-        arches = self.config.builder.arch
-        if not self.registry and len(arches) > 1:
-            arches = self._of_hosts(arches, facts)
+        # All in one where an index can be kept; an engine keeps one image under a name.
+        together = self.registry or self.output not in (None, TO_ENGINE)
+        own = own_arch() if self.dirty else None
+        groups = builds(self.config, facts, together=together, own=own)
         images: dict[str, tuple[LocalImage, Engine]] = {}
         with ExitStack() as stack:
             client = stack.enter_context(logged_in(self.login, self.environ))
             directory = self._source()
             self._warn_of_secrets(directory)
-            engine = stack.enter_context(self.engine())
-            together = self.registry and len(arches) > 1
-            groups: list[tuple[str, ...]] = [arches] if together else [(arch,) for arch in arches]
-            dockerfile = directory / (self.config.builder.context or ".") / self.config.builder.dockerfile
-            for group in groups or [()]:
+            self._tell_left_out()
+            # Like the context, below the project; the one is not below the other.
+            dockerfile = directory / self.config.builder.dockerfile
+            engines: dict[bool, Engine] = {}
+            for group in groups:
+                away = builds_remotely(self.config, own_arch(), group)
+                if away not in engines:
+                    engines[away] = stack.enter_context(self.engine(group))
+                engine = engines[away]
                 request = make_request(
                     self.config,
                     self.version,
                     directory,
                     engine,
                     arches=group,
-                    output=self.output or (TO_REGISTRY if self._straight(group) else TO_ENGINE),
+                    output=self.output or self._place(engine, group),
                     suffix=self.suffix,
                     no_cache=self.no_cache or _misleading(engine, dockerfile),
-                    latest=self.registry,
+                    registry=self.registry,
                     environ=self.environ,
                 )
+                if request.builder is not None:
+                    refuse_bases(dockerfile, request.builder)
                 import_bases(dockerfile, engine=engine, runner=self.runner, console=self.console)
-                title = f"Building {self.image}" + (f" for {', '.join(group)}" if len(arches) > 1 else "")
+                several = len(self.config.builder.arch) > 1
+                title = f"Building {self.image}" + (f" for {', '.join(group)}" if several else "")
                 with self.console.step(title):
                     image = build_app(
                         self.config,
@@ -114,7 +131,7 @@ class Shipping:
                 if image is None:
                     continue
                 images[image.arch] = (image, engine)
-                if self.registry:
+                if self.registry and self.output is None:
                     with self.console.step(f"Pushing {self.image}"):
                         push_image(
                             (self.image, latest_name(self.config)),
@@ -137,15 +154,37 @@ class Shipping:
         if self.registry:
             yield Built(self, {})
             return
-        with self.engine() as engine:
-            image = inspect_image(engine, self.image, self.runner)
-            yield Built(self, {image.arch: (image, engine)})
+        arches = self.config.builder.arch
+        places = {builds_remotely(self.config, own_arch(), (arch,)): (arch,) for arch in arches}
+        with ExitStack() as stack:
+            images: dict[str, tuple[LocalImage, Engine]] = {}
+            for group in places.values() or [()]:
+                engine = stack.enter_context(self.engine(group))
+                image = inspect_image(engine, self.image, self.runner)
+                images[image.arch] = (image, engine)
+            yield Built(self, images)
+
+    def builder(self, engine: Engine) -> Builder | None:
+        """The builder beside the engine's own that the builds of the file need."""
+        arches = self.config.builder.arch if self.registry else ()
+        return beside(self._effective(), engine, arches=arches, environ=self.environ)
+
+    def _effective(self) -> DeployConfig:
+        return effective(self.config, registry=self.registry, environ=self.environ)
+
+    def _place(self, engine: Engine, arches: Sequence[str]) -> str:
+        if not self.registry:
+            return TO_ENGINE
+        return place(self._effective(), engine, arches=arches, environ=self.environ)
 
     @contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """The engine that builds: this computer's or the remote builder's. BuildError: none answers."""
+    def engine(self, arches: Sequence[str] | None = None) -> Iterator[Engine]:
+        """The engine that builds for these architectures (default: for those of the file), here or far away.
+
+        BuildError: none answers.
+        """
         remote = self.config.builder.remote
-        if remote and builds_remotely(self.config, own_arch()):
+        if remote and builds_remotely(self.config, own_arch(), arches):
             with remote_engine(remote, runner=self.runner, console=self.console) as engine:
                 yield engine
             return
@@ -159,7 +198,7 @@ class Shipping:
 
     def _warn_of_secrets(self, directory: Path) -> None:
         context = self.config.builder.context or "."
-        if "://" in context:
+        if far(context):
             return
         found = exposed_secrets(directory / context, self.config.builder.dockerfile)
         if found:
@@ -175,23 +214,10 @@ class Shipping:
             self.config, root=self.root, runner=self.runner, console=self.console, environ=self.environ
         )
 
-    def _straight(self, arches: Sequence[str]) -> bool:
-        """Whether the build itself pushes: what the engine could not keep as one image."""
-        builder = self.config.builder
-        index = len(arches) > 1 or attested(builder.provenance) or attested(builder.sbom)
-        return self.registry and builder.pack is None and index
-
-    def _of_hosts(self, arches: Sequence[str], facts: Mapping[str, HostFacts] | None) -> tuple[str, ...]:
-        if facts is None:
-            return tuple(arches)
-        wanted = {parse_facts(known.images).arch for known in facts.values()}
-        found = tuple(arch for arch in arches if arch in wanted)
-        if not found:
-            raise ConfigError(
-                f"no host has one of these architectures; the hosts are {', '.join(sorted(wanted))}",
-                where=Location(self.config.file, key="builder.arch"),
-            )
-        return found
+    def _tell_left_out(self) -> None:
+        without = left_out(self.config, registry=self.registry, environ=self.environ)
+        for key, why in without.items():
+            self.console.info(f"  without builder.{key}: {why}")
 
 
 def _misleading(engine: Engine, dockerfile: Path) -> bool:
@@ -225,13 +251,12 @@ class Built:
             return pull
 
         def send(known: Mapping[str, HostFacts]) -> Delivery:
-            retag: dict[str, Sequence[str]] = {}
             for arch, (image, engine) in self.images.items():
                 # A host of another processor is told so by the plan, where there is one image only.
                 meant = known
                 if len(self.images) > 1:
                     meant = {host: k for host, k in known.items() if parse_facts(k.images).arch == arch}
-                done = over_ssh(
+                over_ssh(
                     image,
                     meant,
                     fleet=fleet,
@@ -240,8 +265,7 @@ class Built:
                     console=ship.console,
                     spread=ship.config.builder.spread,
                 )
-                retag.update(done.retag)
-            return Delivery(ship.image, retag)
+            return Delivery(ship.image)
 
         return send
 
@@ -257,6 +281,7 @@ def make_shipping(
     asked: bool | None = None,
     lab: bool = False,
     no_cache: bool = False,
+    log_in: bool = True,
 ) -> Shipping:
     """The way that the file and the command line ask for. ConfigError: a credential is missing."""
     registry = uses_registry(config, asked=asked, lab=lab)
@@ -269,5 +294,5 @@ def make_shipping(
         environ,
         registry=registry,
         no_cache=no_cache,
-        login=access(config) if registry else None,
+        login=access(config) if registry and log_in else None,
     )

@@ -132,6 +132,14 @@ def send(channel: paramiko.Channel, chunks: Iterator[bytes], *, more: bool = Fal
     return thread
 
 
+def exit_code(channel: paramiko.Channel) -> int:
+    """The exit code of a command that has ended; EOFError where none came."""
+    code = channel.recv_exit_status()
+    if code == -1:
+        raise EOFError("no exit code came: it broke, or the command was killed")
+    return code
+
+
 def _alive(channel: paramiko.Channel) -> bool:
     transport = channel.get_transport()
     return transport is not None and transport.is_active()

@@ -1,7 +1,8 @@
 """From Kamal to Freehold on the same hosts: the old proxy goes, data and running accessories stay.
 
 The ports change hands between the stop of the old proxy and the first switch of ours; requests in
-between find nobody. Whatever fails before the application serves again starts the old proxy anew.
+between find nobody. Whatever fails before the application serves again starts the old proxy anew, on
+the hosts where it does not: once a host has switched, the old proxy has nothing behind it any more.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 
 from deployer.accessories import Accessories
 from deployer.commands import accessory as accessory_commands
-from deployer.commands import accessorylook
+from deployer.commands import accessorylook, networks
 from deployer.commands import upgrade as commands
 from deployer.commands.accessorylook import Found
-from deployer.commands.facts import proxy_step, state_step
+from deployer.commands.facts import parse_facts, proxy_step, state_step
 from deployer.commands.upgrade import OldProxy, Ports
 from deployer.config import DeployConfig
 from deployer.fleet import Fleet
@@ -44,6 +45,11 @@ class HostPlan:
         return tuple(proxy for proxy in self.ports.proxies if proxy.running and proxy.known)
 
     @property
+    def deserted(self) -> tuple[str, ...]:
+        """Other applications of the host, which nobody reaches once the old proxy has stopped."""
+        return self.ports.others if self.old else ()
+
+    @property
     def done(self) -> bool:
         """Nothing is left to do."""
         return self.prepared and not self.old and not self.joining and self.version is None
@@ -51,6 +57,8 @@ class HostPlan:
     def lines(self) -> list[str]:
         """The plan in words."""
         found = [f"stop {proxy.title} ({proxy.name}, {proxy.ports or 'no ports'})" for proxy in self.old]
+        if self.deserted:
+            found[-1] += f"; nobody reaches {', '.join(self.deserted)} then, until that is upgraded too"
         if not self.prepared:
             found.append("prepare the host: Docker, Freehold's proxy, network, firewall (config/host.yml)")
         found += [f"connect {name} to the application's network; it goes on running" for name in self.joining]
@@ -80,12 +88,10 @@ class Takeover:
 
     def _question(self, host: str) -> list[Step]:
         items = self.config.accessories_on(host)
-        found = [state_step(self.config), proxy_step(), commands.look_step()]
+        found = [state_step(self.config), proxy_step(), commands.look_step(self.config)]
         return [*found, accessorylook.look_step(items)] if items else found
 
     def _plan(self, result: ScriptResult) -> HostPlan:
-        from deployer.commands.facts import parse_facts
-
         host = result.host
         states = {step.name: step.state for step in result.steps}
         ports = commands.parse_look(result.lines("ports"))
@@ -108,7 +114,7 @@ class Takeover:
         joining = tuple(
             item.name
             for item in self.config.accessories_on(host)
-            if _outside(item.name, found) and accessory_commands.network(item) == "freehold"
+            if _outside(item.name, found) and networks.APPLICATION in accessory_commands.networks_of(item)
         )
         known = parse_facts(self.config, result)
         running = [c.version for role in self.config.roles_on(host) for c in known.of_role(role) if c.running]
@@ -142,11 +148,20 @@ class Takeover:
                 boot([host for host, plan in plans.items() if plan.version == version], version)
         except BaseException:
             self.fleet.cancelled.clear()
-            scripts = {host: Script((commands.take_back_step(found),)) for host, found in old.items()}
-            answers = self.fleet.run(scripts, "Starting the old proxy again", timeout=TIMEOUT)
-            for error in [*answers.errors.values(), *check(scripts, answers.values)]:
-                self.console.warn(f"could not be put back: {error.message}")
+            self._take_back(old)
             raise
+
+    def _take_back(self, old: Mapping[str, Sequence[OldProxy]]) -> None:
+        """The old proxy has its ports again, except where Freehold's serves the application by now."""
+        scripts = {
+            host: Script((commands.take_back_step(self.config, found),)) for host, found in old.items()
+        }
+        answers = self.fleet.run(scripts, "Starting the old proxy again", timeout=TIMEOUT)
+        for host, result in answers.values.items():
+            if version := commands.still_served(result):
+                self.console.warn(f"{host}: {version} serves behind Freehold's proxy all the same")
+        for error in [*answers.errors.values(), *check(scripts, answers.values)]:
+            self.console.warn(f"could not be put back: {error.message}")
 
     def _run(self, steps: Mapping[str, Step], title: str) -> None:
         scripts = {host: Script((step,)) for host, step in steps.items()}

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import shutil
 import signal
 import sys
 import termios
+import threading
+import time
 import tty
+from collections.abc import Iterator
+from functools import partial
 from types import FrameType
-from typing import Any
+
+import paramiko
 
 from deployer.remote import Remote
-from deployer.stream import CHUNK
+from deployer.stream import CHUNK, Pump, exit_code, send
+
+PATIENCE = 1.0
+"""Seconds without a word after which a terminal ends whose command has ended."""
 
 
 def interactive(remote: Remote, command: str) -> int:
@@ -37,18 +46,20 @@ def interactive(remote: Remote, command: str) -> int:
             # Ctrl-C and Ctrl-Z are characters for the other side now.
             tty.setraw(stdin)
         channel.settimeout(0.0)
-        sources = [channel, stdin, woken]
+        typing, typed, limit = True, b"", math.inf
         while True:
-            ready, _, _ = select.select(sources, [], [], 1.0)
+            sources = [channel, woken, *([stdin] if typing and not typed else [])]
+            ready, _, _ = select.select(sources, [], [], 0.05 if typed else 0.5)
             if channel in ready or channel.recv_ready():
                 try:
-                    data = channel.recv(65536)
+                    data = channel.recv(CHUNK)
                 except TimeoutError:
                     data = None
                 if data == b"":
                     break
                 if data:
-                    os.write(sys.stdout.fileno(), data)
+                    _write(sys.stdout.fileno(), data)
+                    limit = math.inf
             if woken in ready:
                 os.read(woken, 4096)
                 now = window()
@@ -56,13 +67,16 @@ def interactive(remote: Remote, command: str) -> int:
                     channel.resize_pty(now.columns, now.lines)
             if stdin in ready:
                 typed = os.read(stdin, 4096)
-                if typed:
-                    channel.sendall(typed)
-                else:
+                if not typed:
                     # The end of a file that was piped in: the terminal's own word for it.
-                    channel.sendall(b"\x04")
-                    sources.remove(stdin)
-            if channel.exit_status_ready() and not channel.recv_ready():
+                    typing, typed = False, b"\x04"
+            # The other side may take a part only, or nothing yet, or have ended.
+            with contextlib.suppress(OSError):
+                typed = typed[channel.send(typed) :] if typed else b""
+            # The last words may come after the exit code. What it left behind may hold the terminal for ever.
+            if channel.exit_status_ready():
+                limit = min(limit, time.monotonic() + PATIENCE)
+            if time.monotonic() > limit:
                 break
         return channel.recv_exit_status()
     finally:
@@ -88,33 +102,27 @@ def raw(remote: Remote, command: str) -> int:
     What stands on standard input is sent along, unless it is this terminal.
     """
     with remote.open_channel(command) as channel:
-        sources: list[Any] = [channel]
         stdin = sys.stdin.fileno()
         if os.isatty(stdin):
             channel.shutdown_write()
         else:
-            sources.append(stdin)
-        channel.settimeout(30.0)
-        while True:
-            ready, _, _ = select.select(sources, [], [], 1.0)
-            while channel.recv_stderr_ready():
-                _write(sys.stderr.fileno(), channel.recv_stderr(CHUNK))
-            if channel in ready:
-                data = channel.recv(CHUNK)
-                if not data:
-                    while rest := channel.recv_stderr(CHUNK):
-                        _write(sys.stderr.fileno(), rest)
-                    return channel.recv_exit_status()
-                _write(sys.stdout.fileno(), data)
-            if stdin in ready:
-                typed = os.read(stdin, CHUNK)
-                if typed:
-                    # A command that ends before it has read everything says why by its exit code.
-                    with contextlib.suppress(OSError):
-                        channel.sendall(typed)
-                else:
-                    channel.shutdown_write()
-                    sources.remove(stdin)
+            # From a thread: neither a silent command nor one that reads late may hold up the other way.
+            send(channel, _given(stdin, channel))
+        Pump(channel, remote.name, threading.Event()).run(
+            partial(_write, sys.stdout.fileno()), partial(_write, sys.stderr.fileno())
+        )
+        return exit_code(channel)
+
+
+def _given(stdin: int, channel: paramiko.Channel) -> Iterator[bytes]:
+    """What comes on standard input, for as long as the other side is there."""
+    while not channel.closed:
+        ready, _, _ = select.select([stdin], [], [], 0.2)
+        if ready:
+            data = os.read(stdin, CHUNK)
+            if not data:
+                return
+            yield data
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -39,8 +39,8 @@ def opened(
     context: Context, target: Target, name: str, *, lock: str = "", wait: int = 0
 ) -> Iterator[tuple[Session, Accessories, Placed]]:
     """The accessories of that name (or all) on the hosts asked for; under the lock where it has a reason."""
-    from deployer.cli.deploy import lock_held
     from deployer.cli.session import open_session
+    from deployer.cli.work import lock_held
 
     session = open_session(context, target, accessories=True)
     with session.fleet() as fleet:
@@ -99,7 +99,7 @@ def boot(context: Context, name: str, target: Target, lock_wait: int) -> None:
 
 def boot_all(context: Context, session: Session, fleet: Fleet, wait: int) -> None:
     """Start every accessory that has no container, before the application's first deploy."""
-    from deployer.cli.deploy import lock_held
+    from deployer.cli.work import lock_held
 
     with lock_held(context, session, fleet, "accessory boot all", wait):
         work = accessories_of(context, session, fleet)

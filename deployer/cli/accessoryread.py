@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -14,32 +15,33 @@ from deployer.commands.wishes import LogWishes
 from freehold.command import Context
 
 if TYPE_CHECKING:
-    from deployer.accessories import Accessories, Placed
+    from deployer.accessories import Placed
+    from deployer.commands.accessorylook import Found
 
 
 @click.command()
 @any_name
 @reading
-def details(context: Context, name: str, target: Target) -> None:
+def details(context: Context, name: str, target: Target) -> int:
     """Show the container of NAME, or of all."""
     from deployer.cli.work import rows
 
     with opened(context, target, name) as (_, work, placed):
-        rows(context, DETAILS, detail_rows(work, placed))
+        found = work.seen(placed)
+    return rows(context, DETAILS, detail_rows(found.values, placed), found.errors)
 
 
 DETAILS = ("host", "accessory", "state", "status", "image", "container")
 
 
-def detail_rows(work: Accessories, placed: Placed) -> list[tuple[str, ...]]:
-    """One row for each accessory and host."""
+def detail_rows(found: Mapping[str, Mapping[str, Found]], placed: Placed) -> list[tuple[str, ...]]:
+    """One row for each accessory and host that could be asked."""
     from deployer.commands.accessorylook import Found
 
-    found = work.look(placed)
     shown: list[tuple[str, ...]] = []
-    for host, items in placed.items():
-        for item in items:
-            known = found[host].get(item.name, Found())
+    for host, beside in found.items():
+        for item in placed[host]:
+            known = beside.get(item.name, Found())
             image = known.container_image or item.image
             shown.append((host, item.name, known.state or "missing", known.status, image, item.service))
     return shown
@@ -64,6 +66,7 @@ def exec_(
     """Run COMMAND in a container of the accessory NAME; its exit code is this command's."""
     from deployer.cli import work as shared
     from deployer.commands import accessoryexec as commands
+    from deployer.commands import phases
     from freehold.errors import UsageError
 
     if raw and interactive:
@@ -76,6 +79,7 @@ def exec_(
             text = commands.exec_reuse(item, line, terminal=interactive, stdin=piped)
         else:
             text = commands.exec_new(item, line, terminal=interactive, stdin=piped)
+        text = phases.noted(session.config, f"{session.who()} executed '{line}' in {name}", text)
         first = next(iter(placed))
         if interactive:
             from deployer.terminal import interactive as join
@@ -84,6 +88,8 @@ def exec_(
             return join(work.fleet[first], shared.bash(text))
         if raw:
             return shared.raw(work.fleet, first, text)
+        if context.console.json:
+            return shared.collect_all(context, work.fleet, [({"host": host}, text) for host in placed])
         return shared.follow_all(context, work.fleet, [(host, text) for host in placed])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from freehold.command import Context, LazyGroup
 from freehold.errors import ConfigError
+from freehold.shellwords import split_words
 from freehold.source import Location
 
 DEPTH = 10
@@ -24,7 +24,7 @@ class AliasGroup(LazyGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As LazyGroup does, after an alias has been replaced by what it stands for."""
-        if args and args[0] not in self.lazy and args[0] not in self.commands:
+        if args and self.get_command(ctx, args[0]) is None:
             context = ctx.ensure_object(Context)
             file, destination = options(args[1:])
             found = read(context, file, destination)
@@ -92,7 +92,7 @@ def expand(
             )
         seen.append(name)
         try:
-            parts = shlex.split(aliases[name])
+            parts = split_words(aliases[name])
         except ValueError as exc:
             raise ConfigError(
                 f"the alias {name!r} is no command line: {exc}",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deployer.cli.work import ask, bash
 from freehold.command import LazyGroup
-
-__all__ = ["app", "ask", "bash"]
 
 
 @click.group(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.options import Target, changing
 from freehold.command import Context
+
+if TYPE_CHECKING:
+    from deployer.commands.facts import HostFacts
 
 
 @click.command()
@@ -19,20 +23,23 @@ def boot(context: Context, target: Target, lock_wait: int) -> None:
     """
     from deployer.cli.deploy import run_deploy
     from deployer.cli.session import open_session
-    from deployer.rollout import Rollout
-    from freehold.errors import InputError
+    from deployer.kept import common_version
 
     session = open_session(context, target)
-    if not target.version:
-        with session.fleet() as fleet:
-            facts = Rollout(session.config, fleet, context.console, "", session.who()).look()
-        current = next((known.version for known in facts.values() if known.version), None)
-        if current is None:
-            raise InputError(
-                "nothing has been deployed yet", hint="`freehold deploy`, or name a version with --version"
-            )
-        session = dataclasses.replace(session, target=dataclasses.replace(target, version=current))
-    run_deploy(context, session, skip_push=True, registry=False, lock_wait=lock_wait, deploy_hooks=False)
+
+    def choose(facts: Mapping[str, HostFacts]) -> str:
+        return common_version(facts, session.config)
+
+    run_deploy(
+        context,
+        session,
+        skip_push=True,
+        registry=False,
+        lock_wait=lock_wait,
+        deploy_hooks=False,
+        why=f"app boot {target.version or ''}".rstrip(),
+        choose=None if target.version else choose,
+    )
 
 
 @click.command()
@@ -49,27 +56,38 @@ def stop(context: Context, target: Target, lock_wait: int) -> None:
         lock_wait,
         lambda session, host: commands.stop(session.config, session.config.roles_on(host)),
         "Stopping",
+        audit="stopped the application",
     )
 
 
 @click.command()
 @changing
 def start(context: Context, target: Target, lock_wait: int) -> None:
-    """Start the containers of the version that served last, and wait until they are healthy."""
-    from deployer.cli.deploy import lock_held
+    """Start the containers of each role's version that served last, and wait until they are healthy."""
     from deployer.cli.session import open_session
+    from deployer.cli.work import facts_of, lock_held
     from deployer.commands import app as commands
-    from deployer.report import must
-    from deployer.rollout import Rollout
+    from deployer.commands import phases
+    from deployer.report import summary, told
+    from deployer.script import limit
     from freehold.errors import InputError
 
     session = open_session(context, target)
     with session.fleet() as fleet, lock_held(context, session, fleet, "app start", lock_wait):
-        facts = Rollout(session.config, fleet, context.console, "", session.who()).look()
+        facts = facts_of(session, fleet)
         scripts = {}
-        for host, known in facts.items():
-            chosen = target.version or known.version
-            if not chosen:
+        for host, known in facts.values.items():
+            here = session.config.roles_on(host)
+            serving = {role.name: target.version or known.serving(role.name) for role in here}
+            versions = {name: version for name, version in serving.items() if version}
+            if not versions:
                 raise InputError(f"{host}: nothing has been deployed yet", hint="`freehold deploy`")
-            scripts[host] = commands.start(session.config, session.config.roles_on(host), chosen)
-        must(scripts, fleet.run(scripts, "Starting", timeout=600), "app start")
+            roles = [role for role in here if role.name in versions]
+            what = ", ".join(f"{name} {version}" for name, version in versions.items())
+            starting = commands.start(session.config, roles, versions)
+            scripts[host] = phases.audited(session.config, starting, f"{session.who()} started {what}")
+        done = told(scripts, fleet.run(scripts, "Starting", timeout=limit(scripts, 600)))
+    # A host that is down keeps no other from starting.
+    errors = [*facts.errors.values(), *done.errors.values()]
+    if errors:
+        raise summary(errors, "app start") if errors[1:] else errors[0]

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 def removal(session: Session, host: str) -> Script:
     """Everything of the application on a host; its images and files only with the last of its roles."""
     from deployer.commands import app as commands
+    from deployer.commands import phases
 
     roles, all_roles = session.config.roles_on(host), session.whole.roles_on(host)
-    return commands.remove(session.config, roles, everything=len(roles) == len(all_roles))
+    if len(roles) == len(all_roles):
+        return commands.remove(session.config, roles)
+    names = ", ".join(role.name for role in roles)
+    partly = commands.remove(session.config, roles, everything=False)
+    return phases.audited(session.config, partly, f"{session.who()} removed {names}")
 
 
 @click.command()
@@ -51,6 +56,7 @@ def remove_container(context: Context, version: str, target: Target, lock_wait: 
             session.config, session.config.roles_on(host), version
         ),
         "Removing",
+        audit=f"removed the container of {version}",
     )
 
 
@@ -68,6 +74,7 @@ def remove_containers(context: Context, target: Target, lock_wait: int) -> None:
         lock_wait,
         lambda session, host: commands.remove_containers(session.config, session.config.roles_on(host)),
         "Removing",
+        audit="removed the containers that do not run",
     )
 
 
@@ -85,6 +92,7 @@ def remove_images(context: Context, target: Target, lock_wait: int) -> None:
         lock_wait,
         lambda session, host: commands.remove_images(session.config),
         "Removing",
+        audit="removed the images",
     )
 
 
@@ -114,10 +122,10 @@ def remove_all(context: Context, target: Target, confirmed: bool, lock_wait: int
     The proxy, Docker, named volumes and directories with an absolute path stay.
     """
     from deployer.cli.accessory import accessories_of
-    from deployer.cli.deploy import lock_held
     from deployer.cli.session import open_session
-    from deployer.cli.work import confirm
+    from deployer.cli.work import confirm, lock_held
     from deployer.report import must
+    from deployer.script import limit
 
     session = open_session(context, target, accessories=True)
     config = session.config
@@ -132,5 +140,5 @@ def remove_all(context: Context, target: Target, confirmed: bool, lock_wait: int
         if placed:
             work.remove(placed)
         scripts = {host: removal(session, host) for host in config.all_hosts}
-        must(scripts, fleet.run(scripts, "Removing the application", timeout=600), "remove")
+        must(scripts, fleet.run(scripts, "Removing the application", timeout=limit(scripts, 600)), "remove")
     context.console.success(f"removed {config.name}")

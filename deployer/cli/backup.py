@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.drill import drill
-from deployer.cli.options import Target, reading
-from freehold.command import Context
+from deployer.cli.options import Target, confirmed_option, reading
+from freehold.command import Context, Group
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -27,7 +27,7 @@ DEADLINE = 6 * 3600.0
 CHUNK = 1 << 20
 
 
-@click.group()
+@click.group(cls=Group)
 def backup() -> None:
     """Back up accessories and restore them: Postgres, MySQL, SQLite, directories."""
 
@@ -89,7 +89,7 @@ def get(context: Context, name: str, which: str | None, output: Path | None, tar
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A backup on this computer, as `get` fetched it.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@confirmed_option
 @click.option("--no-backup", is_flag=True, help="Do not back up what is there now first.")
 @reading
 def restore(
@@ -97,7 +97,7 @@ def restore(
     name: str,
     which: str | None,
     local: Path | None,
-    yes: bool,
+    confirmed: bool,
     no_backup: bool,
     target: Target,
 ) -> None:
@@ -105,24 +105,26 @@ def restore(
 
     A Postgres database is restored beside the one in use and takes its place once it is complete.
     """
+    from deployer.cli.work import confirm
     from deployer.commands import backup as commands
+    from deployer.commands import phases
 
-    with opened(context, target, name) as (session, source, remote):
+    with opened(context, target, name) as (session, source, remote), contextlib.ExitStack() as stack:
+        path = None
         if local is not None:
-            archive = send(remote, source, local)
+            archive, path = stack.enter_context(sent(remote, source, local))
         else:
             archive = pick(there(session, source, remote), which, name)
-        if not yes:
-            click.confirm(
-                f"Replace what {name} holds on {remote.name} by {archive.name}?", abort=True, err=True
-            )
+        confirm(f"Replace what {name} holds on {remote.name} by {archive.name}?", confirmed)
         if not no_backup:
-            make(session, source, remote)
-        result = carry_out(session, remote, commands.restore(source, archive), f"Restoring {archive.name}")
+            make(session, source, remote, prune=False)
+        line = f"{session.who()} restored {name} from {archive.name}"
+        script = phases.audited(session.whole, commands.restore(source, archive, path), line)
+        result = carry_out(session, remote, script, f"Restoring {archive.name}")
     for line in result.lines("restore"):
         if line.startswith("restored: "):
             context.console.info(line)
-    context.console.success(f"{name} on {remote.name} is as it was at {archive.time}")
+    context.console.success(f"{name} on {remote.name} is as it was at {archive.moment}")
 
 
 @contextlib.contextmanager
@@ -156,9 +158,10 @@ def source_of(config: DeployConfig, accessory: Accessory) -> Source:
 
 def place_of(accessory: Accessory, target: Target) -> str:
     """The one host that is meant; UsageError where it is more or none."""
+    from deployer.config.pattern import matching
     from freehold.errors import UsageError
 
-    chosen = [host for host in accessory.hosts if not target.hosts or host in target.hosts]
+    chosen = matching(target.hosts or ("*",), accessory.hosts)
     if len(chosen) != 1:
         raise UsageError(
             f"the accessory {accessory.name!r} runs on {', '.join(accessory.hosts)}",
@@ -179,14 +182,17 @@ def carry_out(session: Session, remote: Remote, script: Script, title: str) -> S
     return result
 
 
-def make(session: Session, source: Source, remote: Remote) -> Archive:
+def make(session: Session, source: Source, remote: Remote, *, prune: bool = True) -> Archive:
     """Back up now."""
     from deployer.commands import backup as commands
 
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z"
-    script = commands.create(source, stamp)
+    script = commands.create(source, _stamp(), prune=prune)
     result = carry_out(session, remote, script, f"Backing up {source.accessory} on {remote.name}")
     return commands.parse_archives(result.lines("dump"))[-1]
+
+
+def _stamp() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z"
 
 
 def there(session: Session, source: Source, remote: Remote) -> list[Archive]:
@@ -227,34 +233,42 @@ def fetch(remote: Remote, source: Source, archive: Archive, path: Path) -> None:
                 stream.write(data)
                 total.update(data)
             code = channel.recv_exit_status()
-        if code != 0 or total.hexdigest() != archive.sum:
+        if code != 0:
+            raise HostError(
+                f"{archive.name} cannot be read", host=remote.name, hint="its maker may read it, and root"
+            )
+        if total.hexdigest() != archive.sum:
             raise HostError("the backup did not arrive whole", host=remote.name, hint="run again")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def send(remote: Remote, source: Source, path: Path) -> Archive:
-    """Copy a backup of this computer to the host."""
-    from deployer.commands.backup import Archive
+@contextlib.contextmanager
+def sent(remote: Remote, source: Source, path: Path) -> Iterator[tuple[Archive, str]]:
+    """A backup of this computer on the host while the block runs, and where: it does not join those there.
+
+    Its name is the user's, and may be any that tells the kind.
+    """
+    from deployer.commands import backup as commands
     from freehold.errors import HostError, UsageError
 
     kind = path.name.split(".")[-3] if path.name.endswith(".tar.gz") and path.name.count(".") > 2 else ""
     if kind != source.kind:
         raise UsageError(
             f"{path} is no backup of kind {source.kind}",
-            hint="its name is <time>.<kind>.tar.gz, as `get` gave it",
+            hint=f"its name ends with .{source.kind}.tar.gz, as that of a file of `get` does",
         )
     with path.open("rb") as stream:
         total = hashlib.file_digest(stream, "sha256").hexdigest()
-    target = f"{source.directory}/{path.name}"
-    receive = (
-        f"umask 077; mkdir -p {shlex.quote(source.directory)} && cat >{shlex.quote(target + '.new')} && "
-        f"echo {total} >{shlex.quote(target + '.sha256')} && "
-        f"mv {shlex.quote(target + '.new')} {shlex.quote(target)}"
-    )
-    with path.open("rb") as stream:
-        code, output = remote.feed(shlex.join(["bash", "-c", receive]), iter(lambda: stream.read(CHUNK), b""))
-    if code != 0:
-        raise HostError(f"the backup cannot be stored: {output.strip()}", host=remote.name)
-    return Archive(path.name, kind, path.stat().st_size, total)
+    place, receive = commands.upload(source, _stamp())
+    try:
+        with path.open("rb") as stream:
+            code, output = remote.feed(receive, iter(lambda: stream.read(CHUNK), b""))
+        if code != 0:
+            raise HostError(f"the backup cannot be stored: {output.strip()}", host=remote.name)
+        yield commands.Archive(path.name, kind, path.stat().st_size, total), place
+    finally:
+        # Of a host that is lost, the next upload clears it away.
+        with contextlib.suppress(HostError):
+            remote.exec(shlex.join(["rm", "-f", place]), timeout=60)

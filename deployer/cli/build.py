@@ -7,14 +7,14 @@ import dataclasses
 import click
 
 from deployer.cli.options import Target, no_cache, reading, registry
-from freehold.command import Context
+from freehold.command import Context, Group
 
 output_option = click.option(
     "--output", default=None, help="Other place for the result: a type of `buildx --output`."
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def build() -> None:
     """Build the application's image and bring it to the registry or to the hosts."""
 
@@ -116,18 +116,19 @@ def create(context: Context, target: Target) -> None:
     from deployer.cli.deploy import shipping_of
     from deployer.cli.session import open_session
     from deployer.images.build import make_builder
-    from deployer.images.wanted import builder_name
 
     session = open_session(context, target)
-    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
-    with shipping_of(context, session, "", registry=False).engine() as engine:
-        if name is None:
+    shipping = shipping_of(context, session, "", login=False)
+    with shipping.engine() as engine:
+        builder = shipping.builder(engine)
+        if builder is None:
             where = engine.host if engine.remote else "this computer"
             context.console.info(f"nothing to make: the Docker Engine of {where} builds by itself")
             return
-        console = context.console
-        made = make_builder(session.config, name, engine=engine, runner=context.runner, console=console)
-        console.success(f"made the builder {name}" if made else f"the builder {name} is there")
+        made = make_builder(builder, engine=engine, runner=context.runner, console=context.console)
+        context.console.success(
+            f"made the builder {builder.name}" if made else f"the builder {builder.name} is there"
+        )
 
 
 @build.command()
@@ -136,16 +137,19 @@ def remove(context: Context, target: Target) -> None:
     """Remove the builder that `create` or a build has made."""
     from deployer.cli.deploy import shipping_of
     from deployer.cli.session import open_session
-    from deployer.images.wanted import builder_name
+    from deployer.images.build import remove_builders
 
     session = open_session(context, target)
-    name = builder_name(session.config, together=len(session.config.builder.arch) > 1)
-    if name is None:
-        context.console.info("nothing to remove: the Docker Engine builds by itself")
-        return
-    with shipping_of(context, session, "", registry=False).engine() as engine:
-        done = context.runner.run(("docker", "buildx", "rm", name), env=engine.env, check=False, timeout=120)
-    context.console.success(f"removed {name}" if done.returncode == 0 else f"there is no builder {name}")
+    shipping = shipping_of(context, session, "", login=False)
+    with shipping.engine() as engine:
+        builder = shipping.builder(engine)
+        if builder is None:
+            context.console.info("nothing to remove: the Docker Engine builds by itself")
+            return
+        removed = remove_builders(builder, engine=engine, runner=context.runner)
+    context.console.success(
+        f"removed {', '.join(removed)}" if removed else f"there is no builder {builder.name}"
+    )
 
 
 @build.command()
@@ -155,21 +159,21 @@ def details(context: Context, target: Target) -> None:
     from deployer.cli.deploy import shipping_of
     from deployer.cli.session import open_session
     from deployer.images.build import find_tool
-    from deployer.images.wanted import builder_name
-    from deployer.shipping import uses_registry
 
     session = open_session(context, target)
     config = session.config
-    with shipping_of(context, session, "", registry=False).engine() as engine:
+    shipping = shipping_of(context, session, "", login=False)
+    with shipping.engine() as engine:
+        builder = shipping.builder(engine)
         found = {
-            "builder": "pack" if config.builder.pack else builder_name(config) or "the engine's own",
+            "builder": "pack" if config.builder.pack else builder.name if builder else "the engine's own",
             "tool": "pack" if config.builder.pack else find_tool(context.runner, engine),
             "engine": engine.version,
             "where": engine.host if engine.remote else "private" if engine.private else "this computer",
             "arch": engine.arch,
             "builds for": ", ".join(config.builder.arch) or engine.arch,
             "image": config.repository,
-            "way": "registry" if uses_registry(config, asked=None, lab=target.lab) else "ssh",
+            "way": "registry" if shipping.registry else "ssh",
         }
     if context.console.json:
         context.console.data(found)

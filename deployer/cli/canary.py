@@ -14,15 +14,15 @@ from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
-
-Tried = Mapping[str, Mapping[str, tuple[str, float]]]
+    from deployer.commands.facts import HostFacts
+    from deployer.fleet import Answers
 
 
 @click.command()
 @click.argument("action", metavar="10%|promote|abort|status")
 @skip_push
 @changing
-def canary(context: Context, action: str, target: Target, skip_push: bool, lock_wait: int) -> None:
+def canary(context: Context, action: str, target: Target, skip_push: bool, lock_wait: int) -> int:
     """Try a version on a share of the visitors.
 
     `canary 10%` builds and starts it beside the one that serves; again with another share, it changes
@@ -31,6 +31,7 @@ def canary(context: Context, action: str, target: Target, skip_push: bool, lock_
     """
     from deployer.cli.deploy import run_deploy
     from deployer.cli.session import open_session
+    from deployer.trial import tried_on
     from freehold.errors import InputError, UsageError
 
     share = re.fullmatch(r"(\d+(?:\.\d+)?)%", action)
@@ -43,78 +44,95 @@ def canary(context: Context, action: str, target: Target, skip_push: bool, lock_
         raise UsageError(f"{action} is more than all", hint="from 0% to 100%")
     whole = open_session(context, target)
     session = _of_the_web(whole)
-    tried = _tried(session)
+    answers = _tried(session)
     if action == "status":
-        _show(context, tried)
-        return
+        return _show(context, answers)
+    tried = answers.all()
     versions = {version for host in tried.values() for version, _ in host.values()}
     wanted = target.version
     if share and not versions:
-        run_deploy(context, session, skip_push=skip_push, lock_wait=lock_wait, share=percent)
-        context.console.success(
-            f"tried on {percent:g}% of the visitors; then `canary promote` or `canary abort`"
-        )
-        return
+        run_deploy(context, whole, skip_push=skip_push, lock_wait=lock_wait, share=percent)
+        context.console.info(f"{percent:g}% of the visitors get it; then `canary promote` or `canary abort`")
+        return 0
     if not versions:
         raise InputError("no version is being tried", hint="`freehold canary 10%` begins")
     if len(versions) > 1 or (wanted and {wanted} != versions):
         raise InputError(
             f"being tried already: {', '.join(sorted(versions))}", hint="`freehold canary abort` ends that"
         )
-    version = wanted or versions.pop()
+    (version,) = versions
     if action == "promote":
-        again = dataclasses.replace(whole, config=dataclasses.replace(whole.config, version=version))
-        run_deploy(context, again, skip_push=True, lock_wait=lock_wait)
-        return
+
+        def choose(facts: Mapping[str, HostFacts]) -> str:
+            """Again, now that nobody else can change it."""
+            found = {one for known in facts.values() for one in tried_on(session.config, known)}
+            if found != {version}:
+                raise InputError(
+                    f"{version} is not being tried any more",
+                    hint="somebody has ended that; `freehold app version` shows what serves",
+                )
+            return version
+
+        run_deploy(
+            context,
+            whole,
+            skip_push=True,
+            lock_wait=lock_wait,
+            why=f"canary promote {version}",
+            choose=choose,
+        )
+        return 0
     _change(context, session, version, percent if share else None, lock_wait)
+    return 0
 
 
 def _of_the_web(session: Session) -> Session:
     """The same for the roles that requests reach."""
-    from freehold.errors import UsageError
+    from deployer.trial import of_the_web
 
-    names = [role.name for role in session.config.roles if role.proxy is not None]
-    if not names:
-        raise UsageError("no role asked for has a proxy", hint="visitors reach such roles only")
-    return dataclasses.replace(session, config=session.config.select(roles=names))
+    return dataclasses.replace(session, config=of_the_web(session.config))
 
 
-def _tried(session: Session) -> Tried:
-    from deployer.cli.proxy import run_on
+def _tried(session: Session) -> Answers[Mapping[str, tuple[str, float]]]:
+    from deployer.cli.work import ask
     from deployer.commands import canary as commands
+    from deployer.fleet import Answers
 
     config = session.config
-    with session.fleet() as fleet:
-        scripts = {host: commands.state(config, config.roles_on(host)) for host in config.hosts}
-        results = run_on(fleet, scripts, "What is tried")
-    return {host: commands.parse_state(result) for host, result in results.items()}
+    found = ask(session, lambda host: commands.state(config, config.roles_on(host)), "What is tried")
+    return Answers({host: commands.parse_state(one) for host, one in found.values.items()}, found.errors)
 
 
-def _show(context: Context, tried: Tried) -> None:
-    rows = [(host, *cells) for host, found in tried.items() for cells in _rows(found)]
-    fields = ("host", "role", "version", "percent")
-    if context.console.json:
-        context.console.data([dict(zip(fields, row, strict=True)) for row in rows])
-    elif rows:
-        context.console.table(fields, [(*row[:3], f"{row[3]:.0f}%") for row in rows])
-    else:
+def _show(context: Context, tried: Answers[Mapping[str, tuple[str, float]]]) -> int:
+    from deployer.cli.work import rows
+
+    json = context.console.json
+    shown = [
+        (host, prefix, version, percent if json else f"{percent:.0f}%")
+        for host, found in tried.values.items()
+        for prefix, (version, percent) in found.items()
+    ]
+    if not (shown or json or tried.errors):
         context.console.print("nothing is being tried")
-
-
-def _rows(found: Mapping[str, tuple[str, float]]) -> list[tuple[str, str, float]]:
-    return [(prefix, version, percent) for prefix, (version, percent) in found.items()]
+        return 0
+    return rows(context, ("host", "role", "version", "percent"), shown, tried.errors)
 
 
 def _change(context: Context, session: Session, version: str, percent: float | None, wait: int) -> None:
     """Another share, or none and the end of it."""
-    from deployer.cli.deploy import lock_held
-    from deployer.rollout import Rollout
+    from deployer.cli.work import lock_held
+    from deployer.trial import Trial
 
     with session.fleet() as fleet, lock_held(context, session, fleet, f"canary {version}", wait):
-        rollout = Rollout(session.config, fleet, context.console, version, session.who())
+        trial = Trial(session.config, fleet, context.console, version, session.who())
         if percent is None:
-            rollout.abort(rollout.look())
-            context.console.success(f"{version} is away")
+            trial.abort(trial.look())
         else:
-            rollout.split(percent)
-            context.console.success(f"{percent:g}% of the visitors get {version}")
+            trial.split(percent)
+    if context.console.json:
+        found = {"result": "aborted"} if percent is None else {"result": "tried", "percent": percent}
+        context.console.data({"version": version, **found})
+    elif percent is None:
+        context.console.success(f"{version} is away")
+    else:
+        context.console.success(f"{percent:g}% of the visitors get {version}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -74,22 +75,29 @@ def run_deploy(
     dry: bool = False,
     deploy_hooks: bool = True,
     share: float | None = None,
+    tell: bool = True,
+    why: str = "",
+    choose: Callable[[Mapping[str, HostFacts]], str] | None = None,
 ) -> None:
     """Deploy what the session says; with `share`, to so many percent of the visitors only.
 
-    Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    `choose` names the version by what is on the hosts, once nobody else can change it; `why` is then what
+    others are told about the lock. Without `deploy_hooks` as `app boot` does, of which no deploy is told.
+    Without `tell` the result is left to the caller to print.
     """
     from deployer.cli.session import Session
+    from deployer.cli.work import lock_held
     from deployer.commands import certificates
     from deployer.rollout import Delivery, Rollout
     from deployer.transfer import FACTS
+    from deployer.trial import Trial
 
     assert isinstance(session, Session)
     console, config, hooks = context.console, session.config, session.hooks
     started = time.monotonic()
     for warning in certificates.examine(config, config.roles, datetime.datetime.now(datetime.UTC)):
         console.warn(warning)
-    version = code_version_of(context, session)
+    version = code_version_of(context, session) if choose is None else ""
     shipping = shipping_of(context, session, version, registry=registry, no_cache=no_cache)
     if dry:
         from deployer.cli.plan import show_deploy
@@ -97,7 +105,7 @@ def run_deploy(
         show_deploy(context, session, version, shipping)
         return
     with session.fleet() as fleet:
-        with lock_held(context, session, fleet, f"deploy {version}", lock_wait):
+        with lock_held(context, session, fleet, why or f"deploy {version}", lock_wait):
             rollout = Rollout(
                 config,
                 fleet,
@@ -109,6 +117,12 @@ def run_deploy(
                 hook=lambda name: run_boot_hook(session, name),
             )
             facts = rollout.look()
+            if choose is not None:
+                rollout.version = version = hooks.know(choose(facts))
+                shipping = dataclasses.replace(shipping, version=version)
+            trial = None if share is None else Trial.of(rollout)
+            if trial is not None:
+                trial.check(facts)
             with contextlib.ExitStack() as stack:
                 if skip_push:
                     deliver = shipping.fetched(fleet)
@@ -117,20 +131,24 @@ def run_deploy(
                     deliver = stack.enter_context(shipping.built(facts)).deliver(fleet)
 
                 def brought(known: Mapping[str, HostFacts]) -> Delivery:
-                    # The image is there, so that a hook may run a migration with it.
+                    # Image and environment are there, so that a hook may run a migration with `app exec`.
                     delivery = deliver(known)
                     if deploy_hooks:
+                        if hooks.there("pre-deploy"):
+                            (trial or rollout).write_environment(delivery.image)
                         hooks.run("pre-deploy", locked=True, so_far="no container was touched")
                     return delivery
 
-                if share is not None:
-                    rollout.canary(brought, facts, share)
+                if trial is not None:
+                    trial.begin(brought, facts, share or 0.0)
+                    _tell(context, "tried", version, started, fleet.execs, percent=share)
                     return
                 rollout.deploy(brought, facts)
         if deploy_hooks:
             seconds = time.monotonic() - started
             hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
-        _tell(context, "deployed", version, started, fleet.execs)
+        if tell:
+            _tell(context, "deployed", version, started, fleet.execs)
 
 
 def run_boot_hook(session: object, name: str) -> None:
@@ -145,9 +163,15 @@ def run_boot_hook(session: object, name: str) -> None:
 
 
 def shipping_of(
-    context: Context, session: object, version: str, *, registry: bool | None = None, no_cache: bool = False
+    context: Context,
+    session: object,
+    version: str,
+    *,
+    registry: bool | None = None,
+    no_cache: bool = False,
+    login: bool = True,
 ) -> Shipping:
-    """How a version comes to the hosts of a session."""
+    """How a version comes to the hosts of a session; without `login` it can be looked at only."""
     from deployer.cli.session import Session
     from deployer.shipping import make_shipping
 
@@ -162,6 +186,7 @@ def shipping_of(
         asked=registry,
         lab=session.target.lab,
         no_cache=no_cache,
+        log_in=login,
     )
 
 
@@ -181,7 +206,7 @@ def redeploy(
     registry: bool | None,
     lock_wait: int,
 ) -> None:
-    """Deploy again, on hosts that are known to be prepared."""
+    """Deploy, as `deploy` does: Kamal's name for a deploy that prepares no host."""
     from deployer.cli.session import open_session
 
     run_deploy(
@@ -203,7 +228,8 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     Nothing is built or sent; the containers of that version are still on the hosts.
     """
     from deployer.cli.session import open_session
-    from deployer.kept import previous_version
+    from deployer.cli.work import lock_held
+    from deployer.kept import previous_version, serving_role
     from deployer.rollout import Rollout
     from freehold.errors import UsageError
 
@@ -222,8 +248,14 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
             )
             facts = rollout.look()
             rollout.version = session.hooks.version = wanted or previous_version(facts, session.config)
-            if all(known.version == rollout.version for known in facts.values()):
+            if all(
+                serving_role(session.config, known, role) == rollout.version
+                for host, known in facts.items()
+                for role in session.config.roles_on(host)
+            ):
                 raise UsageError(f"{rollout.version} already serves on every host")
+            # Hooks announce things: none runs for a version that is not there.
+            rollout.check_kept(facts)
             session.hooks.run("pre-deploy", locked=True)
             rollout.rollback(facts)
         session.hooks.run(
@@ -250,31 +282,16 @@ def code_version_of(context: Context, session: object, *, quiet: bool = False) -
     return session.hooks.know(code.version)
 
 
-@contextlib.contextmanager
-def lock_held(context: Context, session: object, fleet: object, why: str, wait: int) -> Iterator[None]:
-    from deployer import lock
-    from deployer.cli.session import Session
-    from deployer.commands.lock import owner_line
-    from deployer.fleet import Fleet
-
-    assert isinstance(session, Session) and isinstance(fleet, Fleet)
-    owner = owner_line(session.who(), why, session.now())
-    # The others connect while the lock is asked for.
-    fleet.connect_ahead()
-    primary = fleet[session.whole.lock_host]
-    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
-        fleet.lock_lost, fleet.lock_host = lost, primary.name
-        yield
-
-
-def _tell(context: Context, verb: str, version: str, started: float, execs: Mapping[str, int]) -> None:
+def _tell(
+    context: Context, verb: str, version: str, started: float, execs: Mapping[str, int], **more: object
+) -> None:
     from freehold.console import duration
 
     seconds = time.monotonic() - started
     context.console.detail(f"SSH commands: {', '.join(f'{h} {n}' for h, n in execs.items())}")
     if context.console.json:
         context.console.data(
-            {"version": version, "result": verb, "seconds": round(seconds, 2), "execs": dict(execs)}
+            {"version": version, "result": verb, **more, "seconds": round(seconds, 2), "execs": dict(execs)}
         )
     else:
         context.console.success(f"{verb} {version} in {duration(seconds)}")

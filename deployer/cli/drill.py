@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drilled:
-    """How the drill of one accessory went; `age` and `seconds` (of restoring and reading) in seconds."""
+    """How the drill of one accessory went; `age` and `seconds` (of restoring and reading) in seconds.
+
+    There is no age where the name of a file does not tell it.
+    """
 
     accessory: str
     host: str
     backup: str = ""
-    age: int = 0
+    age: int | None = None
     seconds: int = 0
     found: tuple[str, ...] = ()
     error: str = ""
@@ -111,7 +114,7 @@ def _production(session: Session, sources: Sequence[tuple[Source, str]]) -> Flee
 def _drill(
     session: Session, source: Source, machines: Fleet, host: str, hosts: Fleet | None, local: Path | None
 ) -> Drilled:
-    from deployer.cli.backup import carry_out, pick, send, there
+    from deployer.cli.backup import carry_out, pick, sent, there
     from deployer.commands import backup as commands
     from deployer.commands import drill as drills
 
@@ -125,8 +128,9 @@ def _drill(
         _boot(session, source, machines)
         carry_out(session, machine, drills.ready(source), f"Waiting for {source.accessory} in the lab")
         started = time.monotonic()
-        archive = send(machine, source, path)
-    carry_out(session, machine, commands.restore(source, archive), f"Restoring {archive.name} in the lab")
+        with sent(machine, source, path) as (archive, place):
+            script = commands.restore(source, archive, place)
+            carry_out(session, machine, script, f"Restoring {archive.name} in the lab")
     carry_out(session, machine, drills.ready(source), f"Waiting for {source.accessory} in the lab")
     settings = session.whole.backups.get(source.accessory)
     script = drills.read_back(source, settings.drill if settings else None)
@@ -136,7 +140,7 @@ def _drill(
     return Drilled(
         source.accessory,
         host,
-        archive.time,
+        archive.moment,
         _age(archive),
         round(time.monotonic() - started),
         tuple(drills.parse_found(result.lines("read"))),
@@ -170,9 +174,10 @@ def _boot(session: Session, source: Source, machines: Fleet) -> None:
         work.start(stopped)
 
 
-def _age(archive: Archive) -> int:
-    made = datetime.datetime.strptime(archive.time[:15], "%Y%m%dT%H%M%S").replace(tzinfo=datetime.UTC)
-    return max(0, round((datetime.datetime.now(datetime.UTC) - made).total_seconds()))
+def _age(archive: Archive) -> int | None:
+    if archive.made is None:
+        return None
+    return max(0, round((datetime.datetime.now(datetime.UTC) - archive.made).total_seconds()))
 
 
 def _report(context: Context, done: Sequence[Drilled]) -> None:
@@ -184,7 +189,7 @@ def _report(context: Context, done: Sequence[Drilled]) -> None:
         (
             one.accessory,
             one.backup or "-",
-            f"{one.age // 3600} h" if one.backup else "-",
+            "-" if one.age is None else f"{one.age // 3600} h",
             f"{one.seconds} s" if one.backup else "-",
             "; ".join(one.found) or one.error,
         )

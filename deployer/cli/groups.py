@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.options import hostless
 from freehold import __version__
 from freehold.command import Context, LazyGroup, common_options, pass_context
 
@@ -46,6 +47,7 @@ def mirrored(context: Context, destination: str | None) -> LabSpec | None:
 
 
 @click.command()
+@hostless
 @common_options
 @pass_context
 def version(context: Context) -> None:

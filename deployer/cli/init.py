@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
-from deployer.cli.options import Target, reading
+from deployer.cli.options import Target, hostless, reading
 from freehold.command import Context, common_options, pass_context
 
 DEPLOY = """\
@@ -29,7 +28,8 @@ proxy:
     path: /up
 
 ssh:
-  user: deploy          # who config/host.yml makes; root works too
+  # The user that config/host.yml makes; SSH_USER=root for the first `freehold server bootstrap`.
+  user: {{{{ env.SSH_USER | default("deploy") }}}}
 
 env:
   clear:
@@ -46,6 +46,7 @@ users:
     # keys:
     #   - gh:your-name  # the public keys of a GitHub account; yours of this computer by default
 """
+SECRETS_FILE = Path(".freehold/secrets")
 SECRETS = """\
 # Values for `env: secret:`. This file is kept out of git; better than values are commands:
 # SECRET_KEY=$(pass show {name}/secret-key)
@@ -59,11 +60,15 @@ def service_name(directory: Path) -> str:
 
 
 @click.command()
+@hostless
 @click.option("--bundle", is_flag=True, hidden=True, help="Kamal's; Freehold is no gem.")
 @common_options
 @pass_context
 def init(context: Context, bundle: bool) -> None:
-    """Write config/deploy.yml, config/host.yml and .freehold/secrets; what exists is left alone."""
+    """Write config/deploy.yml, config/host.yml and .freehold/secrets; what exists is left alone.
+
+    A project of Kamal's keeps its secrets in .kamal/secrets.
+    """
     from freehold.files import write_atomic
 
     if bundle:
@@ -74,10 +79,14 @@ def init(context: Context, bundle: bool) -> None:
     for path, text, mode in (
         (Path("config/deploy.yml"), DEPLOY, 0o644),
         (Path("config/host.yml"), HOST, 0o644),
-        (Path(".freehold/secrets"), SECRETS, 0o600),
+        (SECRETS_FILE, SECRETS, 0o600),
     ):
         if (context.root / path).exists():
             context.console.info(f"  {path} is there already")
+            continue
+        if path == SECRETS_FILE and any((context.root / ".kamal").glob("secrets*")):
+            # With a file of ours Kamal's would no longer be read.
+            context.console.info("  .kamal/secrets holds the secrets")
             continue
         write_atomic(context.root / path, text.format(name=name) if "{name}" in text else text, mode)
         made.append(str(path))
@@ -97,51 +106,37 @@ def init(context: Context, bundle: bool) -> None:
 @click.command()
 @reading
 def config(context: Context, target: Target) -> None:
-    """Show what the configuration comes to: hosts, roles, images, environment. Secrets by name only."""
+    """Show what the configuration comes to, under Kamal's names. Secrets by name only."""
+    from deployer.cli.deploy import code_version_of
     from deployer.cli.session import open_session
+    from deployer.config.described import described
     from freehold import yamlfile
+    from freehold.errors import FreeholdError
 
-    session = open_session(context, target)
-    found = described(session.config)
+    session = open_session(context, target, accessories=True)
+    try:
+        version = code_version_of(context, session, quiet=True)
+    except FreeholdError:
+        # Nothing is committed yet, or there is no git: the rest is there to be looked at.
+        version = None
+    found = described(session.config, version)
     if context.console.json:
         context.console.data(found)
     else:
         context.console.print(yamlfile.dump(found).rstrip())
 
 
-def described(config: Any) -> dict[str, Any]:
-    """A configuration as plain data; of secrets only the names."""
-    roles = {}
-    for role in config.roles:
-        env = config.env.merged(role.env)
-        roles[role.name] = {
-            "hosts": list(role.hosts),
-            **({"cmd": role.cmd} if role.cmd else {}),
-            "proxied": role.proxy is not None,
-            **({"names": list(role.proxy.names), "app_port": role.proxy.app_port} if role.proxy else {}),
-            "env": {"clear": dict(env.clear), "secret": list(env.secret)},
-        }
-    return {
-        "service": config.service,
-        **({"destination": config.destination} if config.destination else {}),
-        "image": config.image,
-        "primary_host": config.primary_host,
-        "hosts": list(config.hosts),
-        "roles": roles,
-        "ssh": {"user": config.ssh.user, "port": config.ssh.port},
-        "deploy_timeout": config.deploy_timeout,
-        "drain_timeout": config.drain_timeout,
-        "retain_containers": config.retain_containers,
-    }
-
-
 @click.command()
+@hostless
 @click.argument("section", default="configuration")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of the file, for editors.")
 @common_options
 @pass_context
 def docs(context: Context, section: str, schema: bool) -> None:
-    """Explain the keys of a SECTION of config/deploy.yml (proxy, env, ssh, …)."""
+    """Explain the keys of a SECTION of config/deploy.yml (proxy, env, ssh, …).
+
+    `host` and `lab` are config/host.yml and config/lab.yml.
+    """
     import dataclasses
     import textwrap
 
@@ -159,5 +154,5 @@ def docs(context: Context, section: str, schema: bool) -> None:
         context.console.print(f"{row.path}  ({row.type}, {note})")
         context.console.print(textwrap.indent(textwrap.fill(row.help, 100), "    "))
     if section == "configuration":
-        names = ", ".join(name for name in reference.SECTIONS if name != section)
+        names = ", ".join(name for name in reference.NAMES if name != section)
         context.console.print(f"\nSections: {names}")

@@ -14,7 +14,7 @@ COMMANDS = {
     "init": ("deployer.cli.init:init", "Begin a project: config/deploy.yml, config/host.yml, secrets."),
     "setup": ("deployer.cli.setup:setup", "Prepare the hosts where needed, then deploy."),
     "deploy": ("deployer.cli.deploy:deploy", "Build the application and bring it to the hosts."),
-    "redeploy": ("deployer.cli.deploy:redeploy", "Deploy again, on hosts that are known to be prepared."),
+    "redeploy": ("deployer.cli.deploy:redeploy", "As `deploy`; Kamal's name."),
     "rollback": ("deployer.cli.deploy:rollback", "Go back to the version before, or to a given one."),
     "config": ("deployer.cli.init:config", "Show what the configuration comes to."),
     "details": ("deployer.cli.look:details", "Show what runs on every host."),
@@ -41,7 +41,7 @@ COMMANDS = {
     "image": ("deployer.cli.groups:image", "Seeds, disk images, base images."),
     "lab": ("deployer.cli.groups:lab", "Virtual machines that mirror production."),
     "secrets": ("deployer.secrets.cli:secrets", "Fetch and show secrets."),
-    "docs": ("deployer.cli.init:docs", "Explain the keys of config/deploy.yml."),
+    "docs": ("deployer.cli.init:docs", "Explain the keys of the files in config/."),
     "version": ("deployer.cli.groups:version", "Show the version of Freehold."),
     "completion": ("deployer.cli.completion:completion", "Print the completion script for a shell."),
 }

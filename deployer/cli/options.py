@@ -11,6 +11,8 @@ import click
 
 from deployer.commands.wishes import LogWishes
 from freehold.command import common_options, pass_context
+from freehold.errors import UsageError
+from freehold.shellwords import split_words
 
 LOCK_WAIT = 900
 """Seconds to wait for the lock where `--lock-wait` stands alone; Kamal's."""
@@ -36,6 +38,15 @@ class Target:
 
 def _words(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if value else ()
+
+
+def _argv(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(split_words(value or ""))
+    except ValueError as exc:
+        raise UsageError(
+            f"{parameter.opts[-1]} {value!r} is no command line: {exc}", hint="quotes come in pairs"
+        ) from exc
 
 
 def _wrapped(
@@ -68,7 +79,11 @@ def target_options(function: F) -> F:
         click.option(
             "--lab", "target_lab", is_flag=True, help="Work on the lab's machines instead of production."
         ),
-        click.option("--version", "target_version", help="Run against this version of the application."),
+        click.option(
+            "--version",
+            "target_version",
+            help="This version, in place of the one of the code, or of the one that serves.",
+        ),
         click.option("-p", "--primary", "target_primary", is_flag=True, help="Only the primary host."),
         click.option(
             "-h",
@@ -96,8 +111,39 @@ def target_options(function: F) -> F:
     return _wrapped(function, options, gather)
 
 
+class FlagOrValue(click.Option):
+    """A flag that may have a value behind `=`. The word after it is never its value, as with Kamal's flag.
+
+    `rollback --lock-wait 42` rolls back to 42.
+    """
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        parse, free = (
+            parser.parse_args,
+            not any(isinstance(one, click.Argument) for one in ctx.command.params),
+        )
+
+        def parse_args(args: list[str]) -> Any:
+            end = args.index("--") if "--" in args else len(args)
+            words = list(args)
+            for index, word in enumerate(args[:end]):
+                if word.replace("_", "-") in self.opts:
+                    words[index] = f"{word}={self.flag_value}"
+                    after = args[index + 1] if index + 1 < len(args) else ""
+                    if free and after.isdigit():
+                        raise UsageError(f"{word} takes its value behind =", hint=f"write {word}={after}")
+            return parse(words)
+
+        parser.parse_args = parse_args
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return (record[0].replace(" [=", "[="), record[1]) if record else None
+
+
 def lock_wait(function: F) -> F:
-    """Add `--lock-wait [SECONDS]`, and Kamal's words for the same; the command gets `lock_wait`, seconds."""
+    """Add `--lock-wait[=SECONDS]`, and Kamal's words for the same; the command gets `lock_wait`, seconds."""
 
     def gather(kwargs: dict[str, Any]) -> None:
         limit = kwargs.pop("lock_wait_timeout")
@@ -120,12 +166,13 @@ def lock_wait(function: F) -> F:
         ),
         click.option(
             "--lock-wait",
+            cls=FlagOrValue,
             type=click.IntRange(0),
             is_flag=False,
             flag_value=LOCK_WAIT,
             default=0,
-            metavar="[SECONDS]",
-            help=f"Wait for the lock, {LOCK_WAIT} seconds where no number follows.",
+            metavar="[=SECONDS]",
+            help=f"Wait for the lock, {LOCK_WAIT} seconds where none are given.",
         ),
     )
     return _wrapped(function, options, gather)
@@ -140,11 +187,49 @@ def changing(function: F) -> F:
 
 
 def reading(function: F) -> F:
-    """The options of a command that only looks."""
+    """The options of a command that only looks, or takes no lock."""
     decorated: Any = function
-    for option in (pass_context, common_options, target_options):
+    for option in (pass_context, common_options, target_options, lockless):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
+
+
+def lockless(function: F) -> F:
+    """Take Kamal's words for waiting for the lock, without a meaning where none is taken."""
+    seconds = click.IntRange(0)
+    for option in (
+        _unused("--lock-wait-interval", type=seconds),
+        _unused("--lock-wait-timeout", type=seconds),
+        _unused("--lock-wait", type=seconds, cls=FlagOrValue, is_flag=False, flag_value=LOCK_WAIT),
+    ):
+        function = option(function)
+    return function
+
+
+def hostless(function: F) -> F:
+    """Take what every command of Kamal's takes, without a meaning where neither file nor host is asked.
+
+    Applied after all others: an option that the command has of its own keeps its meaning.
+    """
+    own = {flag for parameter in getattr(function, "__click_params__", ()) for flag in parameter.opts}
+    for words, is_flag in (
+        ("-H --skip-hooks", True),
+        ("-p --primary", True),
+        ("--version", False),
+        ("-h --hosts", False),
+        ("-r --roles", False),
+        ("-d --destination", False),
+        ("-c --config-file", False),
+    ):
+        flags = words.split()
+        if own.isdisjoint(flags):
+            function = _unused(*flags, is_flag=is_flag)(function)
+    return lockless(function)
+
+
+def _unused(*flags: str, **how: Any) -> Callable[[F], F]:
+    name = flags[-1].replace("-", "_")
+    return click.option(*flags, f"unused{name}", hidden=True, expose_value=False, **how)
 
 
 def log_options(follow_help: str = "Go on with new lines.") -> Callable[[F], F]:
@@ -158,11 +243,14 @@ def log_options(follow_help: str = "Go on with new lines.") -> Callable[[F], F]:
 
     options = (
         click.option("-T", "--skip-timestamps", is_flag=True, help="No timestamps."),
-        click.option("-o", "--grep-options", help="Options for grep."),
+        click.option("-o", "--grep-options", callback=_argv, help="Options for grep."),
         click.option("-g", "--grep", help="Only lines that match this pattern."),
         click.option("-s", "--since", help="Only since then: 10m, 2h, 2026-01-31T12:00:00Z."),
         click.option(
-            "-n", "--lines", type=click.IntRange(0), help="Lines per host (default: 100, with a grep all)."
+            "-n",
+            "--lines",
+            type=click.IntRange(0),
+            help="Lines per host (default: 100; with -f 10; with -s or -g all).",
         ),
         click.option("-f", "--follow", is_flag=True, help=follow_help),
     )

@@ -22,7 +22,7 @@ def show_deploy(context: Context, session: Session, version: str, shipping: Ship
     config, console = session.config, context.console
     with session.fleet() as fleet:
         facts = Rollout(config, fleet, console, version, session.who()).look()
-        changes = differences(session, fleet)
+        changes = [change for found in differences(session, fleet).all().values() for change in found]
     image = config.image_name(version)
     quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
     secrets = {
@@ -46,6 +46,8 @@ def show_deploy(context: Context, session: Session, version: str, shipping: Ship
             "finish": phases.finish(
                 quiet,
                 left,
+                seen=len(known.history),
+                version=version,
                 audit=f"{session.who()} deployed {version}",
                 more=[install_step(config, version)],
             ),
@@ -53,7 +55,7 @@ def show_deploy(context: Context, session: Session, version: str, shipping: Ship
         plan.append(
             {
                 "host": host,
-                "from": known.version,
+                "from": ", ".join(dict.fromkeys(filter(None, (known.serving(role.name) for role in roles)))),
                 "to": version,
                 "image": image,
                 "way": "registry" if shipping.registry else "ssh",

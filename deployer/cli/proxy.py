@@ -16,7 +16,7 @@ from deployer.cli.options import (
     rolling_option,
 )
 from deployer.commands.wishes import LogWishes
-from freehold.command import Context
+from freehold.command import Context, Group
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deployer.script import Script, ScriptResult
 
 
-@click.group()
+@click.group(cls=Group)
 def proxy() -> None:
     """The proxy of the hosts: Caddy as a service, on sockets that stay open while it restarts."""
 
@@ -34,10 +34,9 @@ def proxy_hosts(session: Session) -> list[str]:
     """The hosts asked for that serve requests."""
     from freehold.errors import UsageError
 
-    config = session.config
-    found = [host for host in config.hosts if serves(config, host)]
+    found = [host for host in session.hosts if serves(session.config, host)]
     if not found:
-        raise UsageError("no host asked for has a role with a proxy")
+        raise UsageError("no host asked for has a role or an accessory with a proxy")
     return found
 
 
@@ -74,10 +73,10 @@ def boot(context: Context, target: Target, lock_wait: int) -> None:
 @changing
 def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
     """As `boot`, then restart the proxy; new connections wait for it meanwhile."""
+    from deployer.cli.work import confirm
     from deployer.commands import hostproxy
 
-    if not confirmed:
-        click.confirm("Restart the proxy? Connections that are open end.", abort=True, err=True)
+    confirm("Restart the proxy? Connections that are open end.", confirmed)
     _apply(context, target, lock_wait, "proxy reboot", hostproxy.control("restart"), rolling=rolling)
 
 
@@ -87,8 +86,9 @@ def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, loc
 @changing
 def upgrade(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
     """Install the proxy that this Freehold carries. systemd holds the sockets: nobody is refused."""
-    if not confirmed:
-        click.confirm("Replace the proxy's program where it is another version?", abort=True, err=True)
+    from deployer.cli.work import confirm
+
+    confirm("Replace the proxy's program where it is another version?", confirmed)
     _apply(context, target, lock_wait, "proxy upgrade", rolling=rolling, upgrade=True)
 
 
@@ -103,11 +103,13 @@ def _apply(
     upgrade: bool = False,
 ) -> None:
     """The recipe on the hosts, and a script after it."""
-    from deployer.cli.deploy import lock_held
     from deployer.cli.server import apply_recipe, profiles_of
     from deployer.cli.session import open_session
+    from deployer.cli.work import lock_held
+    from deployer.commands import phases
+    from deployer.script import Script
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     hosts, profiles = proxy_hosts(session), profiles_of(session)
     restarts = upgrade or then is not None
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
@@ -116,22 +118,25 @@ def _apply(
                 session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
             wanted = {host: profiles[host] for host in group}
             apply_recipe(context, fleet, wanted, "Preparing the proxy", upgrade=upgrade)
-            if then is not None:
-                run_on(fleet, dict.fromkeys(group, then), name)
+            steps = then.steps if then is not None else ()
+            script = Script((*steps, phases.audit_step(session.config, f"{session.who()} ran {name}")))
+            run_on(fleet, dict.fromkeys(group, script), name)
             if restarts:
                 told = f"the proxy of {', '.join(group)} was restarted"
                 session.hooks.run("post-proxy-reboot", hosts=group, locked=True, so_far=told)
 
 
 def _control(context: Context, target: Target, wait: int, verb: str) -> None:
-    from deployer.cli.deploy import lock_held
     from deployer.cli.session import open_session
-    from deployer.commands import hostproxy
+    from deployer.cli.work import lock_held
+    from deployer.commands import hostproxy, phases
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     hosts = proxy_hosts(session)
     with session.fleet() as fleet, lock_held(context, session, fleet, f"proxy {verb}", wait):
-        run_on(fleet, dict.fromkeys(hosts, hostproxy.control(verb)), f"proxy {verb}")
+        line = f"{session.who()} ran proxy {verb}"
+        script = phases.audited(session.config, hostproxy.control(verb), line)
+        run_on(fleet, dict.fromkeys(hosts, script), f"proxy {verb}")
 
 
 @proxy.command()
@@ -157,16 +162,19 @@ def restart(context: Context, target: Target, lock_wait: int) -> None:
 
 @proxy.command()
 @reading
-def details(context: Context, target: Target) -> None:
+def details(context: Context, target: Target) -> int:
     """Show the proxy of every host: version, since when, where it listens, whom it serves."""
     from deployer.cli.session import open_session
+    from deployer.cli.work import problem
+    from deployer.cli.work import rows as table
     from deployer.commands import hostproxy
+    from deployer.report import told
 
-    session = open_session(context, target)
-    hosts = proxy_hosts(session)
+    session = open_session(context, target, accessories=True)
+    scripts = dict.fromkeys(proxy_hosts(session), hostproxy.details())
     with session.fleet() as fleet:
-        results = run_on(fleet, dict.fromkeys(hosts, hostproxy.details()), "Looking at the proxies")
-    found = {host: hostproxy.parse_details(result) for host, result in results.items()}
+        answers = told(scripts, fleet.run(scripts, "Looking at the proxies", timeout=180))
+    found = {host: hostproxy.parse_details(result) for host, result in answers.values.items()}
     if context.console.json:
         context.console.data(
             [
@@ -179,17 +187,18 @@ def details(context: Context, target: Target) -> None:
                     "sites": list(one.sites),
                     "targets": [dict(zip(("name", "address", "mode"), t, strict=True)) for t in one.targets],
                     "certificates": [
-                        dict(zip(("name", "until", "by"), shown, strict=True)) for shown in one.certificates
+                        dict(zip(("name", "until", "by"), c, strict=True)) for c in one.certificates
                     ],
+                    "problem": "",
                 }
                 for one in found.values()
             ]
+            + [{"host": host, "problem": problem(host, error)} for host, error in answers.errors.items()]
         )
-        return
+        return int(bool(answers.errors))
     fields = ("host", "state", "version", "since", "listens", "sites")
-    context.console.table(
-        fields, [(o.host, o.state, o.version, o.since, o.listens, " ".join(o.sites)) for o in found.values()]
-    )
+    shown = [(o.host, o.state, o.version, o.since, o.listens, " ".join(o.sites)) for o in found.values()]
+    code = table(context, fields, shown, answers.errors)
     rows = [(one.host, *row) for one in found.values() for row in one.targets]
     if rows:
         context.console.table(("host", "serves", "at", "mode"), rows)
@@ -200,6 +209,7 @@ def details(context: Context, target: Target) -> None:
     ]
     if rows:
         context.console.table(("host", "certificate for", "until", "by"), rows)
+    return code
 
 
 @proxy.command()
@@ -211,7 +221,7 @@ def logs(context: Context, target: Target, wishes: LogWishes) -> int:
     from deployer.cli.work import follow_all
     from deployer.commands import hostproxy
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     hosts, command = proxy_hosts(session), hostproxy.logs_command(wishes)
     with session.fleet() as fleet:
         return follow_all(context, fleet, [(host, command) for host in hosts], endless=wishes.follow)
@@ -223,21 +233,23 @@ def logs(context: Context, target: Target, wishes: LogWishes) -> int:
 @changing
 def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_wait: int) -> None:
     """Take the proxy off the hosts: units, firewall ports. Certificates and routes stay on the disk."""
-    from deployer.cli.deploy import lock_held
     from deployer.cli.server import apply_recipe, host_profile
     from deployer.cli.session import open_session
-    from deployer.commands import hostproxy
+    from deployer.cli.work import confirm, lock_held
+    from deployer.commands import hostproxy, phases
     from deployer.hostprofile import without_proxy
+    from deployer.script import Script
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     hosts = proxy_hosts(session)
-    if not confirmed:
-        click.confirm(f"Remove the proxy of {', '.join(hosts)}?", abort=True, err=True)
+    confirm(f"Remove the proxy of {', '.join(hosts)}?", confirmed)
     profile = without_proxy(host_profile(session))
     with session.fleet() as fleet, lock_held(context, session, fleet, "proxy remove", lock_wait):
         if not force:
             run_on(fleet, dict.fromkeys(hosts, hostproxy.idle()), "Is it needed")
         apply_recipe(context, fleet, dict.fromkeys(hosts, profile), "Removing the proxy")
+        noted = Script((phases.audit_step(session.config, f"{session.who()} ran proxy remove"),))
+        run_on(fleet, dict.fromkeys(hosts, noted), "proxy remove")
 
 
 def _no_container(name: str) -> None:
@@ -274,7 +286,7 @@ def boot_config(context: Context, target: Target, action: str, kamals: tuple[str
             f"boot_config {' '.join((action, *kamals))}: how the proxy runs is said in the file",
             hint="write proxy: {run: {http_port: 8080}} in config/deploy.yml, then `freehold proxy reboot`",
         )
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     hosts = proxy_hosts(session)
     with session.fleet() as fleet:
         results = run_on(fleet, dict.fromkeys(hosts, hostproxy.details()), "Looking at the proxies")

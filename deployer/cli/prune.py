@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from deployer.cli.options import Target, changing
-from freehold.command import Context
+from freehold.command import Context, Group
 
 retain_option = click.option(
     "--retain",
@@ -14,7 +14,7 @@ retain_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def prune() -> None:
     """Remove containers and images that neither run nor are needed for a rollback."""
 
@@ -29,17 +29,21 @@ def _prune(
     images: bool,
     retain: int | None = None,
 ) -> None:
-    from deployer.cli.deploy import lock_held
     from deployer.cli.session import open_session
+    from deployer.cli.work import facts_of, lock_held
     from deployer.commands import phases
     from deployer.commands import prune as commands
-    from deployer.report import must
-    from deployer.rollout import Rollout
+    from deployer.report import must, summary
 
     session = open_session(context, target)
     config = session.config
     with session.fleet() as fleet, lock_held(context, session, fleet, f"prune {what}", wait):
-        facts = Rollout(config, fleet, context.console, "", session.who()).look()
+        # What may go is in the containers and the history; a full disk may well have stopped the proxy.
+        found = facts_of(session, fleet)
+        errors = list(found.errors.values())
+        if errors:
+            raise summary(errors, "nothing was pruned") if errors[1:] else errors[0]
+        facts = found.values
         scripts = {}
         for host, known in facts.items():
             steps = commands.steps(config, known, containers=containers, images=images, retain=retain)
@@ -50,7 +54,7 @@ def _prune(
         kept = retain if retain is not None else config.retain_containers
         going = {host: commands.useless(config, known, kept) for host, known in facts.items()}
         context.console.data(
-            {host: [c.name for c in found.containers] if containers else [] for host, found in going.items()}
+            {host: [c.name for c in gone.containers] if containers else [] for host, gone in going.items()}
         )
     else:
         context.console.success(f"pruned {what}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from deployer.cli.options import Target, reading
-from freehold.command import Context
+from freehold.command import Context, Group
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
@@ -25,7 +25,7 @@ def of_both_sides(function: F) -> F:
     return option(decorated)  # type: ignore[no-any-return]
 
 
-@click.group()
+@click.group(cls=Group)
 def registry() -> None:
     """Log in to the registry and out. A deploy logs in by itself, for as long as it needs to."""
 
@@ -93,7 +93,7 @@ def _refuse_local(session: Session) -> None:
 
 
 def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: bool) -> None:
-    from deployer.commands.registry import access, login_script
+    from deployer.commands.registry import access, argument, login_script
     from deployer.engine import local_engine
     from deployer.images.push import push_hint
     from freehold.errors import ConfigError, FreeholdError, ProcessError
@@ -108,14 +108,13 @@ def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: b
         )
     name = found.server or "Docker Hub"
     if not skip_local:
-        server = [found.server] if found.server else []
-        words = ("login", "--username", found.username.reveal(), "--password-stdin", *server)
+        words = ("login", "--username", found.username.reveal(), "--password-stdin")
         try:
             # The client asks its engine which registries are reached without TLS.
             with local_engine(
                 runner=context.runner, console=context.console, environ=context.environ
             ) as engine:
-                argv = (engine.program, *words)
+                argv = (engine.program, *words, *argument(found.server, program=engine.program))
                 context.runner.run(argv, env=engine.env, stdin=found.password.reveal(), timeout=120)
         except ProcessError as exc:
             raise FreeholdError(
@@ -130,13 +129,14 @@ def _log_in(context: Context, session: Session, skip_local: bool, skip_remote: b
 
 
 def _log_out(context: Context, session: Session, skip_local: bool, skip_remote: bool) -> None:
-    from deployer.commands.registry import logout_script
-    from freehold.process import which
+    from deployer.commands.registry import argument, logout_script
+    from freehold.environment import which
 
     server = session.config.registry.server if session.config.registry else None
     if not skip_local:
         program = "docker" if which("docker", context.environ) else "podman"
-        context.runner.run((program, "logout", *([server] if server else [])), check=False, timeout=120)
+        argv = (program, "logout", *argument(server, program=program))
+        context.runner.run(argv, check=False, timeout=120)
     if not skip_remote:
         _on_hosts(session, logout_script(server), f"Logging out of {server or 'Docker Hub'}")
     context.console.success(f"logged out of {server or 'Docker Hub'}")

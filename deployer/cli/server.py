@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.options import Target, reading
 from freehold.command import Context, LazyGroup
+from freehold.errors import FreeholdError
 
 if TYPE_CHECKING:
     from cloudinit.checks import Examined
     from cloudinit.profile import HostProfile
-    from deployer.bootstrap import Bootstrapped
+    from deployer.become import Become
+    from deployer.bootstrap import Bootstrapped, Look
     from deployer.cli.session import Session
     from deployer.fleet import Fleet
     from freehold.secret import Secret
@@ -36,7 +39,9 @@ def host_profile(session: Session) -> HostProfile:
 
     context, profile = session.context, lab_profile(session.root)
     if session.target.lab:
-        return rehearsed(profile, session.whole)
+        # The lab's key is in no profile, and stays.
+        users = tuple(replace(user, keys_added=True) for user in profile.users)
+        return rehearsed(replace(profile, users=users), session.whole)
     return resolve_keys(profile, LocalKeySources(context.runner, context.root))
 
 
@@ -73,15 +78,12 @@ def apply_recipe(
     upgrade: bool = False,
 ) -> dict[str, Bootstrapped]:
     """Make hosts what their profiles say, as root or by sudo; a password is asked for where sudo wants it."""
-    from deployer.become import root_on
     from deployer.bootstrap import bootstrap as prepare
     from deployer.bootstrap import look
 
     hosts = list(profiles)
     looks = fleet.each(hosts, lambda host: look(fleet[host])).all()
-    # One after the other, as there is one terminal to ask on.
-    passwords: list[Secret] = []
-    ways = {host: root_on(fleet[host], looks[host].way, context.environ, passwords) for host in hosts}
+    ways = ways_to_root(context, fleet, looks)
     with context.console.board(title, hosts) as board:
 
         def work(host: str) -> Bootstrapped:
@@ -101,6 +103,17 @@ def apply_recipe(
     return done
 
 
+def ways_to_root(context: Context, fleet: Fleet, looks: Mapping[str, Look]) -> dict[str, Become]:
+    """How to become root on hosts that were looked at; a password is asked for where sudo wants one."""
+    from deployer.become import root_on
+
+    # One after the other, as there is one terminal to ask on.
+    passwords: list[Secret] = []
+    return {
+        host: root_on(fleet[host], found.way, context.environ, passwords) for host, found in looks.items()
+    }
+
+
 @server.command()
 @reading
 def bootstrap(context: Context, target: Target) -> None:
@@ -111,9 +124,9 @@ def bootstrap(context: Context, target: Target) -> None:
     """
     from deployer.cli.session import open_session
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     with session.fleet() as fleet:
-        hosts = list(session.config.hosts)
+        hosts = list(session.hosts)
         done = bootstrap_hosts(context, session, fleet, hosts)
         session.hooks.run("docker-setup", hosts=hosts, so_far="the hosts are prepared")
     if context.console.json:
@@ -137,67 +150,34 @@ def check(context: Context, target: Target) -> int:
     wants a password, it is asked for on the terminal, or taken from FREEHOLD_SUDO_PASSWORD.
     """
     from cloudinit.checks import examine
+    from deployer.bootstrap import look
     from deployer.checkup import show
     from deployer.cli.session import open_session
-    from deployer.fleet import Fleet
     from deployer.inspection import testinfra_host
-    from freehold.errors import FreeholdError
 
-    session = open_session(context, target)
-    profiles = profiles_of(session)
-    ends = session.endpoints()
-    with context.console.board("Checking hosts", list(session.config.hosts)) as board:
-        refused: dict[str, FreeholdError] = {}
+    session = open_session(context, target, accessories=True)
+    profiles, hosts = profiles_of(session), session.hosts
+    with session.fleet() as fleet:
+        looks = fleet.each(hosts, lambda host: look(fleet[host])).all()
+        ways = ways_to_root(context, fleet, looks)
+        with context.console.board("Checking hosts", list(hosts)) as board:
 
-        def work(host: str) -> Examined | None:
-            board.update(host, "asking")
-            try:
-                found = examine(testinfra_host(ends[host]), profiles[host])
-            except FreeholdError as exc:
-                if ends[host].user == "root":
+            def work(host: str) -> Examined:
+                board.update(host, "asking")
+                try:
+                    found = examine(testinfra_host(fleet[host], ways[host]), profiles[host])
+                except FreeholdError as exc:
                     board.fail(host, exc.message)
                     raise
-                refused[host] = exc
-                board.done(host, "sudo does not let the checks in by itself")
-                return None
-            if found.wrong:
-                board.fail(host, f"{len(found.wrong)} of {len(found.results)} checks fail")
-            else:
-                board.done(host, f"{len(found.results)} checks pass")
-            return found
+                if found.wrong:
+                    board.fail(host, f"{len(found.wrong)} of {len(found.results)} checks fail")
+                else:
+                    board.done(host, f"{len(found.results)} checks pass")
+                return found
 
-        with Fleet({}, context.console) as fleet:
-            answers = fleet.each(session.config.hosts, work).all()
-    found = {host: answer for host, answer in answers.items() if answer is not None}
-    found |= _with_password(context, session, refused, profiles)
+            found = dict(fleet.each(hosts, work).all())
     show(context.console, found, profiles)
     return int(any(examined.wrong for examined in found.values()))
-
-
-def _with_password(
-    context: Context, session: Session, refused: Mapping[str, Exception], profiles: Mapping[str, HostProfile]
-) -> dict[str, Examined]:
-    """Examine hosts whose sudo wants a password; what another host refused them for is raised again."""
-    from cloudinit.checks import examine
-    from deployer.become import root_on
-    from deployer.bootstrap import look
-    from deployer.inspection import HostBySudo
-
-    if not refused:
-        return {}
-    passwords: list[Secret] = []
-    with session.fleet_of(refused) as fleet:
-        ways = {}
-        for host, reason in refused.items():
-            way = look(fleet[host]).way
-            if way != "password":
-                raise reason
-            ways[host] = root_on(fleet[host], way, context.environ, passwords)
-        return dict(
-            fleet.each(
-                list(refused), lambda host: examine(HostBySudo(fleet[host], ways[host]), profiles[host])
-            ).all()
-        )
 
 
 @server.command("exec")
@@ -209,21 +189,25 @@ def exec_(context: Context, target: Target, interactive: bool, raw: bool, comman
     """Run COMMAND on the hosts themselves."""
     from deployer.cli import work as shared
     from deployer.cli.session import open_session
+    from deployer.commands import phases
     from freehold.errors import UsageError
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=True)
     if raw and interactive:
         raise UsageError("--raw and --interactive exclude each other")
-    words = command[0] if len(command) == 1 else shlex.join(command)
+    said = command[0] if len(command) == 1 else shlex.join(command)
+    words = phases.noted(session.whole, f"{session.who()} executed '{said}' on the host", said)
     line = shared.bash(words)
     with session.fleet() as fleet:
         if interactive:
             from deployer.terminal import interactive as join
 
-            return join(fleet[session.config.primary_host], line)
+            return join(fleet[session.hosts[0]], line)
         if raw:
-            return shared.raw(fleet, session.config.primary_host, words)
-        many = len(session.config.hosts) > 1
+            return shared.raw(fleet, session.hosts[0], words)
+        if context.console.json:
+            return shared.collect_all(context, fleet, [({"host": h}, words) for h in session.hosts])
+        many = len(session.hosts) > 1
 
         def work(host: str) -> int:
             def show(out: str) -> None:
@@ -231,4 +215,4 @@ def exec_(context: Context, target: Target, interactive: bool, raw: bool, comman
 
             return fleet[host].follow(line, show, threading.Event())
 
-        return max(fleet.each(session.config.hosts, work).all().values(), default=0)
+        return shared.worst(fleet.each(session.hosts, work).all().values())

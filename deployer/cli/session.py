@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from deployer.cli.options import Target
 from deployer.config import DeployConfig, load_config
 from deployer.endpoint import Endpoint, endpoints
 from deployer.hooks import Hooks, strangers
-from freehold.command import Context
+from deployer.secrets import Secrets
+from freehold.command import RESULT, Context
+from freehold.environment import user_name
 from freehold.errors import UsageError
 from freehold.process import LocalRunner
 
@@ -36,6 +37,11 @@ class Session:
     def root(self) -> Path:
         return self.context.root
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that are worked on: those of accessories too."""
+        return self.config.all_hosts
+
     def fleet(self) -> Fleet:
         """Connections to the hosts asked for, and to the one where the lock is; each on first use.
 
@@ -52,6 +58,9 @@ class Session:
         self.hooks.pre_connect()
         names = tuple(dict.fromkeys(hosts))
         ends = self.endpoints()
+        for name in () if self.target.lab else self.whole.ssh.keys:
+            if not Path(name).expanduser().is_file():
+                self.context.console.warn(f"{self.whole.file} ssh.keys: there is no file {name}")
         log_protocol(self.whole.ssh.log_level, self.context.console.info)
         return Fleet({name: ends[name] for name in names}, self.context.console, self.whole.sshkit)
 
@@ -61,11 +70,11 @@ class Session:
             return endpoints(self.whole)
         from deployer.rehearsal import lab_endpoints
 
-        return lab_endpoints(self.whole, self.root)
+        return lab_endpoints(self.whole, self.root, self.context.runner)
 
     def who(self) -> str:
         """Who is asking, for locks and audit lines."""
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        return f"{user_name(self.context.environ)}@{socket.gethostname()}"
 
     def now(self) -> str:
         """The time in UTC, to the second."""
@@ -88,6 +97,10 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
         runner=context.runner,
         version=target.version,
     )
+    # What the file's template sets (`Dotenv.load`) hooks, builds and accessories' templates see, too.
+    context.environ = whole.environ
+    if isinstance(whole.secrets, Secrets):
+        whole.secrets.listen(context.console.warn)
     for name in hidden(whole.aliases, COMMANDS):
         context.console.warn(f"{whole.file} aliases.{name}: `freehold {name}` is a command; rename the alias")
     for warning in whole.warnings:
@@ -106,7 +119,6 @@ def _record(session: Session) -> None:
     import click
 
     from deployer.output import Run, changes, recorded
-    from deployer.secrets import Secrets
 
     config, hooks = session.whole, session.hooks
     current = click.get_current_context(silent=True)
@@ -123,6 +135,7 @@ def _record(session: Session) -> None:
             root=session.root,
             console=session.context.console,
             secrets=lambda: store.evaluated if isinstance(store, Secrets) else (),
+            result=lambda: current.meta.get(RESULT),
         )
     )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployer.cli.session import Session
     from deployer.commands.difference import Change
     from deployer.commands.status import HostStatus
-    from deployer.fleet import Fleet
+    from deployer.fleet import Answers, Fleet
 
 CLEAR = "\033[H\033[2J"
 DEADLINE = 60.0
@@ -59,7 +59,7 @@ def show(context: Context, target: Target, *, watch: bool, interval: float, ever
     """Ask and print, once or until Ctrl-C; with `--json` and `watch` one object a line."""
     from deployer.cli.session import open_session
 
-    session, console = open_session(context, target), context.console
+    session, console = open_session(context, target, accessories=True), context.console
     with session.fleet() as fleet:
         while True:
             found = look(session, fleet)
@@ -85,12 +85,12 @@ def look(session: Session, fleet: Fleet) -> list[HostStatus]:
     def work(host: str) -> HostStatus:
         return parse_status(config, fleet[host].run(status_script(config, host), timeout=DEADLINE))
 
-    answers = fleet.each(config.hosts, work)
+    answers = fleet.each(session.hosts, work)
     return [
         answers.values[host]
         if host in answers.values
         else HostStatus(host, problem=answers.errors[host].message.removeprefix(f"{host}: "))
-        for host in config.hosts
+        for host in session.hosts
     ]
 
 
@@ -151,20 +151,23 @@ def print_tables(context: Context, found: list[HostStatus], *, everything: bool)
 
 @click.command()
 @reading
-def diff(context: Context, target: Target) -> None:
+def diff(context: Context, target: Target) -> int:
     """Show what the configuration and the environment would change on the hosts, without a deploy.
 
-    Of a secret only that it changed is shown, never a value.
+    Of a secret only that it changed is shown, never a value. Exit code 1 where a host cannot be asked.
     """
     from deployer.cli.session import open_session
+    from deployer.cli.work import problem, unanswered
 
     session, console = open_session(context, target), context.console
     with session.fleet() as fleet:
-        found = differences(session, fleet)
+        answers = differences(session, fleet)
+    found = [change for changes in answers.values.values() for change in changes]
     if console.json:
-        console.data([dataclasses.asdict(change) for change in found])
-        return
-    if not found:
+        silent = [{"host": host, "problem": problem(host, exc)} for host, exc in answers.errors.items()]
+        console.data([*(dataclasses.asdict(change) for change in found), *silent])
+        return int(bool(silent))
+    if not found and not answers.errors:
         console.print("nothing: the hosts run what the configuration says")
     place = None
     styles = {"+": "green", "-": "red", "~": "yellow"}
@@ -173,16 +176,16 @@ def diff(context: Context, target: Target) -> None:
             place = (change.host, change.role)
             console.print(f"{change.host}: {change.role}")
         console.print(console.paint(f"  {change.sign} {change.what}", styles[change.sign]))
+    return unanswered(context, answers.errors)
 
 
-def differences(session: Session, fleet: Fleet) -> list[Change]:
-    """What differs on the session's hosts; raises where one cannot be asked."""
+def differences(session: Session, fleet: Fleet) -> Answers[list[Change]]:
+    """What differs on each of the session's hosts."""
     from deployer.commands.difference import changes, question
-    from deployer.report import check
+    from deployer.fleet import Answers
+    from deployer.report import told
 
     config = session.config
     scripts = {host: question(config, host) for host in config.hosts}
-    results = fleet.run(scripts, "Comparing", timeout=DEADLINE).all()
-    for error in check(scripts, results):
-        raise error
-    return [change for host in config.hosts for change in changes(config, results[host])]
+    found = told(scripts, fleet.run(scripts, "Comparing", timeout=DEADLINE))
+    return Answers({host: list(changes(config, one)) for host, one in found.values.items()}, found.errors)

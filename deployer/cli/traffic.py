@@ -113,9 +113,10 @@ def _run(
     done: str,
 ) -> None:
     """Run a script on every host that serves requests, under the lock."""
-    from deployer.cli.deploy import lock_held
     from deployer.cli.session import open_session
+    from deployer.cli.work import lock_held
     from deployer.report import check, summary
+    from deployer.script import limit
     from freehold.errors import UsageError
 
     session = open_session(context, target)
@@ -125,7 +126,7 @@ def _run(
         raise UsageError("no requests reach these hosts or roles", hint="choose a role with a proxy")
     scripts = {host: script(session, host) for host in hosts}
     with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
-        answers = fleet.run(scripts, name, timeout=600)
+        answers = fleet.run(scripts, name, timeout=limit(scripts, 600))
         errors = [*answers.errors.values(), *check(scripts, answers.values)]
         if errors:
             raise summary(errors, name) if errors[1:] else errors[0]

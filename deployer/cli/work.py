@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +16,14 @@ from freehold.command import Context
 if TYPE_CHECKING:
     from deployer.cli.options import Target
     from deployer.cli.session import Session
-    from deployer.fleet import Fleet
+    from deployer.commands.facts import HostFacts
+    from deployer.fleet import Answers, Fleet
     from deployer.script import Script, ScriptResult
+    from freehold.errors import FreeholdError
+
+
+LOST = -1
+"""The exit code of a command whose connection broke."""
 
 
 def bash(fragment: str) -> str:
@@ -24,14 +32,28 @@ def bash(fragment: str) -> str:
 
 
 def ask(
-    session: Session, script: Callable[[str], Script], title: str, step: str
-) -> Mapping[str, ScriptResult]:
-    """Run a reading script on every host and return what came back; HostError where one fails."""
-    from deployer.report import must
+    session: Session, script: Callable[[str], Script], title: str, *, hosts: Sequence[str] = ()
+) -> Answers[ScriptResult]:
+    """Run a reading script on the hosts, or on every one of the application's; one that cannot be asked
+    hides nothing of the others.
+    """
+    from deployer.report import told
 
     with session.fleet() as fleet:
-        scripts = {host: script(host) for host in session.config.hosts}
-        return must(scripts, fleet.run(scripts, title, timeout=120), step)
+        scripts = {host: script(host) for host in hosts or session.config.hosts}
+        return told(scripts, fleet.run(scripts, title, timeout=120))
+
+
+def facts_of(session: Session, fleet: Fleet) -> Answers[HostFacts]:
+    """What every host runs, for commands that need neither all hosts nor their proxies."""
+    from deployer.commands.facts import parse_facts, state_script
+    from deployer.fleet import Answers
+    from deployer.report import told
+
+    config = session.config
+    scripts = dict.fromkeys(config.hosts, state_script(config))
+    found = told(scripts, fleet.run(scripts, "Looking at the hosts", timeout=120))
+    return Answers({host: parse_facts(config, one) for host, one in found.values.items()}, found.errors)
 
 
 def change(
@@ -41,30 +63,91 @@ def change(
     wait: int,
     script: Callable[[Session, str], Script],
     title: str,
+    *,
+    audit: str = "",
 ) -> None:
-    """Run a changing script on every host under the lock."""
-    from deployer.cli.deploy import lock_held
+    """Run a changing script on every host under the lock; `audit` goes into the log of each."""
     from deployer.cli.session import open_session
+    from deployer.commands import phases
     from deployer.report import must
+    from deployer.script import limit
 
     session = open_session(context, target)
     with session.fleet() as fleet, lock_held(context, session, fleet, why, wait):
         scripts = {host: script(session, host) for host in session.config.hosts}
-        must(scripts, fleet.run(scripts, title, timeout=600), why)
+        if audit:
+            line = f"{session.who()} {audit}"
+            scripts = {host: phases.audited(session.config, one, line) for host, one in scripts.items()}
+        must(scripts, fleet.run(scripts, title, timeout=limit(scripts, 600)), why)
 
 
-def rows(context: Context, fields: Sequence[str], found: Iterable[Sequence[object]]) -> None:
-    """A table, or with `--json` a list of objects."""
+def rows(
+    context: Context,
+    fields: Sequence[str],
+    found: Iterable[Sequence[object]],
+    errors: Mapping[str, FreeholdError],
+) -> int:
+    """A table, or with `--json` a list of objects, the host first; the exit code.
+
+    A host that could not be asked is a row too, with its `problem`; what to do about it is said below.
+    """
+    shown = [(*row, "") for row in found]
+    shown += [(host, *[""] * (len(fields) - 1), problem(host, error)) for host, error in errors.items()]
     if context.console.json:
-        context.console.data([dict(zip(fields, row, strict=False)) for row in found])
+        context.console.data([dict(zip((*fields, "problem"), row, strict=True)) for row in shown])
+    elif errors:
+        context.console.table((*fields, "problem"), shown)
     else:
-        context.console.table(fields, found)
+        context.console.table(fields, [row[:-1] for row in shown])
+    return unanswered(context, errors)
+
+
+def problem(host: str, error: FreeholdError) -> str:
+    """Why a host could not be asked, for a table in which it has a row."""
+    return error.message.removeprefix(f"{host}: ")
+
+
+def unanswered(context: Context, errors: Mapping[str, FreeholdError]) -> int:
+    """Say which hosts could not be asked, and what to do about it; the exit code."""
+    for error in errors.values():
+        context.console.error(error)
+    return int(bool(errors))
+
+
+@contextlib.contextmanager
+def lock_held(context: Context, session: Session, fleet: Fleet, why: str, wait: int) -> Iterator[None]:
+    """Hold the deploy lock for the block; `wait` in seconds. LockedError where somebody else keeps it."""
+    from deployer import lock
+    from deployer.commands.lock import owner_line
+
+    owner = owner_line(session.who(), why, session.now())
+    # The others connect while the lock is asked for.
+    fleet.connect_ahead()
+    primary = fleet[session.whole.lock_host]
+    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
+        fleet.lock_lost, fleet.lock_host = lost, primary.name
+        yield
 
 
 def confirm(question: str, confirmed: bool) -> None:
-    """Ask unless `-y` was given; "no" ends the command."""
-    if not confirmed:
+    """Ask unless `-y` was given; "no" ends the command.
+
+    An answer may be piped in. UsageError: there is no terminal, and none was.
+    """
+    from freehold.errors import UsageError
+
+    if confirmed:
+        return
+    try:
+        if sys.stdin is None:
+            raise EOFError
         click.confirm(question, abort=True, err=True)
+    except (click.Abort, EOFError) as exc:
+        ended = isinstance(exc, EOFError) or isinstance(exc.__context__, EOFError)
+        if not ended or (sys.stdin is not None and sys.stdin.isatty()):
+            raise
+        click.echo(err=True)
+        raise UsageError("nobody is here to answer", hint="add -y to do it without a question") from exc
 
 
 def leashed(fragment: str) -> str:
@@ -88,7 +171,8 @@ def follow_all(
     endless: bool = False,
 ) -> int:
     """Run (host, command) pairs at once and print their lines as they come, with the host where there are
-    several; the worst exit code. Ctrl-C ends the reading, and what is `endless` on the hosts.
+    several; the worst exit code. Ctrl-C ends the reading, and what is `endless` on the hosts; of anything
+    else nobody knows then how it ended.
     """
     many = len(commands) > 1 if label is None else label
     stop = threading.Event()
@@ -109,10 +193,38 @@ def follow_all(
         return fleet[host].follow(bash(text), lambda line: show(host, line), stop, leash=endless)
 
     try:
-        return max(fleet.each(keys, work).all().values(), default=0)
+        return worst(fleet.each(keys, work).all().values())
     except KeyboardInterrupt:
         stop.set()
+        if not endless:
+            raise
         return 0
+
+
+def collect_all(context: Context, fleet: Fleet, commands: Sequence[tuple[Mapping[str, str], str]]) -> int:
+    """Run a command on each of the places, which have a `host`, and print one document when all have ended:
+    the place, exit code, output, and the problem where there is no exit code; the worst exit code.
+    """
+    outputs: list[list[str]] = [[] for _ in commands]
+
+    def work(key: str) -> int:
+        place, command = commands[int(key)]
+        return fleet[place["host"]].follow(bash(command), outputs[int(key)].append, threading.Event())
+
+    answers = fleet.each([str(index) for index in range(len(commands))], work)
+    found = []
+    for index, (place, _) in enumerate(commands):
+        code, error = answers.values.get(str(index)), answers.errors.get(str(index))
+        why = problem(place["host"], error) if error else "the connection was lost" if code == LOST else ""
+        shown = None if why else code
+        found.append({**place, "code": shown, "output": "\n".join(outputs[index]), "problem": why})
+    context.console.data(found)
+    return worst([*answers.values.values(), *(1 for _ in answers.errors)])
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several commands; of one whose connection was lost it is 1."""
+    return max((1 if code == LOST else code for code in codes), default=0)
 
 
 def raw(fleet: Fleet, host: str, command: str) -> int:

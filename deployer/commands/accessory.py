@@ -10,14 +10,13 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import certificates, docker, layout, proxy
+from deployer.commands import certificates, docker, hostvalues, layout, networks, proxy
 from deployer.config import Accessory, DeployConfig, Role
 from deployer.script import Step
+from freehold.shellwords import split_words
 
 VERSION = "accessory"
 """Accessories have no versions; their files lie where those of a version would."""
-KAMAL_NETWORK = "kamal"
-"""What Kamal calls the network in which containers find one another; here it is `layout.NETWORK`."""
 STOP_GRACE = 10
 
 
@@ -36,10 +35,9 @@ def as_service(config: DeployConfig, accessory: Accessory) -> DeployConfig:
     )
 
 
-def network(accessory: Accessory) -> str:
-    """The Docker network it is started in."""
-    chosen = str(accessory.options.get("network", accessory.network))
-    return layout.NETWORK if chosen == KAMAL_NETWORK else chosen
+def networks_of(accessory: Accessory) -> tuple[networks.Network, ...]:
+    """Its Docker networks: `network` takes the place of the application's, `options` add to it."""
+    return networks.of(accessory.options, accessory.network)
 
 
 def env_file(accessory: Accessory) -> str:
@@ -61,7 +59,7 @@ def run_argv(
     """`docker run` of its container without mounts, up to the image."""
     argv = ["docker", "run", "--detach", "--pull", "never"]
     argv += ["--restart", str(accessory.options.get("restart", "unless-stopped"))]
-    argv += ["--name", accessory.service, "--network", network(accessory)]
+    argv += ["--name", accessory.service, "--network", networks_of(accessory)[0].text]
     argv += docker.logging_argv(accessory.logging, accessory.options)
     if accessory.publish:
         argv += ["--publish", accessory.publish]
@@ -76,13 +74,12 @@ def run_argv(
     }
     for name, value in labels.items():
         argv += ["--label", f"{name}={value}"]
-    rest = {key: value for key, value in accessory.options.items() if key not in ("restart", "network")}
-    return argv + docker.options_argv(rest)
+    return argv + docker.options_argv(networks.rest(accessory.options, "restart"))
 
 
 def mounts(accessory: Accessory) -> str:
     """The `--volume` arguments as shell words, with the user's home in them."""
-    parts = [f"--volume {shlex.quote(volume)}" for volume in accessory.volumes]
+    parts = [f"--volume {hostvalues.word(volume)}" for volume in accessory.volumes]
     for mount in accessory.files:
         parts.append(_volume(accessory.file_path(mount), mount.remote, mount.options))
     for mount in accessory.directories:
@@ -109,43 +106,43 @@ def start_step(config: DeployConfig, accessory: Accessory, host: str) -> Step:
     One that the proxy reaches gets a fixed address in the network of the application.
     """
     clear, secret = config.accessory_env(accessory)
-    many = docker.with_line_breaks(clear, secret)
+    named = docker.by_name(clear, secret)
     name = shlex.quote(accessory.service)
     lines = [
         f'if [ -n "$(container_id {name})" ]; then {stop_command(accessory)} >/dev/null; fi',
         f"step_aside {name}",
     ]
-    if many:
+    if named:
         lines.append(f". {shlex.quote(env_file(accessory) + '.multi')}")
-    run = f"{shlex.join(run_argv(config, accessory, host, by_name=list(many)))} {mounts(accessory)}"
-    image = shlex.join([accessory.image, *(shlex.split(accessory.cmd) if accessory.cmd else [])])
-    own = network(accessory)
-    if accessory.proxy is None or own == "host":
-        lines.append(f"{run} {image}")
-    elif own == layout.NETWORK:
+    run = run_argv(config, accessory, host, by_name=named)
+    image = shlex.join([accessory.image, *(split_words(accessory.cmd) if accessory.cmd else [])])
+    first, *further = networks_of(accessory)
+    address, joined = "", ""
+    if accessory.proxy is not None and first.name != "host":
         lines.append("free_address")
-        lines.append(f"{run} --ip $address --label freehold.address=$address {image}")
-    else:
-        lines.append("free_address")
-        lines.append(f"{run} --label freehold.address=$address {image}")
-        lines.append(f"docker network connect --ip $address {layout.NETWORK} {name}")
+        address = "--label freehold.address=$address "
+        if first.name == layout.NETWORK:
+            address += "--ip $address "
+        else:
+            ours = next((one for one in further if one.name == layout.NETWORK), networks.APPLICATION)
+            further = [one for one in further if one is not ours]
+            joined = networks.connect(ours, name, "--ip $address")
+    lines += networks.start(run, f"{mounts(accessory)} {address}{image}", further, name)
+    if joined:
+        lines.append(joined)
     return Step(f"start-{accessory.name}", "\n".join(lines), f"start {accessory.name}")
 
 
 def ready_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[Step]:
     """Wait until it runs, and is healthy where something can be asked; then let requests reach it."""
-    deadline = str(round(config.deploy_timeout))
     if accessory.proxy is None:
-        wait = shlex.join(["wait_worker", accessory.service, "1", deadline])
+        wait = shlex.join(["wait_worker", accessory.service, "1", str(round(config.deploy_timeout))])
         return [Step(f"ready-{accessory.name}", wait, f"{accessory.name} runs")]
-    check = accessory.proxy.healthcheck
-    port = str(check.port or accessory.proxy.app_port)
-    numbers = [f"{check.interval:g}", f"{check.timeout:g}", deadline, str(check.max_attempts or 0)]
-    wait = shlex.join(["wait_web", accessory.service, port, check.path, *numbers])
+    wait = docker.wait_web(accessory.service, accessory.proxy, config.deploy_timeout)
     service = as_service(config, accessory)
     role = service.roles[0]
     prefix, app_port = service.container_prefix(role), str(accessory.proxy.app_port)
-    store = proxy.store_fragment(service.name, VERSION, proxy.files(service, service.roles, host))
+    store = proxy.store_fragment(service, VERSION, proxy.files(service, service.roles, host))
     pairs = certificates.store_fragment(list(certificates.pairs(service, service.roles).values()))
     store = f"{store}\n( :\n{pairs}\n)" if pairs else store
     switch = shlex.join(["switch_to", accessory.service, prefix, app_port])

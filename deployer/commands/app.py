@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deployer.commands import jobs, layout, phases, proxy, prune
 from deployer.commands.facts import Container
@@ -28,7 +28,7 @@ def current_name(config: DeployConfig, role: Role, version: str | None = None) -
         exact = shlex.join([*ps, "--filter", f"name=^/?{config.container_name(role, version)}$"])
         return f"$({exact} | head -n 1)"
     # `docker ps` lists the newest first; one that steps aside or is being tried is not the one that serves.
-    last = f"$(tail -n 1 {layout.app(config.name)}/history 2>/dev/null | cut -d' ' -f2)"
+    last = layout.serving(config.name, role.name)
     serving = f'{shlex.join(ps)} | grep -x -- {shlex.quote(config.container_prefix(role))}-"{last}"'
     return f"$({{ {serving} || {shlex.join(ps)} | grep -v _replaced_; }} | head -n 1)"
 
@@ -60,21 +60,24 @@ def stop(config: DeployConfig, roles: Sequence[Role]) -> Script:
     steps = []
     for role in roles:
         ps = shlex.join(["docker", "ps", "--quiet", *filters(config, role)])
-        shell = f"{ps} | xargs -r docker stop --time {phases.grace(config, role, drained=False)}"
-        steps.append(Step(f"stop-{role.name}", shell, f"stop {role.name}"))
+        grace = phases.grace(config, role, drained=False)
+        shell = f"{ps} | xargs -r docker stop --time {grace}"
+        steps.append(Step(f"stop-{role.name}", shell, f"stop {role.name}", grace))
     return phases.guarded(config, steps)
 
 
 def stop_containers(config: DeployConfig, containers: Sequence[Container]) -> Script:
     """Stop these containers; they stay for a rollback."""
     names = [container.name for container in containers]
-    stop_step = Step("stop", shlex.join(["docker", "stop", *names]), "stop stale containers")
+    # Each as long as it was started to have; of other versions, which may have had longer.
+    grace = max((phases.grace(config, role, drained=False) for role in config.roles), default=0)
+    stop_step = Step("stop", shlex.join(["docker", "stop", *names]), "stop stale containers", grace)
     return phases.guarded(config, [stop_step] if names else [])
 
 
-def start(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
-    """Start the containers of a version again and wait until they are healthy."""
-    return phases.revive(config, roles, version)
+def start(config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, str]) -> Script:
+    """Start the containers of the roles' versions again and wait until they are healthy."""
+    return phases.revive(config, roles, versions)
 
 
 def remove(config: DeployConfig, roles: Sequence[Role], *, everything: bool = True) -> Script:
@@ -88,9 +91,14 @@ def remove(config: DeployConfig, roles: Sequence[Role], *, everything: bool = Tr
         ps = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config, role)])
         grace = phases.grace(config, role, drained=False)
         shell = f"{ps} | xargs -r docker stop --time {grace}\n{ps} | xargs -r docker rm --force"
-        steps.append(Step(f"remove-{role.name}", shell, f"remove {role.name}"))
+        steps.append(Step(f"remove-{role.name}", shell, f"remove {role.name}", grace))
+    # Those of roles that were left out stay.
+    steps.append(jobs.install_step(config, None))
+    if not everything:
+        names = [role.name for role in roles]
+        words = ["forget_roles", layout.history(config.name), ",".join(config.left_out), *names]
+        steps.append(Step("history", shlex.join(words), f"forget {', '.join(names)}"))
     if everything:
-        steps.append(jobs.install_step(config, None))
         # What was run by `app exec` has no role.
         rest = shlex.join(["docker", "ps", "--all", "--quiet", *filters(config), "--filter", EXEC])
         steps.append(Step("remove-exec", f"{rest} | xargs -r docker rm --force", "remove exec containers"))

@@ -122,7 +122,7 @@ def await_step(roles: Sequence[Role]) -> Step | None:
     if not names:
         return None
     shell = shlex.join(["await_certificates", str(PATIENCE), *dict.fromkeys(names)])
-    return Step("https", shell, "certificates of the authority")
+    return Step("https", shell, "certificates of the authority", PATIENCE)
 
 
 def missing(result: ScriptResult) -> list[str]:

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployer.commands import docker, layout, proxy
+from deployer.commands import docker, hostvalues, layout, proxy
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, ScriptResult, Step
 
@@ -27,14 +27,29 @@ class Change:
     what: str
 
 
+# Roles share the site of a name, which is told once.
+_ROUTES_OF = """\
+told=
+routes_of() {
+    local root=@APP@/versions/$version/proxy found path
+    for found in "$root"/routes/*/"$1".caddy; do
+        [ -e "$found" ] || continue
+        found=${found#"$root/routes/"}
+        for path in "routes/$found" "sites/${found%/*}.caddy"; do
+            case "$told " in *" $path "*) continue ;; esac
+            told="$told $path"
+            [ ! -e "$root/$path" ] || sed "s,^,route\\t$path\\t," "$root/$path"
+        done
+    done
+}"""
+
+
 def question(config: DeployConfig, host: str) -> Script:
     """Ask a host how the containers that serve are run."""
     app = layout.app(config.name)
-    lines = [
-        f"version=$(tail -n 1 {app}/history 2>/dev/null | cut -d' ' -f2 || true)",
-        '[ -n "$version" ] || exit 0',
-    ]
+    lines = [_ROUTES_OF.replace("@APP@", app)]
     for role in config.roles_on(host):
+        lines.append(f"version={layout.serving(config.name, role.name)}")
         name = f'{shlex.quote(config.container_prefix(role))}-"$version"'
         files = f'{app}/versions/"$version"/{role.name}'
         lines.append(
@@ -48,11 +63,12 @@ def question(config: DeployConfig, host: str) -> Script:
             f"printf '%s\\t{role.name}\\t\\n' $kind\n"
             f'sed "s/^/$kind\\t{role.name}\\t/" {files}.$kind\ndone'
         )
-    lines.append(
-        f'cd {app}/versions/"$version"/proxy 2>/dev/null || exit 0\n'
-        "find . -name '*.caddy' | while read -r path; do "
-        'sed "s,^,route\\t${path#./}\\t," "$path"; done'
-    )
+        # Values are told as they stand in the container's environment: on one line.
+        for asked in hostvalues.names(config.env_of(role, host).clear.values()):
+            lines.append(
+                f"printf 'host\\t%s\\t' {asked}\nprintf '%s' {hostvalues.lookup(asked)} | tr '\\n' ' '\necho"
+            )
+        lines.append(f"routes_of {shlex.quote(config.container_prefix(role))}")
     return Script((Step("running", "\n".join(lines), "what runs there"),))
 
 
@@ -86,7 +102,11 @@ def _environment(
     config: DeployConfig, role: Role, host: str, told: Mapping[tuple[str, str], list[str]]
 ) -> list[Change]:
     clear, secret = config.env_for(role, host)
-    wanted = {**clear, **{name: value.reveal() for name, value in secret.items()}}
+    host_has = {name: "".join(told["host", name]) for kind, name in told if kind == "host"}
+    wanted = {
+        name: value if name in secret else hostvalues.fill(value, host_has)
+        for name, value in docker.environment(clear, secret).items()
+    }
     running = _variables(told.get(("env", role.name), []))
     own = {*_variables(told.get(("image", role.name), [])), *docker.identity(config, role, "", host)}
     # Without the list nobody knows which of the old values were secret.
@@ -122,8 +142,9 @@ def _environment(
 def _variables(lines: list[str]) -> dict[str, str]:
     found = {}
     for line in lines:
-        if line:
-            name, _, value = str(json.loads(line)).partition("=")
+        name, equals, value = str(json.loads(line) if line else "").partition("=")
+        if equals:
+            # Docker tells the bare name of a variable that it left out.
             found[name] = value
     return found
 

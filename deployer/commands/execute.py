@@ -6,9 +6,10 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import docker, layout
+from deployer.commands import docker, hostvalues, layout, networks
 from deployer.commands.app import current_name
 from deployer.config import DeployConfig, Role
+from freehold.shellwords import split_words
 
 _SHELL = re.compile(r"[|&;<>()$`*?~#\n]|^\w+=")
 _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"$`\\]|\\.)*\"|\\.")
@@ -22,7 +23,7 @@ def words(line: str) -> list[str]:
     bare = _QUOTED.sub("_", line)
     if _SHELL.search(bare) or "'" in bare or '"' in bare:
         return ["sh", "-c", line]
-    return shlex.split(line)
+    return split_words(line)
 
 
 def exec_reuse(
@@ -60,19 +61,22 @@ def exec_new(
     It is removed afterwards; one that is detached stays until `prune`, so that its logs can be read.
     """
     image, app = config.image_name("VERSION"), layout.app(config.name)
-    flags = ["--detach"] if detach else ["--rm", *docker.attach_flags(terminal=terminal, stdin=stdin)]
-    flags += [*_env(env), "--pull", "never"]
-    if "network" not in role.options:
-        flags += ["--network", layout.NETWORK]
+    first, *further = networks.of(role.options)
+    flags = [] if detach else ["--rm", *docker.attach_flags(terminal=terminal, stdin=stdin)]
+    flags += ["--pull", "never", "--network", first.text]
     flags += docker.logging_argv(role.logging, role.options)
     for volume in config.volumes:
         flags += ["--volume", volume]
     flags += ["--label", f"service={config.service}", "--label", f"destination={config.destination or ''}"]
     flags += ["--label", "freehold.exec=true"]
-    skipped = ("publish", "name", "restart")
-    flags += docker.options_argv({k: v for k, v in role.options.items() if k not in skipped})
-    chosen = shlex.quote(version) if version else f"$(tail -n 1 {app}/history 2>/dev/null | cut -d' ' -f2)"
+    flags += docker.options_argv(networks.rest(role.options, "publish", "name", "restart"))
+    chosen = shlex.quote(version) if version else layout.serving(config.name, role.name)
     prefix = image.rsplit(":", 1)[0]
+    rest = f"""\
+--name {shlex.quote(config.container_prefix(role))}-exec-"$version-$RANDOM$RANDOM" \\
+    {hostvalues.join(flags)} --env-file "$env" "${{names[@]}}" --env KAMAL_VERSION="$version" \\
+    {shlex.join(_env(env))} \\
+    {shlex.quote(prefix)}:"$version" {shlex.join(words(command))}"""
     return f"""version={chosen}
 [ -n "$version" ] || {{ echo "nothing has been deployed yet" >&2; exit 3; }}
 env={app}/versions/$version/{shlex.quote(role.name)}.env
@@ -80,11 +84,9 @@ env={app}/versions/$version/{shlex.quote(role.name)}.env
 names=()
 if [ -e "$env.multi" ]; then
     . "$env.multi"
-    readarray -t names < <(sed -n 's/^export \\([^=]*\\)=.*/--env\\n\\1/p' "$env.multi")
+    readarray -t names < <({docker.NAMES_APART} "$env.multi" | sed 's/^/--env\\n/')
 fi
-exec docker run --name {shlex.quote(config.container_prefix(role))}-exec-"$version-$RANDOM$RANDOM" \\
-    {shlex.join(flags)} --env-file "$env" "${{names[@]}}" --env KAMAL_VERSION="$version" \\
-    {shlex.quote(prefix)}:"$version" {shlex.join(words(command))}"""
+{networks.attached(rest, further, detach=detach, interactive=terminal or stdin)}"""
 
 
 def _env(pairs: Sequence[tuple[str, str]]) -> list[str]:

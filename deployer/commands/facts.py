@@ -52,25 +52,54 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Served:
+    """A version that served, and the roles it served for; of an older line, which names none, all."""
+
+    version: str
+    roles: tuple[str, ...] = ()
+
+    def by(self, role: str) -> bool:
+        """Whether it served for the role."""
+        return not self.roles or role in self.roles
+
+
+@dataclass(frozen=True)
 class HostFacts:
-    """A host before a deploy. `history` are the versions that served, oldest first."""
+    """A host before a deploy. `history` is what served, oldest first; `canaries` what is being tried.
+
+    Roles are deployed together or alone (`-r`), so each has a version of its own.
+    """
 
     host: str
     containers: tuple[Container, ...] = ()
     targets: Mapping[str, str] = field(default_factory=dict)
-    history: tuple[str, ...] = ()
+    history: tuple[Served, ...] = ()
+    canaries: Mapping[str, str] = field(default_factory=dict)
     manual_lock: str = ""
     images: str = ""
     """What the transfer's own question answered."""
 
     @property
     def version(self) -> str | None:
-        """The version that serves: the last one that was committed here."""
-        return self.history[-1] if self.history else None
+        """The version that was committed here last, for whichever role."""
+        return self.history[-1].version if self.history else None
+
+    def served(self, role: str) -> tuple[str, ...]:
+        """The versions that served for a role, the last one first, each once."""
+        return tuple(dict.fromkeys(line.version for line in reversed(self.history) if line.by(role)))
+
+    def serving(self, role: str) -> str | None:
+        """The version that serves for a role; None where none has yet."""
+        return next(iter(self.served(role)), None)
 
     def of_role(self, role: Role) -> tuple[Container, ...]:
         """The containers of a role, in any state."""
         return tuple(container for container in self.containers if container.role == role.name)
+
+    def behind(self, role: Role, prefix: str) -> tuple[Container, ...]:
+        """The containers of a role to which its target, named `prefix`, sends requests."""
+        address = self.targets.get(prefix, "").partition(":")[0]
+        return tuple(c for c in self.of_role(role) if c.address and c.address == address)
 
     def versions(self, role: Role) -> frozenset[str]:
         """The versions of a role for which a container is here, running or not."""
@@ -112,6 +141,11 @@ for path in {layout.PROXY}/targets/* {layout.PROXY}/targets/.*.paused; do
     name=${{path##*/}} name=${{name%.paused}} target=
     read -r target <"$path" || true
     printf 'target\\t%s\\t%s\\n' "${{name#.}}" "$target"
+done
+for path in {layout.PROXY}/canary/*/version; do
+    [ -e "$path" ] || continue
+    name=${{path%/version}}
+    printf 'canary\t%s\t%s\n' "${{name##*/}}" "$(cat "$path")"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
@@ -158,37 +192,49 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     return Script(tuple(steps))
 
 
-def _version_of(config: DeployConfig, role: str, name: str) -> str:
-    prefix = "-".join(part for part in (config.service, role, config.destination) if part)
-    return name.partition("_replaced_")[0].removeprefix(f"{prefix}-") if role else ""
+def state_script(config: DeployConfig) -> Script:
+    """What a host runs, for those who only look: also where its proxy is down."""
+    return Script((state_step(config),))
+
+
+def _version_of(config: DeployConfig, role: str, name: str, label: str) -> str:
+    """The version of a container, by its name: a label `version` may be the file's own, or the image's."""
+    if not role:
+        return ""
+    prefix = "-".join(part for part in (config.service, role, config.destination) if part) + "-"
+    name = name.partition("_replaced_")[0]
+    return name.removeprefix(prefix) if name.startswith(prefix) else label or name
 
 
 def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
     """The answer of `facts_script`."""
     containers: list[Container] = []
     targets: dict[str, str] = {}
-    history: list[str] = []
+    history: list[Served] = []
+    canaries: dict[str, str] = {}
     lock: list[str] = []
     for line in result.lines("state"):
         kind, _, rest = line.partition("\t")
         cells = rest.split("\t")
         if kind == "container" and len(cells) == len(_FIELDS):
-            name, state, role, destination, version, address, image, id_, created, status = cells
+            name, state, role, destination, label, address, image, id_, created, status = cells
             if destination == (config.destination or ""):
-                # Kamal's own containers carry their version in the name only.
-                version = version or _version_of(config, role, name)
+                version = _version_of(config, role, name, label)
                 containers.append(Container(name, state, role, version, address, image, id_, created, status))
         elif kind == "target" and len(cells) == 2:
             targets[cells[0]] = cells[1]
-        elif kind == "history":
-            history.append(rest.split()[-1] if rest.split() else "")
+        elif kind == "canary" and len(cells) == 2:
+            canaries[cells[0]] = cells[1]
+        elif kind == "history" and len(parts := rest.split()) >= 2:
+            history.append(Served(parts[1], tuple(parts[2].split(",")) if parts[2:] else ()))
         elif kind == "lock":
             lock.append(rest)
     return HostFacts(
         result.host,
         tuple(containers),
         targets,
-        tuple(version for version in history if version),
+        tuple(history),
+        canaries,
         "\n".join(lock),
         result.output("images"),
     )

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloudinit.parts.proxy import LOG, SERVICE_UNIT, SOCKET_UNIT
+from cloudinit.parts.caddyfile import LOG
+from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
 from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig, ProxyRun
@@ -133,15 +134,15 @@ def logs_command(wishes: LogWishes) -> str:
             """'match($0, /"ts":[0-9.]+/) && substr($0, RSTART + 5, RLENGTH - 5) + 0 >= limit + 0'"""
         )
     if wishes.grep:
-        options = shlex.split(wishes.grep_options or "")
-        narrowed = " | " + shlex.join(["grep", "--line-buffered", *options, "--", wishes.grep])
+        words = ["grep", "--line-buffered", *wishes.grep_options, "--", wishes.grep]
+        narrowed = " | " + shlex.join(words)
     if not wishes.timestamps:
         narrowed += """ | sed -u 's/"ts":[0-9.]*,//'"""
     tail = f" | tail --lines {wishes.lines}" if wishes.lines is not None else ""
     if not wishes.follow:
         return f"{limit}{history}{narrowed}{tail} || true"
     # What has been written, then what comes; the file is replaced when it is rotated.
-    before = f"{history}{narrowed}{tail} || true\n" if wishes.since or wishes.lines else ""
+    before = f"{history}{narrowed}{tail} || true\n" if wishes.since or wishes.grep or wishes.lines else ""
     return f"{limit}{before}tail --follow=name --retry --lines 0 {LOG} 2>/dev/null{narrowed}"
 
 

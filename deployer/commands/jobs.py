@@ -11,32 +11,46 @@ Units are installed once a version serves, by a rollback too: jobs are part of a
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 
-from deployer.commands import docker, layout
+from deployer.commands import docker, hostvalues, layout, networks
 from deployer.config import DeployConfig
 from deployer.config.jobs import Job
-from deployer.script import Script, Step, discard, heredoc
+from deployer.script import Step, discard, heredoc
 
 UNITS = "/etc/systemd/system"
 KEPT_RUNS = 30
 BUSY = 75
 OVERTIME = 124
+INTERRUPTED = -1
+"""The code of a run that was killed before it could say its own: no program ends with it."""
+MARK = "@@job "
+"""Begins the one line that is said in place of a run somebody asks for: `busy`, `missing`."""
+GLANCE = 1
+"""Seconds for which a job's lock is asked for before it counts as held: whoever only looks has it briefly."""
 
-# Arguments: the job, and why it runs.
+# Arguments: the job, why it runs, and its role (units of earlier releases name none).
 _DISPATCHER = f"""\
 set -o pipefail
+umask 002
 cd "$(dirname "$0")/.." || exit 1
 job=$1 why=$2
 mkdir -p "jobs/$job"
 exec 9>>"jobs/$job/lock"
-flock --nonblock 9 || {{ echo "$job runs already"; exit {BUSY}; }}
-version=$(tail -n 1 history | cut -d' ' -f2)
+flock --wait {GLANCE} 9 || {{
+    if [ "$why" = asked ]; then echo "{MARK}busy"; else echo "$job runs already"; fi
+    exit {BUSY}
+}}
+# Of a run that was killed: by a reboot, or by a restart of Docker, which takes its unit with it.
+[ ! -e "jobs/$job/running" ] || sed 's,$,\t{INTERRUPTED}\t,' "jobs/$job/running" >>"jobs/$job/runs"
+if [ -n "${{3:-}}" ]; then version=$(awk -v role="$3" '{layout.LAST_OF_ROLE}' history)
+else version=$(tail -n 1 history | cut -d' ' -f2); fi
+if [ "$why" = asked ] && [ ! -e "versions/$version/jobs/$job.run" ]; then echo "{MARK}missing"; exit 1; fi
 start=$(date -u +%Y-%m-%dT%H:%M:%SZ) SECONDS=0
 log=jobs/$job/$(date -u +%Y%m%dT%H%M%S.%N).log
 printf '%s\\t%s\\t%s\\t%s\\n' "$start" "$version" "$why" "${{log##*/}}" >"jobs/$job/running"
 (umask 077; : >"$log")
-bash "versions/$version/jobs/$job.run" 9>&- 2>&1 | tee -a "$log"
+# Whoever asked for it may go before its end: then it is written down only (-p).
+bash "versions/$version/jobs/$job.run" 9>&- 2>&1 | tee -p -a "$log" 9>&-
 code=$?
 sed "s,$,\\t$code\\t$SECONDS," "jobs/$job/running" >>"jobs/$job/runs"
 rm -f "jobs/$job/running"
@@ -46,16 +60,33 @@ exit $code
 """
 
 _INSTALL = r"""
-want=@want@ changed= sudo=
+want=@want@ changed= units= bad= sudo=
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 shopt -s nullglob
+# left_out UNIT: it is of a role of this service that is not part of this deploy.
+left_out() {
+    local role
+    role=$(sed -n 's/^# Role //p' "$1")
+    [ -n "$role" ] || return 1
+    case " @left_out@ " in *" $role "*) return 0 ;; esac
+    return 1
+}
 as_root() {
     $sudo "$@" || { echo "failed: timers of jobs need root, or sudo without a password"; exit 1; }
 }
-keep=" "
+# sound UNIT: systemd has it as its file says, and a timer waits. An earlier run may have been cut off
+# between the two.
+sound() {
+    local said
+    said=$(systemctl show --property ActiveState,UnitFileState,NeedDaemonReload "$1")
+    grep -qx NeedDaemonReload=no <<<"$said" || return 1
+    case $1 in *.service) return 0 ;; esac
+    grep -qx ActiveState=active <<<"$said" && grep -qx UnitFileState=enabled <<<"$said"
+}
 for path in "$want"/*.timer "$want"/*.service; do
     unit=@prefix@${path##*/}
-    keep="$keep$unit "
+    if left_out "$path"; then continue; fi
+    units="$units $unit"
     if ! sed "s/@USER@/$(id -un)/" "$path" | cmp -s - "@units@/$unit"; then
         sed "s/@USER@/$(id -un)/" "$path" | as_root tee "@units@/$unit" >/dev/null
         changed="$changed $unit"
@@ -63,21 +94,28 @@ for path in "$want"/*.timer "$want"/*.service; do
 done
 for path in @units@/@prefix@*.timer @units@/@prefix@*.service; do
     unit=${path##*/}
-    case "$keep" in *" $unit "*) continue ;; esac
+    case "$units " in *" $unit "*) continue ;; esac
     # Of another service whose name begins as this one's does.
     grep -qx '# Of @name@' "$path" || continue
+    if left_out "$path"; then continue; fi
     case $unit in *.timer) as_root systemctl disable --now --quiet "$unit" ;; esac
     as_root rm -f "$path"
     changed="$changed $unit"
+done
+for unit in $units; do
+    case "$changed " in *" $unit "*) continue ;; esac
+    sound "$unit" || changed="$changed $unit"
 done
 [ -n "$changed" ] || { echo "jobs unchanged"; exit 0; }
 as_root systemctl daemon-reload
 for path in "$want"/*.timer; do
     unit=@prefix@${path##*/}
-    as_root systemctl enable --quiet "$unit"
-    case "$changed" in *" $unit"*) as_root systemctl restart "$unit" ;; esac
+    case "$changed " in *" $unit "*) ;; *) continue ;; esac
+    # One that systemd does not take keeps the others from nothing.
+    { $sudo systemctl enable --quiet "$unit" && $sudo systemctl restart "$unit"; } || bad="$bad $unit"
 done
 echo "jobs:$changed"
+[ -z "$bad" ] || { echo "failed: systemd does not start$bad"; exit 1; }
 """
 
 
@@ -97,14 +135,23 @@ def directory(name: str, version: str) -> str:
 
 
 def on_host(config: DeployConfig, host: str) -> tuple[Job, ...]:
-    """The jobs that run on a host."""
-    return tuple(job for job in config.jobs if job.host == host)
+    """The jobs of the selected roles that run on a host."""
+    return tuple(job for job in config.jobs if job.host == host and job.role not in config.left_out)
 
 
 def store_fragment(config: DeployConfig, host: str, version: str) -> str:
-    """Keep a version's jobs beside it."""
+    """Keep a version's jobs beside it; those of roles that were not selected stay as they are there."""
     own = directory(config.name, version)
     lines = [discard(own)]
+    if config.left_out:
+        others = "|".join(shlex.quote(name) for name in config.left_out)
+        lines = [
+            f"for unit in {shlex.quote(own)}/*.timer; do\n"
+            '    [ -e "$unit" ] || continue\n'
+            f"    case $(sed -n 's/^# Role //p' \"$unit\") in {others}) continue ;; esac\n"
+            '    rm -f "${unit%.timer}".{timer,service,run}\n'
+            "done"
+        ]
     here = on_host(config, host)
     if here:
         lines.append(f"mkdir -p {shlex.quote(own)} {layout.app(config.name)}/jobs")
@@ -124,7 +171,8 @@ def timer(config: DeployConfig, job: Job) -> str:
     """The timer unit of a job."""
     times = "".join(f"OnCalendar={time}\n" for time in job.calendar)
     return (
-        f"# Of {config.name}\n[Unit]\nDescription=Job {job.name} of {config.name}\n\n[Timer]\n{times}"
+        f"# Of {config.name}\n# Role {job.role}\n"
+        f"[Unit]\nDescription=Job {job.name} of {config.name}\n\n[Timer]\n{times}"
         f"AccuracySec=1s\nPersistent={str(job.catch_up).lower()}\n\n[Install]\nWantedBy=timers.target\n"
     )
 
@@ -133,9 +181,10 @@ def service(config: DeployConfig, job: Job) -> str:
     """The service unit of a job; the user is filled in on the host."""
     run = f"{layout.app(config.name)}/jobs/run"
     return (
-        f"# Of {config.name}\n[Unit]\nDescription=Job {job.name} of {config.name}\n"
+        f"# Of {config.name}\n# Role {job.role}\n"
+        f"[Unit]\nDescription=Job {job.name} of {config.name}\n"
         "After=docker.service\nRequires=docker.service\n\n"
-        f"[Service]\nType=oneshot\nUser=@USER@\nExecStart=/bin/bash {run} {job.name} schedule\n"
+        f"[Service]\nType=oneshot\nUser=@USER@\nExecStart=/bin/bash {run} {job.name} schedule {job.role}\n"
         f"TimeoutStartSec={round(job.timeout) + 60}\n"
     )
 
@@ -145,9 +194,8 @@ def run_text(config: DeployConfig, job: Job, version: str) -> str:
     role = config.role(job.role)
     env = layout.env_file(config.name, version, job.role)
     name = f"{config.container_prefix(role)}-job-{job.name}"
-    flags = ["--rm", "--pull", "never", "--name", name, "--env-file", env]
-    if "network" not in role.options:
-        flags += ["--network", layout.NETWORK]
+    first, *further = networks.of(role.options)
+    flags = ["--rm", "--pull", "never", "--name", name, "--env-file", env, "--network", first.text]
     for variable, value in docker.identity(config, role, version, job.host).items():
         if variable != "KAMAL_CONTAINER_NAME":
             flags += ["--env", f"{variable}={value}"]
@@ -156,9 +204,12 @@ def run_text(config: DeployConfig, job: Job, version: str) -> str:
     labels = {"service": config.service, "destination": config.destination or "", "freehold.job": job.name}
     for label, value in labels.items():
         flags += ["--label", f"{label}={value}"]
-    flags += docker.options_argv(
-        {key: value for key, value in role.options.items() if key not in ("publish", "name", "restart")}
-    )
+    flags += docker.options_argv(networks.rest(role.options, "publish", "name", "restart"))
+    rest = f'{hostvalues.join(flags)} $names --entrypoint /bin/sh "$image" -c {shlex.quote(job.cmd)}'
+    run = f"docker run {rest}"
+    if further:
+        connects = " && ".join(networks.connect(network, name) for network in further)
+        run = f"docker create {rest} >/dev/null && {connects} && docker start --attach {name}"
     container = shlex.quote(config.container_name(role, version))
     seconds = round(job.timeout)
     return f"""\
@@ -166,7 +217,7 @@ image=$(docker inspect --format '{{{{.Image}}}}' {container}) || exit 1
 names=
 if [ -e {env}.multi ]; then
     . {env}.multi
-    names=$(sed -n 's/^export \\([^=]*\\)=.*/--env \\1/p' {env}.multi)
+    names=$({docker.NAMES_APART} {env}.multi | sed 's/^/--env /')
 fi
 docker rm --force {name} >/dev/null 2>&1
 intime=$(mktemp)
@@ -178,7 +229,7 @@ intime=$(mktemp)
         docker stop --time 10 {name}
     fi
 ) >/dev/null 2>&1 &
-docker run {shlex.join(flags)} $names --entrypoint /bin/sh "$image" -c {shlex.quote(job.cmd)}
+{run}
 code=$?
 if [ ! -e "$intime" ]; then
     echo "ended after {seconds} s"
@@ -198,72 +249,7 @@ def install_step(config: DeployConfig, version: str | None) -> Step:
         ("@prefix@", prefix(config.name)),
         ("@units@", UNITS),
         ("@name@", config.name),
+        ("@left_out@", " ".join(config.left_out)),
     ):
         text = text.replace(word, value)
     return Step("jobs", text, "timers of jobs")
-
-
-def list_script(config: DeployConfig, host: str) -> Script:
-    """What a host knows of its jobs: next time, the run under way, the last runs."""
-    lines = []
-    for job in on_host(config, host):
-        own = f"{layout.app(config.name)}/jobs/{job.name}"
-        show = ["systemctl", "show", "--property", "NextElapseUSecRealtime", "--value"]
-        timer_unit = unit(config.name, job.name)
-        lines.append(
-            f"if [ -e {UNITS}/{timer_unit} ]; then "
-            f"printf 'next\\t{job.name}\\t%s\\n' \"$({shlex.join([*show, timer_unit])})\"; fi\n"
-            f"[ ! -e {own}/running ] || sed 's/^/running\\t{job.name}\\t/' {own}/running\n"
-            f"[ ! -e {own}/runs ] || sed 's/^/run\\t{job.name}\\t/' {own}/runs"
-        )
-    return Script((Step("jobs", "\n".join([*lines, "true"]), "jobs"),))
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of a job; `code` is None while it goes on."""
-
-    start: str
-    version: str
-    why: str
-    log: str
-    code: int | None = None
-    seconds: int | None = None
-
-
-@dataclass(frozen=True)
-class JobState:
-    """A job on its host: when it runs next (empty: no timer), and its runs, the oldest first."""
-
-    next: str = ""
-    runs: tuple[Run, ...] = ()
-
-
-def parse_states(lines: tuple[str, ...]) -> dict[str, JobState]:
-    """The answer of `list_script`, by job."""
-    found: dict[str, JobState] = {}
-    for line in lines:
-        kind, *cells = line.split("\t")
-        if not cells:
-            continue
-        state = found.get(cells[0], JobState())
-        if kind == "next":
-            state = JobState(cells[1], state.runs)
-        elif kind == "run" and len(cells) == 7:
-            run = Run(cells[1], cells[2], cells[3], cells[4], int(cells[5]), int(cells[6]))
-            ended = tuple(one for one in state.runs if one.code is not None)
-            state = JobState(state.next, (*ended, run, *(one for one in state.runs if one.code is None)))
-        elif kind == "running" and len(cells) == 5:
-            state = JobState(state.next, (*state.runs, Run(cells[1], cells[2], cells[3], cells[4])))
-        found[cells[0]] = state
-    return found
-
-
-def run_command(config: DeployConfig, job: Job) -> str:
-    """Run a job now, as its timer does."""
-    return shlex.join(["bash", f"{layout.app(config.name)}/jobs/run", job.name, "asked"])
-
-
-def log_command(config: DeployConfig, job: Job, run: Run) -> str:
-    """What a run printed."""
-    return shlex.join(["cat", f"{layout.app(config.name)}/jobs/{job.name}/{run.log}"])

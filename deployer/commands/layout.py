@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 
-from cloudinit.parts.proxy import ADMIN, ASK, CADDYFILE, DEFAULT_ROUTES, LOG
+from cloudinit.parts.caddyfile import ADMIN, ASK, CADDYFILE, DEFAULT_ROUTES, LOG
 from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
@@ -35,6 +36,20 @@ __all__ = [
 def app(name: str) -> str:
     """The directory of a service (and destination)."""
     return f"{STATE}/apps/{name}"
+
+
+LAST_OF_ROLE = """$3 == "" || index("," $3 ",", "," role ",") { found = $2 } END { print found }"""
+"""For awk, with `role` set, over a history: the version that serves the role."""
+
+
+def history(name: str) -> str:
+    """What served, oldest first: `TIME VERSION ROLE,ROLE` (without roles: all, as earlier releases wrote)."""
+    return f"{app(name)}/history"
+
+
+def serving(name: str, role: str) -> str:
+    """Shell words that yield the version that serves for a role; nothing where none has yet."""
+    return f"$(awk -v role={shlex.quote(role)} '{LAST_OF_ROLE}' {history(name)} 2>/dev/null || true)"
 
 
 def version(name: str, version: str) -> str:

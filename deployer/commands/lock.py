@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 
 from deployer.commands import layout
 
 PATIENCE = 60
 """Seconds without a line from the deployer after which the lock is free."""
-TAKEN, HELD, MANUAL, MISSING = "taken", "held", "manual", "missing"
+GLANCE = 1
+"""Seconds for which a lock is asked for before it counts as held: whoever only looks has it for a moment."""
+TAKEN, HELD, MANUAL, MISSING, CLOSED = "taken", "held", "manual", "missing", "closed"
 
 
 def path(name: str) -> str:
@@ -32,11 +35,15 @@ def hold_script(name: str, owner: str, *, wait: int = 0, ignore_manual: bool = F
     lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
     check = "" if ignore_manual else f"if [ -e {manual} ]; then say {MANUAL} {manual}; exit 75; fi"
     return f"""main() {{
+umask 002
 say() {{ printf '@@lock %s %s\\n' "$1" "$(tr '\\n' ' ' <"$2" 2>/dev/null)"; }}
 mkdir -p {layout.LOCKS} 2>/dev/null
-if ! {{ exec 9>>{lock}; }} 2>/dev/null; then say {MISSING} /dev/null; exit 73; fi
+if ! {{ exec 9>>{lock}; }} 2>/dev/null; then
+    if [ -e {lock} ]; then stat -c '@@lock {CLOSED} %U' {lock}; else say {MISSING} /dev/null; fi
+    exit 73
+fi
 {check}
-if ! flock -n 9; then
+if ! flock -w {GLANCE} 9; then
     say {HELD} {lock}
     flock -w {wait} 9 || exit 75
 fi
@@ -65,16 +72,35 @@ def parse_owner(text: str) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def acquire_fragment(name: str, owner: str) -> str:
-    """Take the lock that stays; fails where somebody has it."""
-    manual = manual_path(name)
-    return f"""mkdir -p {shlex.quote(layout.app(name))}
-set -o noclobber
-if ! {{ printf '%s\\n' {shlex.quote(owner)} >{shlex.quote(manual)}; }} 2>/dev/null; then
-    echo "failed: locked"
-    cat {shlex.quote(manual)}
+def acquire_fragment(name: str, owner: str, *, held: bool = False) -> str:
+    """Take the lock that stays; fails where somebody has it, or the other: `failed: STATE`, then the owner.
+
+    The other is held meanwhile, so that nobody begins who has not seen this one; `held`: by who asks.
+    """
+    lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
+    hold = f"""[ -d {layout.LOCKS} ] || mkdir -p {layout.LOCKS}
+exec 9>>{lock}
+if ! flock -w {GLANCE} 9; then
+    echo "failed: {HELD}"
+    cat {lock}
     exit 1
 fi"""
+    return f"""mkdir -p {shlex.quote(layout.app(name))}
+{"" if held else hold}
+set -o noclobber
+if ! {{ printf '%s\\n' {shlex.quote(owner)} >{manual}; }} 2>/dev/null; then
+    echo "failed: {MANUAL}"
+    cat {manual}
+    exit 1
+fi"""
+
+
+def parse_refusal(lines: Sequence[str]) -> tuple[str, dict[str, str]] | None:
+    """Which lock was in the way of `acquire_fragment`, and whose it is; None where something else was."""
+    for index, line in enumerate(lines):
+        if line in (f"failed: {HELD}", f"failed: {MANUAL}"):
+            return line.partition(": ")[2], parse_owner("\n".join(lines[index + 1 :]))
+    return None
 
 
 def release_fragment(name: str) -> str:
@@ -83,7 +109,12 @@ def release_fragment(name: str) -> str:
 
 
 def status_fragment(name: str) -> str:
-    """Both locks, one line each: `running {{…}}`, `manual {{…}}`."""
+    """Both locks, one line each: `running {…}`, `manual {…}`.
+
+    The look itself is a shared lock, so that two who look do not see each other.
+    """
     lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
-    return f"""if [ -e {lock} ] && ! flock -n {lock} true; then printf 'running\\t%s\\n' "$(cat {lock})"; fi
+    return f"""if [ -e {lock} ] && ! flock --shared -n {lock} true; then
+    printf 'running\\t%s\\n' "$(cat {lock})"
+fi
 if [ -e {manual} ]; then printf 'manual\\t%s\\n' "$(cat {manual})"; fi"""

@@ -13,7 +13,7 @@ def pipeline(wishes: LogWishes) -> str:
     """` | grep …` where something is looked for; finding nothing is no failure."""
     if not wishes.grep:
         return ""
-    words = ["grep", *(["--line-buffered"] if wishes.follow else []), *shlex.split(wishes.grep_options or "")]
+    words = ["grep", *(["--line-buffered"] if wishes.follow else []), *wishes.grep_options]
     return " | { " + shlex.join([*words, "--", wishes.grep]) + " || [ $? = 1 ]; }"
 
 
@@ -30,7 +30,7 @@ def logs_command(config: DeployConfig, role: Role, wishes: LogWishes, version: s
             f'name={name}; [ -n "$name" ] || {{ echo "no container of {role.name} runs" >&2; exit 3; }}; '
             f'docker logs {shlex.join(wishes.flags)} "$name" 2>&1{find}'
         )
-    first = shlex.join([*wishes.stamps, *since, *(wishes.tail or ["--tail", "10"])])
+    first = shlex.join([*wishes.stamps, *since, *wishes.tail])
     again = shlex.join(wishes.stamps)
     look = shlex.join(["docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}"])
     # A version that is deployed once more has the same name and another id; a restart has another start.

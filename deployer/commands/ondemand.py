@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cloudinit.parts.proxy import DATA
+from cloudinit.parts.caddyfile import DATA
 from deployer.commands import layout
 from deployer.config import Proxy
 

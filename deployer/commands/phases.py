@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
-from deployer.commands.facts import Container, HostFacts
+from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, discard, heredoc
 
@@ -15,12 +15,16 @@ STOP_GRACE = 10
 
 
 def grace(config: DeployConfig, role: Role, *, drained: bool) -> int:
-    """Seconds between the stop signal and the end: `stop_timeout`, or what requests and jobs may take.
+    """Seconds between the stop signal and the end: `stop_timeout`, the option of that name, or what requests
+    and jobs may take.
 
     A proxied container whose requests have ended (`drained`) has nothing to wait for any more.
     """
     if role.stop_timeout is not None:
         return round(role.stop_timeout)
+    own = str(role.options.get("stop-timeout", ""))
+    if own.isdecimal():
+        return int(own)
     return STOP_GRACE if drained and role.proxy is not None else round(config.drain_timeout)
 
 
@@ -30,14 +34,24 @@ def guarded(config: DeployConfig, steps: Sequence[Step], *, keep_going: bool = F
     return Script(tuple(steps), guard=guard, library=library, keep_going=keep_going)
 
 
+OVERTAKEN = "another deploy has been here since"
+
+
+def ours_step(config: DeployConfig, seen: int, *since: str) -> Step:
+    """Ends a script where another deploy has changed the history of `seen` lines.
+
+    `since` is what this one may have added: versions, "" for nothing.
+    """
+    words = shlex.join(["still_ours", layout.history(config.name), str(seen), *since])
+    return Step("ours", words, "nobody else has deployed", gate=True)
+
+
 def prepare(
     config: DeployConfig,
     host: str,
     roles: Sequence[Role],
     version: str,
     image: str,
-    *,
-    retag: Sequence[str] = (),
 ) -> Script:
     """Start the new containers of `roles` and wait until they are ready. No traffic reaches them."""
     steps = [
@@ -45,12 +59,8 @@ def prepare(
             "store",
             "\n".join(
                 [
-                    *([shlex.join(retag)] if retag else []),
-                    shlex.join(["keep_files", *_files(config, version)]),
-                    f"mkdir -p {shlex.quote(layout.version(config.name, version))}",
-                    proxy.store_fragment(
-                        config.name, version, proxy.files(config, config.roles_on(host), host)
-                    ),
+                    _keep(config, version, image),
+                    proxy.store_fragment(config, version, proxy.files(config, config.roles_on(host), host)),
                     *(_manner(config, role, version, host) for role in roles),
                     jobs.store_fragment(config, host, version),
                     pages.store_fragment(config.name, version, config.error_pages),
@@ -67,13 +77,7 @@ def prepare(
         if role.asset_path is not None:
             bridge = assets.fragment(config, role, version, image)
             steps.append(Step(f"assets-{role.name}", bridge, f"assets of {role.name}"))
-    for role in roles:
-        clear, secret = config.env_for(role, host)
-        env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
-        # For `diff`, which shows old values of clear variables and never those of secrets.
-        names = shlex.quote(layout.names_file(config.name, version, role.name))
-        env += f"\ncat >{names} " + heredoc("".join(f"{name}\n" for name in sorted(secret)))
-        steps.append(Step(f"env-{role.name}", env, f"environment of {role.name}"))
+    steps += _env_steps(config, host, roles, version)
     starts = [
         Step(
             f"start-{role.name}",
@@ -88,6 +92,36 @@ def prepare(
     else:
         steps += [step for pair in zip(starts, ready, strict=True) for step in pair]
     return guarded(config, steps)
+
+
+def environment(config: DeployConfig, host: str, roles: Sequence[Role], version: str, image: str) -> Script:
+    """Write the environment of a version ahead of `prepare`, so that its image can be run by hand."""
+    keep = Step("keep", _keep(config, version, image), "keep what is there of this version")
+    return guarded(config, [keep, *_env_steps(config, host, roles, version)])
+
+
+def _keep(config: DeployConfig, version: str, image: str) -> str:
+    directory = shlex.quote(layout.version(config.name, version))
+    keep = shlex.join(["keep_files", *files_of(config, version), image])
+    return f"{_settled(config, version)}\n{keep}\nmkdir -p {directory}"
+
+
+def _settled(config: DeployConfig, *versions: str) -> str:
+    """What earlier deploys left that were cut off is settled, as another begins with these versions."""
+    copies, own = layout.before(config.name), layout.version(config.name, "")
+    return shlex.join(["no_copies", copies, own.rstrip("/"), *versions])
+
+
+def _env_steps(config: DeployConfig, host: str, roles: Sequence[Role], version: str) -> list[Step]:
+    steps = []
+    for role in roles:
+        clear, secret = config.env_for(role, host)
+        env = docker.env_fragment(layout.env_file(config.name, version, role.name), clear, secret)
+        # For `diff`, which shows old values of clear variables and never those of secrets.
+        names = shlex.quote(layout.names_file(config.name, version, role.name))
+        env += f"\ncat >{names} " + heredoc("".join(f"{name}\n" for name in sorted(secret)))
+        steps.append(Step(f"env-{role.name}", env, f"environment of {role.name}"))
+    return steps
 
 
 def _manner(config: DeployConfig, role: Role, version: str, host: str) -> str:
@@ -105,42 +139,80 @@ def _manner(config: DeployConfig, role: Role, version: str, host: str) -> str:
     return "\n".join(lines)
 
 
-def _files(config: DeployConfig, version: str) -> tuple[str, str]:
-    """A version's directory, and where it is kept while the same version is deployed again."""
-    return layout.version(config.name, version), layout.before(config.name, version)
+def files_of(config: DeployConfig, version: str, *, committed: bool = False) -> tuple[str, str]:
+    """A version's directory, and where it is kept while the same version is deployed again: until that is
+    `committed`, and after.
+    """
+    return layout.version(config.name, version), layout.before(
+        config.name, f".{version}" if committed else version
+    )
 
 
 def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> list[Step]:
     """Wait for each role's container."""
+    # The last probe may begin just before the limit.
+    waits = config.deploy_timeout * 1.5 + config.readiness_delay
     return [
-        Step(f"health-{role.name}", docker.health_fragment(config, role, version), f"{role.name} is healthy")
+        Step(
+            f"health-{role.name}",
+            docker.health_fragment(config, role, version),
+            f"{role.name} is healthy",
+            waits,
+        )
         for role in roles
     ]
 
 
-def revive(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
-    """Start the kept containers of a version again: image, configuration and environment as they were."""
-    names = [config.container_name(role, version) for role in roles]
-    steps = [Step("start", shlex.join(["docker", "start", *names]), f"start {version} again")]
-    for step in ready_steps(config, roles, version):
-        role = step.name.removeprefix("health-")
-        probe = shlex.quote(layout.probe_file(config.name, version, role))
+def revive(config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, str]) -> Script:
+    """Start the kept containers of the roles' versions again: image, configuration, environment as then."""
+    names = [config.container_name(role, versions[role.name]) for role in roles]
+    told = ", ".join(dict.fromkeys(versions[role.name] for role in roles))
+    # Jobs of a version run as this user from now on, and read its environment; its containers have it.
+    owned = {
+        versions[role.name]: shlex.join(["docker", "inspect", "--format", "{{.Image}}", name])
+        for role, name in zip(roles, names, strict=True)
+    }
+    lines = [
+        f'own {shlex.quote(layout.version(config.name, version))} "$({image})" || true'
+        for version, image in owned.items()
+    ]
+    settled = _settled(config, *sorted(set(versions.values())))
+    start = "\n".join([settled, *lines, shlex.join(["docker", "start", *names])])
+    steps = [Step("start", start, f"start {told} again")]
+    for role in roles:
+        version = versions[role.name]
+        (step,) = ready_steps(config, [role], version)
+        probe = shlex.quote(layout.probe_file(config.name, version, role.name))
         shell = f"if [ -e {probe} ]; then . {probe}; else {step.shell}; fi"
-        steps.append(Step(step.name, shell, step.title))
+        steps.append(replace(step, shell=shell))
     return guarded(config, steps)
 
 
 def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
-    """Give the new containers the traffic: targets by rename, routes only where they changed."""
-    steps = [
+    """Give the new containers the traffic: targets by rename, routes only where they changed.
+
+    Not where one of them has ended since it was ready, of whichever role.
+    """
+    names = [config.container_name(role, version) for role in roles]
+    check = "\n".join(shlex.join(["must_run", name]) for name in names)
+    steps = [Step("running", check, "the new containers run")]
+    steps += [
         Step(f"switch-{role.name}", proxy.switch_fragment(config, role, version), f"traffic to {role.name}")
         for role in roles
         if role.proxy is not None
     ]
-    if steps:
+    switched = bool(steps[1:])
+    # What the containers that have the traffic were started with.
+    in_use = shlex.join(["files_in_use", layout.before(config.name, version)])
+    steps.append(Step("files", in_use, "its files are in use"))
+    if switched:
         steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
-    line = f"""TZ=UTC0 printf '%(%Y-%m-%dT%H:%M:%SZ)T %s\\n' -1 {shlex.quote(version)}"""
-    remember = f"{line} >>{layout.app(config.name)}/history"
+    what = shlex.quote(f"{version} {','.join(role.name for role in roles)}")
+    line = f"TZ=UTC0 printf '%(%Y-%m-%dT%H:%M:%SZ)T %s\\n' -1 {what}"
+    # What is remembered has to be there after a power cut, with the files that belong to it.
+    files = shlex.join(["durable", layout.version(config.name, version), layout.PROXY])
+    history = layout.history(config.name)
+    remember = f"{files}\n{line} >>{history}\nsync {history}\n{shlex.join(['soon_durable', layout.STATE])}"
     return guarded(config, [*steps, Step("history", remember, "remember the version")])
 
 
@@ -149,11 +221,7 @@ def switched(config: DeployConfig, roles: Sequence[Role], version: str, served: 
 
     Waits for a commit that still runs, as all scripts of a host do for one another.
     """
-    history = f"{layout.app(config.name)}/history"
-    checks = [
-        f'[ "$(cat {history} 2>/dev/null | wc -l)" -gt {served} ] || '
-        '{ echo "failed: this host had not switched"; exit 1; }'
-    ]
+    checks = [shlex.join(["still_ours", layout.history(config.name), str(served), version])]
     for role in roles:
         if role.proxy is not None:
             words = shlex.join([config.container_prefix(role), config.container_name(role, version)])
@@ -170,14 +238,25 @@ class Leftovers:
     gone: Mapping[str, str] = field(default_factory=dict)
 
 
-def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[Step] = ()) -> Script:
-    """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line."""
-    steps: list[Step] = []
+def finish(
+    config: DeployConfig,
+    left: Leftovers,
+    *,
+    seen: int,
+    version: str,
+    audit: str,
+    more: Sequence[Step] = (),
+) -> Script:
+    """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line.
+
+    Not where another deploy has been since `version` was committed on top of a history of `seen` lines.
+    """
+    steps = [ours_step(config, seen, version)]
     proxied = {role.name for role in config.roles if role.proxy is not None}
     addresses = [c.address for c in left.stop if c.role in proxied and c.address]
     if addresses:
         drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
-        steps.append(Step("drain", drain, "requests on the old version end"))
+        steps.append(Step("drain", drain, "requests on the old version end", config.drain_timeout))
     by_grace: dict[int, list[str]] = {}
     for role in config.roles:
         names = [c.name for c in left.stop if c.role == role.name]
@@ -187,14 +266,14 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
         shlex.join(["docker", "stop", "--time", str(seconds), *names]) for seconds, names in by_grace.items()
     ]
     if stops:
-        steps.append(Step("stop", "\n".join(stops), "stop the old version"))
+        steps.append(Step("stop", "\n".join(stops), "stop the old version", sum(by_grace)))
     prune = []
     if left.remove:
         prune.append(shlex.join(["docker", "rm", *left.remove]))
-    for version, image in left.gone.items():
+    for gone, image in left.gone.items():
         # An image that another service uses too stays; that is no failure.
         prune.append(f"docker image rm {shlex.quote(image)} || true")
-        prune.append(_forget(config, version))
+        prune.append(forget(config, gone))
     if prune:
         steps.append(Step("prune", "\n".join(prune), "prune"))
     kept = discard(layout.before(config.name))
@@ -204,82 +283,30 @@ def finish(config: DeployConfig, left: Leftovers, *, audit: str, more: Sequence[
     return guarded(config, steps, keep_going=True)
 
 
-def _forget(config: DeployConfig, version: str) -> str:
+def forget(config: DeployConfig, version: str) -> str:
     return shlex.join(["rm", "-rf", *layout.everything(config.name, version)])
 
 
 def audit_step(config: DeployConfig, line: str) -> Step:
     """One line in the service's audit log on the host."""
     app = layout.app(config.name)
-    shell = f"""[ -d {app} ] || mkdir -p {app}
-TZ=UTC0 printf '[%(%Y-%m-%dT%H:%M:%SZ)T] %s\\n' -1 {shlex.quote(line)} >>{app}/audit.log"""
-    return Step("audit", shell, "audit")
+    return Step("audit", f"[ -d {app} ] || mkdir -p {app}\n{_audit(config, line)}", "audit")
 
 
-def undo(
-    config: DeployConfig, facts: HostFacts, roles: Sequence[Role], version: str, *, audit: str
-) -> Script:
-    """Put a host back to what `facts` say, whatever has happened since. May be repeated.
+def audited(config: DeployConfig, script: Script, line: str) -> Script:
+    """The script, with a line in the audit log once it has done something."""
+    return replace(script, steps=(*script.steps, audit_step(config, line))) if script else script
 
-    Traffic first: the old containers still run. Then the new ones are drained, stopped and removed,
-    except those that were there before, which are only stopped.
+
+def noted(config: DeployConfig, line: str, command: str) -> str:
+    """Shell text that runs a command, noted before. One that cannot be noted is run all the same.
+
+    Only where something was deployed: whoever comes first to a new host must not begin its directories.
     """
-    before = {container.name: container for container in facts.containers}
-    steps: list[Step] = []
-    targets: list[str] = []
-    for role in roles:
-        if role.proxy is None:
-            continue
-        prefix = config.container_prefix(role)
-        targets.append(shlex.join(["unsplit", prefix]))
-        if prefix in facts.targets:
-            targets.append(shlex.join(["write_target", prefix, facts.targets[prefix]]))
-            targets.append(proxy.link_fragment(config, role, facts.version))
-        else:
-            targets.append(shlex.join(["rm", "-f", layout.target(prefix), layout.current(prefix)]))
-    if targets:
-        steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
-    steps.append(Step("files", shlex.join(["put_files_back", *_files(config, version)]), "its files back"))
-    if targets:
-        steps.append(Step("routes", proxy.activate_fragment(config, facts.version), "routes back"))
-    removal: list[str] = []
-    for role in roles:
-        name = config.container_name(role, version)
-        quoted = shlex.quote(name)
-        known = before.get(name)
-        spare = ""
-        if role.proxy is not None:
-            spare = shlex.join(["spare", config.container_prefix(role), name]) + "\n"
-        if known is not None:
-            # The name stood for another container before, or for this one, untouched or revived.
-            stop = (
-                "" if known.running else f"else {spare}docker stop --time {STOP_GRACE} {quoted} >/dev/null\n"
-            )
-            removal.append(
-                f'if [ "$(container_id {quoted})" != {known.id} ]; then\n'
-                f"    {spare}docker rm --force {quoted} 2>/dev/null || true\n"
-                f"    put_back {quoted}\n{stop}fi"
-            )
-        else:
-            if role.proxy is not None:
-                removal.append(
-                    f'{spare}if address=$(address_of {quoted} 2>/dev/null) && [ -n "$address" ]; then\n'
-                    f'    drain {round(config.drain_timeout)} "$address"\nfi'
-                )
-            removal.append(f"docker stop --time {STOP_GRACE} {quoted} >/dev/null 2>&1 || true")
-            removal.append(f"docker rm --force {quoted} 2>/dev/null || true")
-    if removal:
-        steps.append(Step("remove", "\n".join(removal), f"remove {version}"))
-    if version not in {container.version for container in facts.containers}:
-        steps.append(Step("forget", _forget(config, version), "forget its files"))
-    history = f"{layout.app(config.name)}/history"
-    steps.append(
-        Step(
-            "history",
-            f"if [ -e {history} ]; then head -n {len(facts.history)} {history} >{history}.new && "
-            f"mv -f {history}.new {history}; fi",
-            "history",
-        )
-    )
-    steps.append(audit_step(config, audit))
-    return guarded(config, steps, keep_going=True)
+    app = layout.app(config.name)
+    return f"( umask 002; [ ! -d {app} ] || {_audit(config, line)} ) 2>/dev/null\n{command}"
+
+
+def _audit(config: DeployConfig, line: str) -> str:
+    text = shlex.quote(line.replace("\n", "\\n"))
+    return f"TZ=UTC0 printf '[%(%Y-%m-%dT%H:%M:%SZ)T] %s\\n' -1 {text} >>{layout.app(config.name)}/audit.log"

@@ -14,19 +14,24 @@ does; then Caddy validates all and reloads, and what was there before comes back
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from deployer.commands import assets, certificates, layout, ondemand
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
 from deployer.config.sendfile import sendfiles, volumes_of
-from deployer.script import discard, heredoc
+from deployer.script import heredoc
 
 
 def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str, str]:
     """The sites and routes of the proxied roles on a host, by their path below the proxy's directory."""
     wanted: dict[str, str] = {}
     pairs = certificates.pairs(config, roles)
+    # A name's site is that of the role which has all of it, where one has.
+    first: dict[str, Role] = {}
+    for role in sorted(roles, key=lambda role: role.proxy is not None and not role.proxy.whole):
+        for name in (role.proxy.names or ("",)) if role.proxy is not None else ():
+            first.setdefault(name, role)
     for role in roles:
         if role.proxy is None:
             continue
@@ -37,6 +42,8 @@ def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str,
             peers = tuple(peer for peer in config.sharing.get(name, ()) if peer != host)
             more = extras(config, role, peers if not name else ())
             wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, more)
+            if first[name] is not role:
+                continue
             if name or own or role.proxy.ssl_on_demand:
                 wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own, peers)
             if role.proxy.on_demand(name):
@@ -55,22 +62,38 @@ def extras(config: DeployConfig, role: Role, peers: tuple[str, ...] = ()) -> Ext
     return Extras(bool(config.error_pages), url, docroot, files, peers)
 
 
-def store_fragment(name: str, version: str, wanted: Mapping[str, str]) -> str:
-    """Keep the proxy's files of a version beside it, so that undo and rollback find them."""
-    root = layout.routes(name, version)
+def store_fragment(config: DeployConfig, version: str, wanted: Mapping[str, str]) -> str:
+    """Keep the proxy's files of a version beside it, so that undo and rollback find them.
+
+    Other roles may have been deployed at this version before: their routes stay.
+    """
+    root = layout.routes(config.name, version)
     directories = {root, *(f"{root}/{path}".rsplit("/", 1)[0] for path in wanted)}
-    lines = [discard(root), shlex.join(["mkdir", "-p", *sorted(directories)])]
+    mine = " ".join(
+        f"{shlex.quote(root)}/routes/*/{shlex.quote(name)}" for name in route_files(config, config.roles)
+    )
+    lines = [
+        f"[ ! -d {shlex.quote(root)} ] || rm -f {mine}",
+        shlex.join(["mkdir", "-p", *sorted(directories)]),
+    ]
     lines += [
         f"cat >{shlex.quote(f'{root}/{path}')} {heredoc(text)}" for path, text in sorted(wanted.items())
     ]
-    return "\n".join(lines)
+    deployed = " ".join(
+        sorted({shlex.quote(path.rpartition("/")[2]) for path in wanted if "routes/" in path})
+    )
+    return "\n".join([*lines, *([f"unclaimed {shlex.quote(root)} {deployed}"] if deployed else [])])
 
 
-def activate_fragment(config: DeployConfig, version: str | None) -> str:
-    """Make the proxy's sites and routes those of a version (None: of no version at all)."""
+def route_files(config: DeployConfig, roles: Sequence[Role]) -> list[str]:
+    """The names under which the routes of roles stand, whatever host name they are for."""
+    return [f"{config.container_prefix(role)}.caddy" for role in roles]
+
+
+def activate_fragment(config: DeployConfig, version: str | None, roles: Sequence[Role] | None = None) -> str:
+    """Make the proxy's sites and routes for roles (default: all) those of a version (None: of none)."""
     want = layout.routes(config.name, version) if version else "/nonexistent"
-    mine = [f"{config.container_prefix(role)}.caddy" for role in config.roles]
-    return shlex.join(["activate", want, *mine])
+    return shlex.join(["activate", want, *route_files(config, config.roles if roles is None else roles)])
 
 
 def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:

@@ -23,36 +23,45 @@ class Useless:
 
 
 def useless(config: DeployConfig, known: HostFacts, retain: int) -> Useless:
-    """What may go: stopped, and not among the version that serves and the last `retain` before it.
+    """What may go: stopped, and not among the version that serves its role and the last `retain` before it.
 
     Where nothing has served yet nothing goes: whatever is there was started by somebody else.
     """
-    if known.version is None:
-        return Useless()
-    served = [name for name in dict.fromkeys(reversed(known.history)) if name != known.version]
-    keep = {known.version, *served[:retain]}
-    roles = {role.name for role in config.roles_on(known.host)}
+    kept = {role.name: known.served(role.name)[: retain + 1] for role in config.roles_on(known.host)}
     going = [
         container
         for container in known.containers
-        if container.role in roles
+        if kept.get(container.role)
         and not container.running
-        and (container.replaced or container.version not in keep)
+        and (container.replaced or container.version not in kept[container.role])
     ]
     left = {c.version for c in known.containers if c not in going}
-    versions = dict.fromkeys(c.version for c in going if c.version and c.version not in left | keep)
+    left.update(version for names in kept.values() for version in names)
+    versions = dict.fromkeys(c.version for c in going if c.version and c.version not in left)
     return Useless(tuple(going), tuple(versions))
 
 
 def stale(config: DeployConfig, known: HostFacts) -> tuple[Container, ...]:
-    """Containers that run although another version serves."""
-    roles = {role.name for role in config.roles_on(known.host)}
+    """Containers that run although another version serves their role, and that nobody is trying.
+
+    What a role's target dials has the requests, whatever is remembered: a commit may have been cut off.
+    """
+    wanted = {
+        role.name: {known.serving(role.name), known.canaries.get(config.container_prefix(role))}
+        for role in config.roles_on(known.host)
+    }
+    dialled = {
+        container.id
+        for role in config.roles_on(known.host)
+        for container in known.behind(role, config.container_prefix(role))
+    }
     return tuple(
         container
         for container in known.containers
-        if container.role in roles
+        if container.role in wanted
         and container.running
-        and (container.replaced or container.version != known.version)
+        and container.id not in dialled
+        and (container.replaced or container.version not in wanted[container.role])
     )
 
 

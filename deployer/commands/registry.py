@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deployer.config import DeployConfig
 from deployer.script import Script, Step, heredoc
@@ -15,6 +17,9 @@ from freehold.source import Location
 
 HUB = "https://index.docker.io/v1/"
 """What Docker calls its own registry in the client's file."""
+HUB_HOST = HUB.split("/")[2]
+HUB_DOMAIN = HUB_HOST.partition(".")[2]
+"""What an image's name and podman call it; its other hosts are below."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,27 @@ class Access:
     password: Secret
 
     @property
-    def key(self) -> str:
-        """The registry's name in the client's file: host and port only."""
-        if not self.server:
-            return HUB
-        return self.server.partition("://")[2].split("/")[0] or self.server.split("/")[0]
+    def keys(self) -> tuple[str, ...]:
+        """The registry's names in the clients' files, host and port only; Docker's own has several."""
+        host = host_of(self.server)
+        hub = f".{host}".endswith(f".{HUB_DOMAIN}")
+        return tuple(dict.fromkeys((HUB, HUB_DOMAIN, host))) if hub else (host,)
+
+
+def host_of(server: str | None) -> str:
+    """Host and port of a registry, without scheme and path."""
+    return (server or HUB_DOMAIN).rpartition("://")[2].split("/")[0]
+
+
+def argument(server: str | None, *, program: str = "docker") -> list[str]:
+    """The server as `docker login` takes it: Docker's own is none, or the login is kept where nobody looks.
+
+    podman wants a name always.
+    """
+    own = host_of(server) in (HUB_HOST, HUB_DOMAIN)
+    if program == "podman":
+        return [HUB_DOMAIN if own or not server else server]
+    return [] if own or not server else [server]
 
 
 def access(config: DeployConfig) -> Access | None:
@@ -55,27 +76,54 @@ def access(config: DeployConfig) -> Access | None:
     return Access(registry.server, registry.username.value(secret), registry.password.value(secret))
 
 
-def client_file(text: str, login: Access) -> str:
-    """A docker client's config.json that can do what `text` can and is logged in besides. Pure."""
+def client_file(text: str, login: Access, has: Callable[[str], bool]) -> str:
+    """A docker client's config.json that can do what `text` can and is logged in besides. Pure.
+
+    `has` tells whether there is a program of that name.
+    """
+    found = _with_login(text, login)
+    if has(f"docker-credential-{found.get('credsStore')}"):
+        # No helper means the file, for this registry alone: the store is asked for all others.
+        found["credHelpers"].update(dict.fromkeys(login.keys, ""))
+    else:
+        found.pop("credsStore", None)
+    return json.dumps(found)
+
+
+def podman_file(texts: Sequence[str], login: Access) -> str:
+    """The one file that podman reads: the logins of all these, of which the last counts most, and ours. Pure.
+
+    It knows no store, and takes an empty helper for a program.
+    """
+    all_of: dict[str, dict[str, object]] = {}
+    for found in (_with_login(text, login) for text in texts):
+        for kind in ("auths", "credHelpers"):
+            all_of.setdefault(kind, {}).update(found[kind])
+    return json.dumps(all_of)
+
+
+def _with_login(text: str, login: Access) -> dict[str, Any]:
     found = json.loads(text) if text.strip() else {}
     pair = f"{login.username.reveal()}:{login.password.reveal()}"
-    found.setdefault("auths", {})[login.key] = {"auth": base64.b64encode(pair.encode()).decode()}
-    # A store or helper would be asked instead of the file.
-    found.pop("credsStore", None)
-    found.get("credHelpers", {}).pop(login.key, None)
-    return json.dumps(found)
+    for kind in ("auths", "credHelpers"):
+        found[kind] = found.get(kind) or {}
+    for key in login.keys:
+        found["auths"][key] = {"auth": base64.b64encode(pair.encode()).decode()}
+        # A helper would be asked instead of the file.
+        found["credHelpers"].pop(key, None)
+    return found
 
 
 def login_fragment(login: Access) -> str:
     """`docker login` that stays, for this user of the host."""
-    server = [login.server] if login.server else []
-    argv = ["docker", "login", "--username", login.username.reveal(), "--password-stdin", *server]
+    argv = ["docker", "login", "--username", login.username.reveal(), "--password-stdin"]
+    argv += argument(login.server)
     return f"{shlex.join(argv)} {heredoc(login.password.reveal())}"
 
 
 def logout_fragment(server: str | None) -> str:
     """`docker logout`; one that is not logged in is no failure."""
-    return shlex.join(["docker", "logout", *([server] if server else [])])
+    return shlex.join(["docker", "logout", *argument(server)])
 
 
 def logged_in(command: str, login: Access | None) -> str:
@@ -83,6 +131,8 @@ def logged_in(command: str, login: Access | None) -> str:
     if login is None:
         return command
     pair = shlex.quote(f"{login.username.reveal()}:{login.password.reveal()}")
+    form = ",".join('"%s":{"auth":"%s"}' for _ in login.keys)
+    values = " ".join(f'{shlex.quote(key)} "$auth"' for key in login.keys)
     # printf is a word of the shell itself: what it is given stands in no process's argv.
     return f"""(
     umask 077
@@ -90,8 +140,7 @@ def logged_in(command: str, login: Access | None) -> str:
     export DOCKER_CONFIG
     trap 'rm -rf "$DOCKER_CONFIG"' EXIT
     auth=$(printf %s {pair} | base64 -w 0)
-    printf '{{"auths":{{"%s":{{"auth":"%s"}}}}}}\\n' {shlex.quote(login.key)} "$auth" \\
-        >"$DOCKER_CONFIG/config.json"
+    printf '{{"auths":{{{form}}}}}\\n' {values} >"$DOCKER_CONFIG/config.json"
     {command}
 )"""
 

@@ -22,6 +22,13 @@ LINGER = "24h"
 old container ends them, when its time to drain is over."""
 OF_A_PATH = "# of a path"
 """Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
+_STAMPS = """\
+@unnumbered not header X-Request-ID *
+request_header @unnumbered X-Request-ID {http.request.uuid}
+@undated not header X-Request-Start *
+request_header @undated X-Request-Start t={time.now.unix_ms}
+"""
+"""What an application is told of a request where the client does not say it, as by Kamal's proxy."""
 FINGERPRINT = r"[-.][0-9a-f]{7,128}[-.][^/]*$"
 """The end of a file name that changes with its content: `app-1f2e3d4c.css`."""
 
@@ -57,7 +64,7 @@ def site(proxy: Proxy, host: str, certificate: str = "", peers: Sequence[str] = 
         '\trespond "nothing is served here" 404\n'
     )
     if not proxy.ssl:
-        mark = f"{OF_A_PATH}\n" if proxy.prefixes and "/" not in proxy.prefixes else ""
+        mark = "" if proxy.whole else f"{OF_A_PATH}\n"
         return f"{mark}http://{host} {{\n\timport freehold_http\n{routes}}}\n"
     pair = f"{layout.PROXY}/certs/{certificate}"
     own = f"\ttls {pair}.crt {pair}.key\n" if certificate else ""
@@ -88,10 +95,8 @@ def route(proxy: Proxy, prefix: str, extras: Extras | None = None) -> str:
         strip = ""
         if clean and proxy.strip_path_prefix:
             strip = f"uri strip_prefix {clean}\nrequest_header X-Forwarded-Prefix {clean}\n"
-        body = _block(
-            "route",
-            logged(proxy, prefix) + _before(proxy, prefix, extras) + strip + _serve(proxy, prefix, extras),
-        )
+        lines = logged(proxy, prefix) + _before(proxy, prefix, extras, clean)
+        body = _block("route", lines + strip + _STAMPS + _serve(proxy, prefix, extras))
         for matcher in (f"handle {clean}/*", f"handle {clean}") if clean else ("handle",):
             blocks.append(_block(matcher, body))
     return "".join(blocks)
@@ -111,12 +116,13 @@ def _field(kind: str, header: str) -> str:
     return f"{kind}_{header.lower().replace('-', '_')}"
 
 
-def _before(proxy: Proxy, prefix: str, extras: Extras) -> str:
-    """What may answer instead of the container: a redirect, maintenance."""
+def _before(proxy: Proxy, prefix: str, extras: Extras, path: str) -> str:
+    """What may answer instead of the container: a redirect, maintenance. `path` is the one served."""
     lines = f"vars freehold_pages {layout.current(prefix)}/pages\n" if extras.pages else ""
     lines += challenges.fragment(proxy, extras.peers)
     if proxy.ssl and not proxy.names and proxy.ssl_redirect:
         lines += "@plain protocol http\nredir @plain https://{host}{uri} 308\n"
+    lines += _health(proxy, prefix, path)
     page = layout.maintenance(prefix)
     root, _, name = page.rpartition("/")
     return (
@@ -125,6 +131,22 @@ def _before(proxy: Proxy, prefix: str, extras: Extras) -> str:
         '\theader {\n\t\tContent-Type "text/html; charset=utf-8"\n'
         "\t\tCache-Control no-store\n\t\tRetry-After 60\n\t}\n"
         f'\trespond "{{file.{page}}}" 503\n'
+        "}\n"
+    )
+
+
+def _health(proxy: Proxy, prefix: str, path: str) -> str:
+    """Nobody but visitors is to notice maintenance and pause: a load balancer would take the host out."""
+    asked = (path if proxy.strip_path_prefix else "") + proxy.healthcheck.path
+    if re.search(r"[\s\"`{}\\]", asked):
+        return ""
+    files = (layout.maintenance(prefix), layout.paused(prefix))
+    away = " ".join(file.removeprefix(f"{layout.PROXY}/") for file in files)
+    return (
+        f'@health {{\n\tmethod GET HEAD\n\tvars {{path}} "{asked}"\n}}\n'
+        "route @health {\n"
+        f"\t@away file {{\n\t\troot {layout.PROXY}\n\t\ttry_files {away}\n\t}}\n"
+        "\trespond @away 200\n"
         "}\n"
     )
 

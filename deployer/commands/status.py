@@ -78,12 +78,17 @@ def status_script(config: DeployConfig, host: str) -> Script:
         check = role.proxy.healthcheck
         port = check.port or "${target##*:}"
         path = shlex.quote(check.path)
+        # As `wait_web` asks.
+        flags = "--header 'X-Forwarded-Proto: https' " if role.proxy.ssl else ""
+        for name in role.proxy.names:
+            flags += f'--connect-to {shlex.quote(name)}"::${{target%%:*}}:{port}" '
         probes.append(
             # While requests wait, the target leads nowhere, and another file says where it led.
             f"if [ -e {target} ]; then target=$(cat {paused} 2>/dev/null || cat {target}) mode=\n"
             f"if [ -e {paused} ]; then mode=paused; elif [ -e {page} ]; then mode=maintenance; fi\n"
             f"printf 'probe\\t%s\\t%s\\t%s\\n' {role.name} \"$(curl --silent --output /dev/null "
-            f"--write-out '%{{http_code}}' --max-time 3 --header 'User-Agent: freehold-health' "
+            "--write-out '%{http_code}\\t%{num_redirects} %{url_effective}' --location --max-redirs 10 "
+            f"--proto-redir =http,https --max-time 3 --header 'User-Agent: freehold-health' {flags}"
             f'"http://${{target%%:*}}:{port}"{path})" "$mode"\nfi'
         )
     facts = [step for step in facts_script(config, host).steps if step.name == "state"]
@@ -101,7 +106,7 @@ def parse_status(config: DeployConfig, result: ScriptResult) -> HostStatus:
     stats = {
         row[1]: (row[2], row[3].partition(" /")[0]) for row in cells if row[0] == "stats" and len(row) == 4
     }
-    probes = {row[1]: (row[2], row[3]) for row in cells if row[0] == "probe" and len(row) == 4}
+    probes = {row[1]: (row[2], row[3], row[4]) for row in cells if row[0] == "probe" and len(row) == 5}
     size, free = (int(word) for word in single.get("disk", "0 0").split())
     total = memory.get("MemTotal:")
     failed = result.failed
@@ -131,13 +136,13 @@ def containers(
     config: DeployConfig,
     facts: HostFacts,
     stats: dict[str, tuple[str, str]],
-    probes: dict[str, tuple[str, str]],
+    probes: dict[str, tuple[str, str, str]],
 ) -> tuple[ContainerStatus, ...]:
     """The containers of a host, those that run first."""
     found = []
     for container in sorted(facts.containers, key=lambda c: (not c.running, c.role)):
         role = next((role for role in config.roles if role.name == container.role), None)
-        serves = container.running and container.version == facts.version
+        serves = container.running and container.version == facts.serving(container.role)
         if role is not None and role.proxy is not None:
             dialled = facts.targets.get(config.container_prefix(role), "")
             serves = bool(container.address) and dialled.partition(":")[0] == container.address
@@ -145,8 +150,12 @@ def containers(
         if "(" in container.status and container.running:
             health = container.status.rpartition("(")[2].rstrip(")").removeprefix("health: ")
         if serves and container.role in probes:
-            answer, mode = probes[container.role]
-            health = "healthy" if answer.startswith("2") else f"answers {answer.replace('000', 'nothing')}"
+            answer, way, mode = probes[container.role]
+            redirects, _, where = way.partition(" ")
+            led = "" if redirects == "0" else f", led to {where}"
+            health = f"answers {answer.replace('000', 'nothing')}{led}"
+            if answer.startswith("2"):
+                health = "healthy"
         cpu, memory = stats.get(container.name, ("", ""))
         found.append(
             ContainerStatus(

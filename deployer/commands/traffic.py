@@ -59,4 +59,4 @@ def _drain(prefix: str, seconds: float) -> Step:
     target, paused = shlex.quote(layout.target(prefix)), shlex.quote(layout.paused(prefix))
     shell = f"""address=$(cat {paused} 2>/dev/null || cat {target} 2>/dev/null || true)
 [ -z "$address" ] || drain {round(seconds)} "${{address%:*}}\""""
-    return Step(f"drain-{prefix}", shell, f"requests of {prefix} end")
+    return Step(f"drain-{prefix}", shell, f"requests of {prefix} end", seconds)

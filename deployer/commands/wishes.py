@@ -13,7 +13,7 @@ class LogWishes:
     lines: int | None = None
     since: str | None = None
     grep: str | None = None
-    grep_options: str | None = None
+    grep_options: tuple[str, ...] = ()
     timestamps: bool = True
 
     @property

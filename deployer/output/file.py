@@ -11,9 +11,10 @@ from typing import TextIO
 from deployer.output.record import Run
 
 
-def file_name(now: datetime.datetime, run: Run) -> str:
-    """`2026-01-31T12-00-00_staging_app_boot.log`, as Kamal names them."""
-    parts = (now.strftime("%Y-%m-%dT%H-%M-%S"), run.destination, "_".join(run.words))
+def file_name(now: datetime.datetime, run: Run, number: int = 1) -> str:
+    """`2026-01-31T12-00-00_staging_app_boot.log`, as Kamal names them; `…-2_…` where one has it."""
+    mark = f"-{number}" if number > 1 else ""
+    parts = (now.strftime("%Y-%m-%dT%H-%M-%S") + mark, run.destination, "_".join(run.words))
     return "_".join(filter(None, parts)) + ".log"
 
 
@@ -24,7 +25,10 @@ class FileRecorder:
         self._file: TextIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.path = folder / file_name(datetime.datetime.now().astimezone(), run)
+            now, number = datetime.datetime.now().astimezone(), 1
+            while (folder / file_name(now, run, number)).exists():
+                number += 1
+            self.path = folder / file_name(now, run, number)
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(handle, "a", buffering=1, encoding="utf-8")
         except OSError as exc:

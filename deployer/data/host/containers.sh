@@ -15,7 +15,7 @@ address_of() {
 free_address() {
     local all id names networks held used= others= last=1 low try
     exec 8>"$LOCKS/addresses.lock"
-    flock -w 30 8
+    flock -w 30 8 || { echo "failed: another deploy of this host has held the addresses for 30 s"; return 1; }
     all=$(docker ps --all --no-trunc --format '{{.ID}}|{{.Names}}|{{.Networks}}|{{.Label "freehold.address"}}')
     while IFS='|' read -r id names networks held; do
         case ",$names," in *",${1:-/},"*) aside "$1" ;; esac
@@ -33,13 +33,16 @@ free_address() {
             tr '\n' ' ')"
     fi
     used=" $used "
-    if [ -e "$PROXY/last-address" ]; then read -r last <"$PROXY/last-address"; fi
+    # Empty, or no number, after a power cut: then it begins anew.
+    if [ -e "$PROXY/last-address" ]; then read -r last <"$PROXY/last-address" || true; fi
+    case $last in '' | *[!0-9]* | ??????*) last=1 ;; *) last=$((10#$last)) ;; esac
     for try in {1..32767}; do
         last=$((last % 32767 + 1)) low=$((last % 256))
         if [ $low = 0 ] || [ $low = 255 ] || [ $last = 1 ]; then continue; fi
         address=172.30.$((last / 256)).$low
         case $used in *" $address "*) continue ;; esac
-        echo $last >"$PROXY/last-address"
+        echo $last >"$PROXY/last-address.new"
+        mv -f "$PROXY/last-address.new" "$PROXY/last-address"
         return
     done
     echo "failed: no free address in the network $NETWORK"
@@ -49,6 +52,16 @@ free_address() {
 # container_id NAME: the id of a container; nothing where there is none.
 container_id() {
     docker inspect --format '{{.Id}}' "$1" 2>/dev/null || true
+}
+
+# unless_there NAME... -- COMMAND...: run it where none of the containers is there any more. Docker has to
+# answer: its silence would tell nothing.
+unless_there() {
+    local filters=() left
+    while [ "$1" != -- ]; do filters+=(--filter "name=^/?$1\$") && shift; done
+    shift
+    left=$(docker ps --all --format '{{.Names}}' "${filters[@]}")
+    if [ -z "$left" ]; then "$@"; else echo "kept: $left is still there"; fi
 }
 
 # step_aside NAME: make room for a new container of this name; one that runs keeps running.
@@ -83,6 +96,7 @@ check_running() {
     IFS='|' read -r status code restarts health address <<<"$(docker inspect --format \
         '{{.State.Status}}|{{.State.ExitCode}}|{{.RestartCount}}|{{with .State.Health}}{{.Status}}{{end}}|'"$AT" "$1")"
     case $status in
+        '') report "$1" "the container is gone" ;;
         exited | dead) report "$1" "the container ended with exit code $code" ;;
     esac
     # While it runs again, its state says 0.
@@ -90,22 +104,35 @@ check_running() {
         report "$1" "the container crashed $restarts times, last exit code $(last_exit "$1")"
 }
 
-# wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS: until a probe answers 2xx.
+# must_run NAME: fail where a container that was ready does not run any more.
+must_run() {
+    local status restarts health address
+    check_running "$1"
+    [ "$status" = running ] || report "$1" "the container is $status, although it was ready before"
+}
+
+# wait_web NAME PORT PATH INTERVAL TIMEOUT DEADLINE ATTEMPTS [SCHEME [HOST...]]: until a probe answers 2xx.
+# Redirects are followed. SCHEME is what visitors come by. Under HOST it is this container that is asked:
+# by the name service or the proxy it would be the version that serves.
 wait_web() {
-    local name=$1 attempts=$7 probes=0 tries=0 pause=50 most nap answer url limit address
+    local name=$1 attempts=$7 probes=0 tries=0 pause=50 most nap answer url limit address host led where flags=()
     limit=$((SECONDS + $6))
     LC_ALL=C printf -v most %.0f "$4e3"
     check_running "$name"
     [ -n "$address" ] || report "$name" "the container has no address"
     url="http://$address:$2$3"
+    [ "${8:-http}" = http ] || flags=(--header "X-Forwarded-Proto: $8")
+    for host in "${@:9}"; do flags+=(--connect-to "$host::$address:$2"); done
     while :; do
-        answer=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" \
-            --header 'User-Agent: freehold-health' "$url") || true
+        read -r answer led where <<<"$(curl --silent --output /dev/null --max-time "$5" \
+            --write-out '%{http_code} %{num_redirects} %{url_effective}' --location --max-redirs 10 \
+            --proto-redir =http,https --header 'User-Agent: freehold-health' "${flags[@]}" "$url")"
         case $answer in 2??) break ;; esac
         probes=$((probes + 1))
         # ATTEMPTS are so many intervals; the first probes come faster, and are a gift.
         [ "$pause" -lt "$most" ] || tries=$((tries + 1))
         [ "$answer" != 000 ] || answer=nothing
+        [ "$led" = 0 ] || answer="$answer, led to $where,"
         echo "waiting: $url answered $answer"
         # A question to Docker takes from the container what it needs to start: not with each quick probe.
         if [ "$pause" -ge 300 ] || [ $tries -gt 0 ] || [ $SECONDS -ge $limit ]; then check_running "$name"; fi

@@ -11,7 +11,6 @@ same_files() {
 bridge_assets() {
     local image=$1 path=${2%/} all=$3 role=$4 version=$5 own joined holder said other
     own=$all/$version/$role.own joined=$all/$version/$role
-    umask 022
     mkdir -p "$joined"
     rm -rf "$own.new"
     mkdir "$own.new"
@@ -23,7 +22,9 @@ bridge_assets() {
         return 1
     fi
     docker rm "$holder" >/dev/null
-    chmod -R u+rwX,go+rX "$own.new"
+    # Another member of the group joins its own with these.
+    chgrp -R --reference="$all" "$own.new"
+    chmod -R ug+rwX,o+rX "$own.new"
     rm -rf "$own"
     mv "$own.new" "$own"
     same_files --remove-destination "$own" "$joined"
@@ -36,14 +37,56 @@ bridge_assets() {
     echo "assets: $(find "$own" -type f | wc -l) files"
 }
 
-# keep_files DIRECTORY COPY: before the same version is deployed once more. What an earlier run kept
+# own DIRECTORY IMAGE: files in it that another user has made, and closed to this one, become this one's.
+# Docker reads them, by a container that never runs: the image may lack every program.
+own() {
+    local closed file holder bad=
+    closed=$(find "$1" -type f ! -readable -printf '%P\n' 2>/dev/null) || return 0
+    [ -n "$closed" ] || return 0
+    holder=$(docker create --pull never --volume "$1:/freehold:ro" "$2" true) || return 1
+    while read -r file; do
+        if (umask 077; docker cp "$holder:/freehold/$file" - | tar -xOf - >"$1/$file.new"); then
+            mv -f "$1/$file.new" "$1/$file"
+        else
+            rm -f "$1/$file.new"
+            bad=1
+        fi
+    done <<<"$closed"
+    docker rm "$holder" >/dev/null
+    [ -z "$bad" ] || { echo "failed: files in $1 belong to another user"; return 1; }
+}
+
+# keep_files DIRECTORY COPY IMAGE: before the same version is deployed once more. What an earlier run kept
 # and nobody put back is the older and stays.
 keep_files() {
     if [ ! -d "$1" ] || [ -d "$2" ]; then return; fi
-    mkdir -p "$(dirname "$2")"
-    rm -rf "$2.new"
-    cp -a "$1" "$2.new"
-    mv "$2.new" "$2"
+    own "$1" "$3"
+    mkdir -p "${2%/*}"
+    rm -rf "${2%/*}/.new"
+    cp -a "$1" "${2%/*}/.new"
+    mv "${2%/*}/.new" "$2"
+}
+
+# files_in_use COPY: the version whose files COPY was before is committed. From now on only its own way back wants
+# the copy.
+files_in_use() {
+    if [ ! -d "$1" ]; then return; fi
+    rm -rf "${1%/*}/.${1##*/}"
+    mv "$1" "${1%/*}/.${1##*/}"
+}
+
+# no_copies COPIES VERSIONS VERSION...: a deploy begins; what earlier ones left that were cut off is settled. A
+# version that was prepared again and never committed has its files back, unless it is one of VERSION..., whose
+# oldest copy stays. For those that were committed there is no way back any more.
+no_copies() {
+    local copies=$1 versions=$2 copy
+    shift 2
+    if [ ! -d "$copies" ]; then return; fi
+    rm -rf "$copies"/.[!.]*
+    for copy in "$copies"/*; do
+        case " $* " in *" ${copy##*/} "*) continue ;; esac
+        put_files_back "$versions/${copy##*/}" "$copy"
+    done
 }
 
 # put_files_back DIRECTORY COPY: as `keep_files` found it.
@@ -72,4 +115,16 @@ remove_tree() {
     docker run --rm --pull never --user 0:0 --network none --volume "$1:/freehold" \
         --entrypoint sh "$2" -c 'rm -rf /freehold/* /freehold/.[!.]*'
     rm -rf "$1"
+}
+
+# durable PATH...: files and names below these are on the disk. Not the whole file system, as syncfs would have it:
+# just then it may hold all the layers of an image. What somebody else keeps to themselves is left out.
+durable() {
+    find "$@" '(' -type f -o -type d ')' -exec sync {} + 2>/dev/null || true
+}
+
+# soon_durable PATH: all of its file system is on its way there (assets, layers of images). Nobody waits for that,
+# nor for the lock of the script (9) that it would hold.
+soon_durable() {
+    sync -f "$1" </dev/null >/dev/null 2>&1 9>&- &
 }

@@ -1,13 +1,13 @@
 # The proxy's sites and routes: changed when the configuration does, and loaded as a whole.
 
 # activate DIRECTORY FILE...: make the proxy's sites and routes those in DIRECTORY; FILE... are the
-# names under which this service's routes stand. Caddy checks the whole before it takes it; when it
+# names under which the routes of this service's roles stand, and DIRECTORY may hold others. Caddy checks the whole before it takes it; when it
 # refuses, the files are as they were and the step fails.
 activate() {
     local want=$1 path name host keep= changed= found
     shift
     exec 8>"$LOCKS/proxy.lock"
-    flock -w 60 8
+    flock -w 60 8 || { echo "failed: another deploy of this host has held the proxy's routes for 60 s"; return 1; }
     cd "$PROXY"
     [ -d sites ] && [ -d routes ] && [ -d targets ] || mkdir -p sites routes targets
     begin() {
@@ -29,6 +29,15 @@ activate() {
         else
             echo "$1" >>"$keep/new"
         fi
+    }
+    # leads_here FILE...: one of these routes is of this site's name.
+    leads_here() {
+        local one
+        host=${path##*/}
+        for one in "$@"; do
+            [ ! -e "$want/routes/${host%.caddy}/$one" ] || return 0
+        done
+        return 1
     }
     # gives_way FILE...: this service has but a path of a name, and another one, not of FILE..., all of it.
     gives_way() {
@@ -55,7 +64,8 @@ activate() {
             path=${found#"$want/"}
             if cmp -s "$want/$path" "$path"; then continue; fi
             case $path in
-                sites/*) if gives_way "$@"; then continue; fi ;;
+                sites/*) if ! leads_here "$@" || gives_way "$@"; then continue; fi ;;
+                *) case " $* " in *" ${path##*/} "*) ;; *) continue ;; esac ;;
             esac
             save "$path"
             mkdir -p "$(dirname "$path")"
@@ -90,4 +100,34 @@ activate() {
     grep -v '"level":"\(info\|warn\)"' "$keep/log" | tail -n 20 | sed 's/^/caddy| /'
     echo "failed: the proxy refuses the new routes; the old ones stay"
     return 1
+}
+
+# unclaimed WANT FILE...: fail where another service of this host answers already for a name and path that
+# routes in WANT are of: Caddy would ask whichever file comes first. FILE... are the names of this service's.
+# What a version of this service ever brought is its own too; it may be a role's that is left out now.
+unclaimed() {
+    local want=$1 found other name host line path
+    shift
+    for name in "$@"; do
+        for found in "$want"/routes/*/"$name"; do
+            host=${found%/*} host=${host##*/}
+            if [ ! -e "$found" ] || [ "$host" = _ask ]; then continue; fi
+            for other in "$PROXY/routes/$host"/*.caddy; do
+                case " $* " in *" ${other##*/} "*) continue ;; esac
+                if [ ! -e "$other" ] || compgen -G "${want%/*/*}/*/proxy/routes/*/${other##*/}" >/dev/null; then
+                    continue
+                fi
+                line=$({ grep '^handle' "$other" || true; } | { grep -Fxf - "$found" || true; } | head -n 1)
+                if [ -z "$line" ]; then continue; fi
+                path=${line#handle} path=${path% \{} path=${path# } path=${path%/\*}
+                case $host in
+                    _default) host="every name" ;;
+                    _wildcard*) host="*${host#_wildcard}" ;;
+                esac
+                other=${other##*/}
+                echo "failed: ${other%.caddy} serves $host$path on this host already"
+                return 1
+            done
+        done
+    done
 }

@@ -74,8 +74,12 @@ unsplit() {
 
 # switch_to CONTAINER TARGET PORT: the role's requests go to this container from now on.
 switch_to() {
-    local address
-    address=$(address_of "$1")
+    local status address
+    IFS='|' read -r status address <<<"$(docker inspect --format '{{.State.Status}}|'"$AT" "$1")"
+    if [ "$status" != running ]; then
+        echo "failed: $1 does not run: ${status:-there is none}"
+        return 1
+    fi
     if [ -z "$address" ]; then
         echo "failed: $1 has no address"
         return 1

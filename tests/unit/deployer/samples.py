@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deployer.commands.facts import Container, HostFacts
+from deployer.commands.facts import Container, HostFacts, Served
 from deployer.config import DeployConfig, load_config
 from freehold.process import LocalRunner
 from freehold.secret import Secret
@@ -56,7 +57,25 @@ def container(name: str, state: str = "running", **changes: Any) -> Container:
     return dataclasses.replace(made, **changes)
 
 
+def served(line: str) -> Served:
+    """A line of the history, without its time."""
+    version, _, roles = line.partition(" ")
+    return Served(version, tuple(roles.split(",")) if roles else ())
+
+
 def facts(host: str = "web-1", *containers: Container, history: tuple[str, ...] = ()) -> HostFacts:
-    """A host; its target is the address of the containers."""
+    """A host; its target is the address of the containers. A version of some roles only: `v2 web,jobs`."""
     targets = {"shop-web": "172.30.0.9:3000"} if containers else {}
-    return HostFacts(host, tuple(containers), targets, history)
+    return HostFacts(host, tuple(containers), targets, tuple(map(served, history)))
+
+
+def is_bash(text: str) -> None:
+    """Bash takes it for a program."""
+    checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def run(text: str) -> list[str]:
+    """What it prints, by lines."""
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -33,7 +33,7 @@ DB: dict[str, Any] = {
         {"local": "key.pem", "remote": "/etc/key.pem", "owner": "999:999"},
     ],
     "directories": ["data:/var/lib/pg", {"local": "/srv/backup", "remote": "/backup", "mode": "0750"}],
-    "volumes": ["wal:/wal"],
+    "volumes": ["wal:/wal", "$PWD/in it:/in"],
 }
 
 
@@ -69,6 +69,7 @@ def test_its_container_is_what_the_file_says(tmp_path: Path) -> None:
     ).stdout.split("\n")
     assert told[1::2] == [
         "wal:/wal",
+        "/home/me/in it:/in",
         "/home/me/shop-db/etc/pg.conf:/etc/pg.conf:ro",
         "/home/me/shop-db/etc/key.pem:/etc/key.pem",
         "/home/me/shop-db/data:/var/lib/pg",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from deployer.commands import layout, site
+from deployer.commands import layout, phases, proxy, site
+from deployer.config import DeployConfig
+from deployer.report import step_error
+from tests.unit.deployer import samples
+from tests.unit.deployer.standin import StandIn
 
 
 class Place:
@@ -72,6 +77,19 @@ def test_new_files_are_loaded_once(place: Place) -> None:
     assert place.reloads == 1
 
 
+def test_only_the_named_roles_follow_a_version(place: Place) -> None:
+    """The others are at another version, whatever files of theirs this one has."""
+    old = place.version("v1", ONE | {"routes/a.test/api.caddy": "api"})
+    place.activate(old, "shop.caddy", "api.caddy")
+    new = place.version(
+        "v2", {"sites/b.test.caddy": "b", "routes/b.test/shop.caddy": "2", "routes/a.test/api.caddy": "2"}
+    )
+    place.activate(new, "api.caddy")
+    assert place.files() == ONE | {"routes/a.test/api.caddy": "2"}
+    place.activate("/nonexistent", "api.caddy")
+    assert place.files() == ONE
+
+
 def test_a_name_that_is_not_served_any_more_goes_with_its_site(place: Place) -> None:
     place.activate(place.version("v1", ONE), "shop.caddy")
     place.activate(place.version("v2", MOVED), "shop.caddy")
@@ -125,3 +143,72 @@ def test_files_that_were_changed_but_never_loaded_are_loaded_later(place: Place)
     assert place.activate(want, "shop.caddy").stdout == "routes changed\n"
     assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
     assert place.reloads == 2
+
+
+def test_a_lock_that_is_never_free_is_told(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    host.program("flock", "#!/bin/sh\nexit 1\n")
+    done = host.words("activate /nonexistent shop-web.caddy")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "failed: another deploy of this host has held the proxy's routes for 60 s\n",
+    )
+    done = host.words("free_address shop-web-v2")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "failed: another deploy of this host has held the addresses for 30 s\n",
+    )
+
+
+# Two services
+
+
+def stored(host: StandIn, config: DeployConfig, version: str = "v1") -> str:
+    """Begin to prepare a version on web-1, and activate it; the error where it is refused."""
+    prepared = phases.prepare(config, "web-1", config.roles_on("web-1"), version, "image")
+    store = dataclasses.replace(prepared, steps=prepared.steps[:1])
+    result = host.run(store)
+    if not result.ok:
+        return str(step_error(store, result))
+    done = host.words(proxy.activate_fragment(config, version))
+    assert done.returncode == 0, done.stdout
+    return ""
+
+
+def test_what_another_service_serves_is_refused(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    names = {"hosts": ["shop.test", "*.shop.test"], "app_port": 80}
+    shop = samples.config(tmp_path, proxy=names)
+    assert stored(host, shop) == ""
+    before = host.routes()
+    for other, claimed in (
+        ({"host": "shop.test"}, "shop.test"),
+        ({"host": "x.test,*.shop.test"}, "*.shop.test"),
+    ):
+        blog = samples.config(tmp_path, service="blog", proxy=other)
+        said = stored(host, blog)
+        assert f"shop-web serves {claimed} on this host already" in said, said
+    assert host.routes() == before
+    api = samples.config(tmp_path, service="api", proxy={"host": "shop.test", "path_prefix": "/api"})
+    assert stored(host, api) == stored(host, api, "v2") == stored(host, shop, "v2") == ""
+    more = samples.config(tmp_path, service="more", proxy={"host": "shop.test", "path_prefix": "/more,/api"})
+    said = stored(host, more)
+    assert "api-web serves shop.test/api on this host already" in said, said
+
+
+def test_a_destination_is_another_service(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    first = samples.config(tmp_path, proxy={"app_port": 80})
+    assert stored(host, first) == ""
+    said = stored(host, dataclasses.replace(first, destination="staging"))
+    assert "shop-web serves every name on this host already" in said, said
+
+
+def test_a_role_of_its_own_is_no_other_service(tmp_path: Path) -> None:
+    """It has another name now, or is left out of this deploy."""
+    host = StandIn(tmp_path)
+    assert stored(host, samples.config(tmp_path)) == ""
+    (web, *_) = samples.config(tmp_path).roles
+    shop = samples.config(tmp_path)
+    front = dataclasses.replace(shop, roles=(dataclasses.replace(web, name="front"),))
+    assert stored(host, front, "v2") == ""

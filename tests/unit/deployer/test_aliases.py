@@ -38,6 +38,16 @@ def test_an_alias_stands_for_its_words(given: list[str], expected: list[str]) ->
     assert expand(given, ALIASES, COMMANDS) == expected
 
 
+def test_help_explains_what_an_alias_stands_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/deploy.yml").write_text(
+        "service: a\nservers: [h]\naliases: {shell: app exec -i --reuse sh}\n"
+    )
+    context = Context(console=Console(color=False), environ={"PATH": "/usr/bin:/bin"}, root=tmp_path)
+    assert run(cli, ["help", "shell"], context) == 0
+    assert capsys.readouterr().out.startswith("Usage: freehold app exec ")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -97,6 +107,7 @@ def test_the_command_line_knows_the_projects_aliases(
     assert code == 2 and "config/deploy.yml aliases.bad" in said
     assert call(tmp_path, "where")[0] == 2
     # The destination's own aliases count where the words name it.
-    code, said = call(tmp_path, "where", "-d", "eu")
-    assert "No such command" not in said
+    assert call(tmp_path, "where", "-d", "eu")[0] == 0
+    code, said = call(tmp_path, "where", "-d", "eu", "--nope")
+    assert code == 2 and "No such option '--nope'" in said and "`freehold version --help`" in said
     assert "0." in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 
 from deployer.commands import proxy
 from tests.unit.deployer import samples
-from tests.unit.deployer.test_proxy_files import adapted, found
+from tests.unit.deployer.adapted import adapted, found
 
 SECURE = {"host": "shop.test", "ssl": True}
 

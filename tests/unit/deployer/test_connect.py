@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 from pathlib import Path
 
 import paramiko
 import pytest
 
 from deployer.config import DeployConfig
-from deployer.connect import CONNECT_TIMEOUT, build, log_protocol, private_key
+from deployer.connect import CONNECT_TIMEOUT, build, log_protocol, private_key, reason
 from deployer.endpoint import endpoints
 from deployer.hostkeys import Shown, trust
 from deployer.link import KEEPALIVE, SILENCE, patience
@@ -67,6 +68,19 @@ def test_a_key_is_added_on_a_line_of_its_own(tmp_path: Path) -> None:
         file.write_text(file.read_text().rstrip("\n"))
     assert file.read_text() == "a ssh-ed25519 AAAA\nb ssh-ed25519 AAAA"
     assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "nobody knows this name"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "Temporary failure"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError(), "no answer in time"),
+    ],
+)
+def test_why_there_is_no_connection(failure: OSError, words: str) -> None:
+    assert words in reason(failure)
 
 
 def test_the_protocol_is_heard_from_a_level_on() -> None:

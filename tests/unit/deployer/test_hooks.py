@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deployer.cli.options import Target
+from deployer.cli.session import open_session
 from deployer.config import load_config
 from deployer.hooks import Hooks, secrets_named, strangers
+from freehold.command import Context
 from freehold.console import Console
 from freehold.errors import HookError
-from freehold.process import LocalRunner
+from freehold.process import Argument, Completed, LocalRunner
 
 NAMES = ("TOKEN", "TOKEN_OLD", "KEY")
 
@@ -149,6 +154,21 @@ def test_hooks_are_passed_over_on_demand_and_where_there_are_none(place: Place) 
     place.hooks().run("post-deploy")
 
 
+def test_a_hook_takes_as_long_as_it_takes(place: Place) -> None:
+    limits: dict[str, float | None] = {}
+
+    class Clock(LocalRunner):
+        def run(self, argv: Sequence[Argument], **how: Any) -> Completed:
+            limits[Path(str(argv[0])).name] = how.get("timeout")
+            return Completed((), 0, "", "", 0.0)
+
+    place.hook("pre-deploy", "#!/bin/sh\n")
+    hooks = place.hooks()
+    hooks.runner = Clock()
+    hooks.run("pre-deploy")
+    assert limits["pre-deploy"] is None and limits["git"] == 20
+
+
 def test_pre_connect_runs_once_for_a_command(place: Place) -> None:
     place.hook("pre-connect", "#!/bin/sh\necho once >>count\n")
     hooks = place.hooks()
@@ -162,3 +182,29 @@ def test_a_file_that_no_command_runs(place: Place) -> None:
         place.hook(name, "#!/bin/sh\n")
     (sentence,) = strangers(place.root / ".freehold" / "hooks")
     assert "'pre-deply'" in sentence and "'pre-deploy'" in sentence
+
+
+def test_a_command_goes_on_with_what_the_template_set(place: Place) -> None:
+    """Hooks, builds and accessories' templates see what `Dotenv.load` in deploy.yml has loaded."""
+    (place.root / ".env").write_text("FROM_DOTENV=yes\n")
+    (place.root / "config" / "deploy.yml").write_text(
+        '# <% require "dotenv"; Dotenv.load %>\nservice: shop\nimage: own/shop\nservers: [web-1]\n'
+    )
+    place.hook("pre-connect", '#!/bin/sh\necho "dotenv: $FROM_DOTENV"\n')
+    context = Context(Console(out=place.said, err=place.said, color=False), place.root, {"PATH": "/usr/bin"})
+    session = open_session(context, Target(version="v1"))
+    context.console.verbose = True
+    session.hooks.pre_connect()
+    assert "dotenv: yes" in place.said.getvalue()
+    assert context.environ["FROM_DOTENV"] == "yes"
+
+
+def test_a_command_tells_of_variables_that_secrets_miss(place: Place) -> None:
+    (place.root / ".freehold" / "secrets").write_text("TOKEN=$NOT_SET\nOTHER=$NOT_SET_EITHER\n")
+    place.hooks()
+    context = Context(Console(out=place.said, err=place.said, color=False), place.root, {"PATH": "/usr/bin"})
+    session = open_session(context, Target(version="v1"))
+    assert place.said.getvalue() == ""
+    session.config.secret("TOKEN")
+    assert "secrets:1 the variable NOT_SET is not set; its place in the secret TOKEN" in place.said.getvalue()
+    assert "EITHER" not in place.said.getvalue()

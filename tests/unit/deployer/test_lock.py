@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +73,22 @@ def test_it_is_held_while_somebody_is_there_and_free_afterwards(host: Host) -> N
     assert host.status() == ""
 
 
+def test_somebody_who_looks_is_not_in_the_way(host: Host) -> None:
+    host.locks.mkdir()
+    file = host.locks / "shop.lock"
+    file.touch()
+    look = ["flock", "--shared", str(file), "sh", "-c", "echo; read _"]
+    with subprocess.Popen(look, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as glance:
+        assert glance.stdin is not None and glance.stdout is not None
+        glance.stdout.readline()
+        assert host.status() == ""
+        with host.holder() as process:
+            timer = threading.Timer(0.3, glance.stdin.close)
+            timer.start()
+            assert said(process)[0] == commands.TAKEN
+            timer.join()
+
+
 def test_whoever_is_killed_leaves_nothing(host: Host) -> None:
     with host.holder() as first:
         said(first)
@@ -102,11 +120,49 @@ def test_a_lock_taken_on_purpose_stays_until_it_is_released(host: Host) -> None:
         assert said(process)[0] == commands.TAKEN
 
 
+def test_who_has_waited_for_the_lock_takes_the_one_that_stays(host: Host) -> None:
+    with host.holder() as mine:
+        assert said(mine)[0] == commands.TAKEN
+        assert host.run(commands.acquire_fragment("shop", OWNER, held=True)).returncode == 0
+        again = host.run(commands.acquire_fragment("shop", "{}", held=True))
+        assert commands.parse_refusal(again.stdout.splitlines()) == (commands.MANUAL, json.loads(OWNER))
+
+
+def test_it_cannot_be_taken_on_purpose_while_somebody_works(host: Host) -> None:
+    with host.holder() as first:
+        said(first)
+        refused = host.run(commands.acquire_fragment("shop", "{}"))
+        assert refused.returncode == 1
+        refusal = commands.parse_refusal(refused.stdout.splitlines())
+        assert refusal is not None and refusal[0] == commands.HELD
+        assert refusal[1]["why"] == "deploy v2; it's $HOME"
+        assert "manual" not in host.status()
+    assert host.run(commands.acquire_fragment("shop", OWNER)).returncode == 0
+    again = commands.parse_refusal(host.run(commands.acquire_fragment("shop", "{}")).stdout.splitlines())
+    assert again is not None and (again[0], again[1]["by"]) == (commands.MANUAL, "me@here")
+    assert commands.parse_refusal(["mkdir: cannot create directory"]) is None
+
+
 def test_a_place_that_cannot_be_written(host: Host) -> None:
     host.locks.write_text("a file")
     with host.holder() as process:
         assert said(process)[0] == commands.MISSING
         assert process.wait(10) == 73
+
+
+def test_a_file_that_cannot_be_written_is_not_the_directory(host: Host) -> None:
+    (host.locks / "shop.lock").mkdir(parents=True)
+    with host.holder() as process:
+        state, owner = said(process)
+        assert (state, owner) == (commands.CLOSED, {"by": host.locks.owner()})
+        assert process.wait(10) == 73
+
+
+def test_what_is_made_is_the_groups(host: Host) -> None:
+    with host.holder() as process:
+        said(process)
+        assert host.locks.stat().st_mode & 0o777 == 0o775
+        assert (host.locks / "shop.lock").stat().st_mode & 0o777 == 0o664
 
 
 def test_a_script_that_arrives_cut_off_takes_nothing(host: Host) -> None:
@@ -140,6 +196,7 @@ def test_the_answer_may_come_in_pieces() -> None:
         ((f"@@lock manual {OWNER}\n".encode(),), LockedError, ("locked by me@here",)),
         ((b"@@lock held \n",), LockedError, ("locked by somebody",)),
         ((b"@@lock missing \n",), HostError, ("web-1", "cannot be written")),
+        ((b"@@lock closed anna\n",), HostError, ("web-1", "belongs to anna alone")),
         ((b"bash: not found\n",), LockedError, ("could not be taken",)),
         ((), LockedError, ("could not be taken",)),
     ],

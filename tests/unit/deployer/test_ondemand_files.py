@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deployer.test_proxy_files import adapted, found
+from tests.unit.deployer.adapted import adapted, found
 
 ASK = "/domains/allowed"
 QUERY = "?domain={http.request.uri.query.domain}&host={http.request.uri.query.domain}"

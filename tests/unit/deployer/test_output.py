@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from deployer.cli.main import cli
 from deployer.config.logs import FileOutput, OtelOutput, Output
 from deployer.output import Run, changes, recorded
-from deployer.output.file import file_name
+from deployer.output.file import FileRecorder, file_name
+from deployer.output.record import READING
+from freehold.command import Context, run
 from freehold.console import Console
 from freehold.errors import HostError
 from freehold.secret import Secret
@@ -109,6 +114,15 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) ->
     assert "the output is not written" in said.getvalue()
 
 
+def test_commands_of_the_same_second_have_files_of_their_own(tmp_path: Path) -> None:
+    for word in ("one", "two", "three"):
+        recorder = FileRecorder(tmp_path, RUN, pytest.fail)
+        recorder.line("info", "", word)
+        recorder.finish(1, None)
+    texts = [path.read_text() for path in tmp_path.iterdir()]
+    assert sorted(text.split()[1] for text in texts) == ["one", "three", "two"]
+
+
 def test_file_names_are_those_of_kamal() -> None:
     now = datetime.datetime(2026, 1, 31, 12, 0, 5, tzinfo=datetime.UTC)
     assert file_name(now, RUN) == "2026-01-31T12-00-05_staging_deploy.log"
@@ -161,8 +175,72 @@ def test_a_collector_that_is_not_there(tmp_path: Path, collector: Collector) -> 
         (("app", "boot"), True),
         (("app", "logs"), False),
         (("audit",), False),
+        (("diff",), False),
+        (("jobs", "list"), False),
+        (("prune", "images"), True),
+        (("server", "bootstrap"), True),
         ((), False),
     ],
 )
 def test_which_commands_are_recorded(words: tuple[str, ...], changing: bool) -> None:
     assert changes(words) is changing
+
+
+def commands(group: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below a group, by its words."""
+    if not isinstance(group, click.Group):
+        yield " ".join(path), group
+        return
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield from commands(command, *path, name)
+
+
+def test_what_takes_the_lock_is_recorded() -> None:
+    known = dict(commands(cli))
+    assert known.keys() >= READING
+    locking = {name for name, command in known.items() if "lock_wait" in {p.name for p in command.params}}
+    assert "deploy" in locking and not locking & READING
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"), [(["app", "stale_containers"], "# FAILED: ExitCode ("), (["diff"], "")]
+)
+def test_an_exit_code_tells_of_a_failure(tmp_path: Path, words: list[str], ending: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "deploy.yml").write_text(
+        "service: shop\nimage: own/shop\nservers: [127.0.0.2]\n"
+        "ssh: {port: 1, config: false}\noutput: {file: {path: log}}\n"
+    )
+    console = Console(out=io.StringIO(), err=io.StringIO())
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    assert run(cli, words, Context(console=console, root=tmp_path, environ=environ)) == 1
+    texts = [path.read_text() for path in (tmp_path / "log").glob("*")]
+    assert len(texts) == bool(ending)
+    for text in texts:
+        assert text.splitlines()[-1].startswith(ending) and "ERROR exit code 1" in text
+
+
+def full() -> io.TextIOWrapper:
+    """A file on a disk without space."""
+    return io.TextIOWrapper(io.FileIO("/dev/full", "w"), encoding="utf-8", line_buffering=True)
+
+
+def test_a_disk_that_fills_up_is_no_reason_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fdopen", lambda *_, **__: full())
+    said = io.StringIO()
+    story(Console(err=said, color=False), Output(file=FileOutput("log")), tmp_path)
+    assert said.getvalue().count("warning: the output is recorded no further: No space left on device") == 1
+    assert "building" in said.getvalue() and "the output is in" not in said.getvalue()
+
+
+def test_a_terminal_whose_disk_is_full_is_no_reason_to_stop(tmp_path: Path) -> None:
+    console = Console(err=full(), out=full(), color=False)
+    story(console, Output(file=FileOutput("log")), tmp_path)
+    (path,) = (tmp_path / "log").iterdir()
+    assert "building" in path.read_text() and "# Completed in" in path.read_text()
+    # A result that nobody gets is a failure.
+    with pytest.raises(OSError, match="No space left"):
+        console.print("a result")

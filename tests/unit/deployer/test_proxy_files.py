@@ -3,69 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloudinit.parts.proxy import caddyfile
-from cloudinit.profile import HostProfile
-from deployer.commands import assets, canary, certificates, layout, pages, proxy, site
+from deployer.commands import canary, proxy, site
 from deployer.script import ScriptResult, StepOutcome
-from freehold.errors import ConfigError
 from tests.unit.deployer import samples
-
-CADDY = Path(sys.executable).parent / "caddy"
-
-
-def adapted(directory: Path, *, more: dict[str, Any] | None = None, **proxies: Any) -> dict[str, Any]:
-    """What Caddy understands of the main file with the routes of these services."""
-    place = directory / "proxy"
-    for service, settings in proxies.items():
-        config = samples.config(
-            directory,
-            secrets={"CERT": "a certificate", "KEY": "its key"},
-            **{"service": service, "proxy": settings, "servers": ["web-1"], **(more or {})},
-        )
-        for path, text in proxy.files(config, config.roles, "web-1").items():
-            (place / path).parent.mkdir(parents=True, exist_ok=True)
-            (place / path).write_text(text.replace(layout.PROXY, str(place)))
-    (place / "routes" / layout.DEFAULT_HOST).mkdir(parents=True, exist_ok=True)
-    (place / "sites").mkdir(exist_ok=True)
-    main = directory / "Caddyfile"
-    main.write_text(caddyfile(HostProfile()).replace(layout.PROXY, str(place)))
-    done = subprocess.run(
-        [CADDY, "adapt", "--config", main, "--adapter", "caddyfile"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    made: dict[str, Any] = json.loads(done.stdout)
-    return made
-
-
-def found(value: Any, key: str) -> list[Any]:
-    """Every value under a key, anywhere, in order."""
-    if isinstance(value, dict):
-        return [x for k, v in value.items() for x in ([v] if k == key else []) + found(v, key)]
-    return [x for item in value for x in found(item, key)] if isinstance(value, list) else []
-
-
-def proxies(made: dict[str, Any], *, tried: bool = False) -> list[dict[str, Any]]:
-    """What passes requests on; `tried`: to a version that is being tried."""
-    return [
-        handler
-        for handle in found(made["apps"]["http"], "handle")
-        for handler in handle
-        if handler["handler"] == "reverse_proxy"
-        and handler["upstreams"][0]["dial"].endswith("/target}") is tried
-    ]
-
-
-def hosts(made: dict[str, Any]) -> list[str]:
-    servers = made["apps"]["http"]["servers"].values()
-    return [name for server in servers for names in found(server.get("routes", []), "host") for name in names]
+from tests.unit.deployer.adapted import adapted, found, handlers, hosts, proxies
 
 
 def test_a_host_name_leads_to_the_target_that_the_file_says(tmp_path: Path) -> None:
@@ -86,22 +32,6 @@ def test_no_host_name_means_any(tmp_path: Path) -> None:
 def test_several_names_and_a_wildcard(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"hosts": ["a.test", "*.b.test"]})
     assert sorted(hosts(made)) == ["*.b.test", "a.test"]
-    assert len(proxies(made)) == 2
-
-
-def test_https_with_a_redirect(tmp_path: Path) -> None:
-    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": True})
-    assert len(proxies(made)) == 1
-    redirects = [h for handle in found(made, "handle") for h in handle if h.get("status_code") == 308]
-    assert redirects[0]["headers"]["Location"] == ["https://{http.request.host}{http.request.uri}"]
-    listeners = [
-        name for server in made["apps"]["http"]["servers"].values() for name in found(server, "listen")
-    ]
-    assert {name for names in listeners for name in names} == {"fd/3", "fd/4", "fdgram/5"}
-
-
-def test_https_without_a_redirect_serves_both(tmp_path: Path) -> None:
-    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": True, "ssl_redirect": False})
     assert len(proxies(made)) == 2
 
 
@@ -155,17 +85,6 @@ def test_the_answer_may_take_as_long_as_the_file_says(tmp_path: Path) -> None:
     assert [one["transport"]["response_header_timeout"] for one in proxies(made)] == [5 * 10**9]
 
 
-def handlers(made: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    servers = made["apps"]["http"]["servers"].values()
-    return [
-        handler
-        for server in servers
-        for handle in found(server.get("routes", []), "handle")
-        for handler in handle
-        if handler["handler"] == kind
-    ]
-
-
 def test_bodies_are_taken_in_as_the_file_says(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "a.test"})
     assert proxies(made)[0]["request_buffers"] == site.BUFFER
@@ -199,9 +118,6 @@ def test_the_access_log_names_the_service_and_the_headers_it_wants(tmp_path: Pat
     assert written["writer"]["mode"] == "0640"
 
 
-PAIR = {"certificate_pem": "CERT", "private_key_pem": "KEY"}
-
-
 def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "a.test", "response_timeout": 5})
     (one,) = proxies(made, tried=True)
@@ -216,32 +132,6 @@ def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
     assert canary.parse_state(result) == {"shop-web": ("v2", 50.0)}
 
 
-def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
-    made = adapted(tmp_path, shop={"host": "shop.test", "ssl": PAIR})
-    (loaded,) = made["apps"]["tls"]["certificates"]["load_files"]
-    assert loaded["certificate"].startswith(f"{tmp_path}/proxy/certs/")
-    assert loaded["certificate"][:-3] == loaded["key"][:-3]
-    config = samples.config(
-        tmp_path, secrets={"CERT": "another", "KEY": "its key"}, proxy={"host": "shop.test", "ssl": PAIR}
-    )
-    pair = certificates.pairs(config, config.roles)["web"]
-    assert pair.name not in loaded["certificate"]
-    assert "its key" not in "".join(proxy.files(config, config.roles, "web-1").values())
-    text = certificates.store_fragment([pair])
-    # Only the here documents hold it, and the files that they fill are the group's alone.
-    assert "its key" not in re.sub(r"<<'FREEHOLD_END'\n.*?\nFREEHOLD_END", "", text, flags=re.DOTALL)
-    assert "umask 027" in text
-
-
-def test_a_certificate_for_any_name(tmp_path: Path) -> None:
-    made = adapted(tmp_path, shop={"ssl": PAIR})
-    assert made["apps"]["tls"]["certificates"]["load_files"]
-    assert hosts(made) == []
-    # Over HTTP it redirects, as the route itself says.
-    assert {"protocol": "http"} in found(made, "match")[0] + [m for ms in found(made, "match") for m in ms]
-    assert [one["status_code"] for one in handlers(made, "static_response")].count(308) == 2
-
-
 def test_maintenance_comes_before_the_container(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"host": "shop.test"})
     page = f"{tmp_path}/proxy/maintenance/shop-web.html"
@@ -251,98 +141,49 @@ def test_maintenance_comes_before_the_container(tmp_path: Path) -> None:
     assert text.index("maintenance/shop-web.html") < text.index('"handler": "reverse_proxy"')
 
 
-def test_pages_of_the_version_for_the_proxys_own_errors(tmp_path: Path) -> None:
-    (tmp_path / "public").mkdir()
-    (tmp_path / "public" / "502.html").write_text("<p>gone</p>")
-    made = adapted(tmp_path, more={"error_pages_path": "public"}, shop={"host": "shop.test"})
-    assert found(made, "freehold_pages") == [f"{tmp_path}/proxy/current/shop-web/pages"]
-    assert found(adapted(tmp_path, shop={"host": "shop.test"}), "freehold_pages") == []
-
-
 @pytest.mark.parametrize(
-    ("path", "url"),
+    ("settings", "asked"),
     [
-        ("/rails/public/assets", "/assets"),
-        ("/app/public/packs/js/:ro", "/packs/js"),
-        ("/srv/static", ""),
-        ("/app/public", ""),
+        ({}, ["/up"]),
+        ({"healthcheck": {"path": "/health"}, "path_prefix": "/api"}, ["/api/health"] * 2),
+        ({"path_prefix": "/api", "strip_path_prefix": False}, ["/up"] * 2),
+        ({"healthcheck": {"path": '/a" b'}}, []),
     ],
 )
-def test_fingerprinted_assets_are_served_from_the_disk(tmp_path: Path, path: str, url: str) -> None:
-    config = samples.config(tmp_path, asset_path=path)
-    role = config.role("web")
-    assert assets.url(role) == url
-    made = adapted(tmp_path, more={"asset_path": path}, shop={"host": "shop.test"})
-    patterns = [match["pattern"] for match in found(made, "path_regexp")]
-    assert [pattern.startswith(f"^{url}/") for pattern in patterns] == ([True] if url else [])
-    mount = assets.volume(config, role, "v1")[1]
-    assert mount.startswith("/var/lib/freehold/apps/shop/assets/v1/web:/")
-    assert mount.endswith(":ro") is path.endswith(":ro")
+def test_a_load_balancer_is_told_that_all_is_well(
+    tmp_path: Path, settings: dict[str, Any], asked: list[str]
+) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test", **settings})
+    places = [path for one in found(made, "vars") for path in one.get("{http.request.uri.path}", [])]
+    assert places == asked
+    away = ["maintenance/shop-web.html", "targets/.shop-web.paused"]
+    assert [one for one in found(made, "try_files") if one == away] == [away] * len(asked)
+    # Before the page of the maintenance, and only where that or a pause is.
+    codes = [one["status_code"] for one in handlers(made, "static_response") if "status_code" in one]
+    served = [code for code in codes if code in (200, 503)]
+    assert served == ([200, 503] * len(asked) if asked else [503])
 
 
-@pytest.mark.parametrize(
-    ("name", "served"),
-    [
-        ("application-1f2e3d4c5b6a.css", True),
-        ("turbo.min-3a4b5c6d7e8f90.js.map", True),
-        ("index.BAKED123.js", False),
-        ("app.0a1b2c3d.js", True),
-        ("manifest.json", False),
-        ("feedface.html", False),
-    ],
-)
-def test_what_counts_as_a_fingerprint(name: str, served: bool) -> None:
-    assert bool(re.search(site.FINGERPRINT, f"/{name}")) is served
-
-
-@pytest.mark.parametrize(
-    ("page", "message", "text"),
-    [
-        ("<p>{{ .Message }}</p>", "a < b", "<p>a &lt; b</p>"),
-        ("{{ if .Message }}<p>{{.Message}}</p>{{ else }}soon{{ end }}", "", "soon"),
-        ("{{- if .Message -}}<p>{{.Message}}</p>{{- else -}}soon{{- end -}}", "now", "<p>now</p>"),
-        ("{{ if .Message }}{{ .Message }}{{ end }}.", r"\1", r"\1."),
-    ],
-)
-def test_kamals_page_templates(page: str, message: str, text: str) -> None:
-    assert pages.filled(page, message) == text
+def test_an_application_is_told_when_a_request_came_and_by_which_number(tmp_path: Path) -> None:
+    made = adapted(tmp_path, shop={"host": "shop.test"})
+    routes = [route for routes in found(made, "routes") for route in routes]
+    told = {
+        name: (route["match"], value)
+        for route in routes
+        for handler in route["handle"]
+        if handler["handler"] == "headers" and "request" in handler
+        for name, value in handler["request"]["set"].items()
+    }
+    assert told == {
+        "X-Request-Id": ([{"not": [{"header": {"X-Request-Id": ["*"]}}]}], ["{http.request.uuid}"]),
+        "X-Request-Start": ([{"not": [{"header": {"X-Request-Start": ["*"]}}]}], ["t={time.now.unix_ms}"]),
+    }
 
 
 def test_the_main_file_without_any_service(tmp_path: Path) -> None:
     made = adapted(tmp_path)
     assert proxies(made) == []
     assert [one.get("status_code") for one in handlers(made, "static_response")] == [404]
-
-
-def test_files_that_an_answer_names_are_of_the_hosts_volumes(tmp_path: Path) -> None:
-    more = {"volumes": ["/srv/shop/storage:/rails/storage", "/srv/big:/rails/storage/big", "data:/data"]}
-    wanted = {"host": "shop.test", "sendfile": ["/rails/storage", "/rails/storage/big/x"]}
-    made = adapted(tmp_path, more=more, shop=wanted)
-    (first,) = proxies(made)
-    roots = [root for handler in first["handle_response"] for root in found(handler, "root")]
-    # The longer path is tried first, and of a path only what stands below the directory counts.
-    assert list(dict.fromkeys(roots)) == ["/srv/big/x", "/srv/shop/storage"]
-    assert first["headers"]["request"]["set"]["X-Sendfile-Type"] == ["X-Sendfile"]
-
-
-@pytest.mark.parametrize(
-    ("volumes", "inside", "said"),
-    [
-        ([], "/rails/storage", "no volume holds /rails/storage"),
-        (["/srv/a:/rails/storage-old"], "/rails/storage", "no volume holds"),
-        (["data:/rails/storage"], "/rails/storage", "is on the volume data, which only root reads"),
-        (["/home/me/a:/rails/storage"], "/rails/storage/b", "is /home/me/a/b on the host, which is hidden"),
-        (["/srv/{env.X}:/rails/storage"], "/rails/storage", "a path that the proxy's file cannot hold"),
-        (["/srv/a:/rails/storage"], "/rails/../etc", "does not have the right form"),
-        (["/srv/a:/rails/storage"], "rails/storage", "does not have the right form"),
-    ],
-)
-def test_a_directory_that_the_proxy_could_not_read_is_refused(
-    tmp_path: Path, volumes: list[str], inside: str, said: str
-) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
-        samples.config(tmp_path, volumes=volumes, proxy={"host": "a.test", "sendfile": [inside]})
-    assert caught.value.where is not None and "proxy.sendfile" in caught.value.where.key
 
 
 def test_a_limit_on_answers_asks_for_their_length(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.report import HINTS, check, step_error, summary
+from deployer.fleet import Answers
+from deployer.report import HINTS, check, step_error, summary, told
 from deployer.script import Script, ScriptResult, Step, StepOutcome
-from freehold.errors import FreeholdError, StepFailed
+from freehold.errors import FreeholdError, HostError, StepFailed
 
 SCRIPT = Script((Step("health-web", "wait", "web is healthy"),))
 
@@ -72,3 +73,12 @@ def test_several_errors_are_told_together() -> None:
     told = summary([FreeholdError("a", hint="do", details=["x"]), FreeholdError("b")], "all go back")
     assert str(told) == "all go back: a\n  and b"
     assert told.hint == "do"
+
+
+def test_a_host_that_failed_hides_nothing_of_the_others() -> None:
+    well = ScriptResult("web-2", 0, (StepOutcome("health-web", "ok", 1.0, ("fine",)),))
+    silent = HostError("connection refused", host="web-3")
+    answers = Answers({"web-1": failed("failed: no"), "web-2": well}, {"web-3": silent})
+    found = told(dict.fromkeys(("web-1", "web-2", "web-3"), SCRIPT), answers)
+    assert found.values == {"web-2": well}
+    assert set(found.errors) == {"web-1", "web-3"} and "no" in found.errors["web-1"].message

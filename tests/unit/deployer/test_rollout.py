@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from deployer.commands.facts import HostFacts, facts_script, parse_facts
+from deployer.commands import docker
+from deployer.commands.facts import Container, HostFacts, facts_script, parse_facts
 from deployer.config import DeployConfig
-from deployer.kept import leftovers, previous_version
+from deployer.kept import common_version, leftovers, previous_version, serving
 from deployer.script import ScriptResult, StepOutcome
 from freehold.errors import InputError
 from tests.unit.deployer import samples
@@ -32,6 +34,22 @@ def test_the_versions_that_served_last_are_kept(config: DeployConfig) -> None:
     assert [c.name for c in left.stop] == ["shop-web-v4"]
     assert left.remove == ("shop-web-v1", "shop-web-v2")
     assert left.gone == {"v1": "own/shop:v1", "v2": "own/shop:v2"}
+
+
+def test_a_role_alone_leaves_the_others_what_they_have(config: DeployConfig) -> None:
+    known = facts(
+        "web-2",
+        container("shop-web-v1"),
+        *(container(f"shop-jobs-v{number}", "exited") for number in (1, 2, 3)),
+        container("shop-jobs-v4"),
+        history=("v1", "v2 jobs", "v3 jobs", "v4 jobs"),
+    )
+    left = leftovers(config.select(roles=["jobs"]), known, "v5", revived=False)
+    assert [c.name for c in left.stop] == ["shop-jobs-v4"]
+    assert left.remove == ("shop-jobs-v1", "shop-jobs-v2")
+    # Image and files of v1 are those of web too.
+    assert list(left.gone) == ["v2"]
+    assert previous_version({"web-2": known}, config.select(roles=["jobs"])) == "v3"
 
 
 def test_what_never_served_goes(config: DeployConfig) -> None:
@@ -122,6 +140,38 @@ def test_a_version_that_is_not_everywhere_is_passed_over(config: DeployConfig) -
     assert previous_version(both(web, web_1=first, web_2=second), web) == "v1"
 
 
+def cut(target: str, *history: str) -> HostFacts:
+    """Three versions run on a host, whose requests reach one of them."""
+    numbers = {"v1": "172.30.0.1", "v2": "172.30.0.2", "v3": "172.30.0.3"}
+    containers = (container(f"shop-web-{v}", address=address) for v, address in numbers.items())
+    known = facts("web-1", *containers, history=history)
+    return dataclasses.replace(known, targets={"shop-web": f"{numbers[target]}:3000"})
+
+
+@pytest.mark.parametrize(
+    ("target", "history", "before"),
+    [
+        # A commit that was not remembered; a way back that was cut off; both as they should be.
+        ("v2", ("v1",), "v1"),
+        ("v2", ("v1", "v2", "v3"), "v1"),
+        ("v2", ("v1", "v2"), "v1"),
+        ("v1", ("v1", "v2", "v1"), "v2"),
+        ("v1", ("v1", "v2"), ""),
+    ],
+)
+def test_what_serves_is_what_has_the_requests(
+    config: DeployConfig, target: str, history: tuple[str, ...], before: str
+) -> None:
+    web = config.select(roles=("web",), hosts=("web-1",))
+    known = cut(target, *history)
+    assert serving(web, known) == {target} == {common_version({"web-1": known}, web)}
+    try:
+        found = previous_version({"web-1": known}, web)
+    except InputError:
+        found = ""
+    assert found == before
+
+
 def test_after_a_rollback_the_version_before_is_the_one_left(config: DeployConfig) -> None:
     web = config.select(roles=("web",), hosts=("web-1",))
     known = facts(
@@ -163,8 +213,30 @@ def test_the_answer_of_a_host(config: DeployConfig) -> None:
     assert [c.name for c in known.containers] == ["shop-web-v1"]
     assert known.containers[0].address == "172.30.0.9" and known.containers[0].running
     assert known.targets == {"shop-web": "172.30.0.9:3000"}
-    assert known.history == ("v0", "v1") and known.version == "v1"
+    assert known.served("web") == ("v1", "v0") and known.version == "v1"
     assert known.manual_lock == '{"by": "me"}'
+
+
+def test_the_version_is_that_of_the_name_whatever_a_label_says(tmp_path: Path) -> None:
+    config = samples.config(tmp_path, labels={"version": "1"})
+    lines = [
+        f"container\t{name}\texited\t{role}\t\t1\t\town/shop:v1\tabc\ttoday\tExited"
+        for name, role in (
+            ("shop-web-v1", "web"),
+            ("shop-web-v2_replaced_17", "web"),
+            ("shop-jobs-1", "jobs"),
+            ("renamed", "web"),
+            ("quick_bell", ""),
+        )
+    ]
+    found = parse_facts(config, answer(*lines)).containers
+    assert [c.version for c in found] == ["v1", "v2", "1", "1", ""]
+    argv = docker.run_argv(config, config.role("web"), "v2", "web-1")
+    assert [word for word in argv if word.startswith("version=")] == ["version=1"]
+    # It is a part of how the container is run, which a version is not.
+    assert "--label version=1" in docker.manner(config, config.role("web"), "v2", "web-1")
+    plain = samples.config(tmp_path)
+    assert not [line for line in docker.manner(plain, plain.role("web"), "v2", "web-1") if "v2" in line]
 
 
 def test_the_answer_of_a_fresh_host(config: DeployConfig) -> None:
@@ -176,3 +248,78 @@ def test_a_host_without_traffic_needs_no_proxy(config: DeployConfig) -> None:
     jobs = config.select(roles=("jobs",))
     assert "proxy" not in [step.name for step in facts_script(jobs, "web-2").steps]
     assert "proxy" in [step.name for step in facts_script(config, "web-1").steps]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (("v1",), ("v1",), "v1"),
+        (("v1",), (), "v1"),
+        ((), (), "nothing has been deployed yet"),
+        (("v1",), ("v1", "v2 jobs"), "the roles are at different versions: web at v1, jobs at v2"),
+        (
+            ("v1", "v2"),
+            ("v1",),
+            "the hosts are at different versions: web at v2 on web-1, web at v1 on web-2, jobs at v1",
+        ),
+    ],
+)
+def test_the_version_that_is_booted_again(
+    tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], expected: str
+) -> None:
+    known = {
+        "web-1": samples.facts("web-1", history=first),
+        "web-2": samples.facts("web-2", history=second),
+    }
+    try:
+        found = common_version(known, samples.config(tmp_path))
+    except InputError as exc:
+        found = exc.message
+    assert found == expected
+
+
+V1, V2 = container("shop-web-v1", "exited", address="172.30.0.1"), container("shop-web-v2")
+
+
+@pytest.mark.parametrize(
+    ("roles", "first", "second", "message", "hint"),
+    [
+        (
+            ("web", "jobs"),
+            (V1, V2),
+            (V1, V2, container("shop-jobs-v2")),
+            "web-2 has no container of jobs at v1, which served before v2",
+            "`freehold rollback v1 -r web` goes back where it is",
+        ),
+        (
+            ("web",),
+            (V1, V2),
+            (V2,),
+            "web-2 has no container of web at v1, which served before v2",
+            "`freehold rollback v1 -h web-1` goes back where it is",
+        ),
+        (
+            ("web",),
+            (V2,),
+            (V2,),
+            "web-1 has no container of web at v1, which served before v2",
+            "deploy that version instead",
+        ),
+    ],
+    ids=["new role", "new host", "pruned"],
+)
+def test_a_version_that_is_not_everywhere_is_named(
+    config: DeployConfig,
+    roles: tuple[str, ...],
+    first: tuple[Container, ...],
+    second: tuple[Container, ...],
+    message: str,
+    hint: str,
+) -> None:
+    known = {
+        "web-1": facts("web-1", *first, history=("v1", "v2")),
+        "web-2": facts("web-2", *second, history=("v2",)),
+    }
+    with pytest.raises(InputError) as caught:
+        previous_version(known, config.select(roles=roles))
+    assert (caught.value.message, caught.value.hint) == (message, hint)

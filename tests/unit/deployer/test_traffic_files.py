@@ -13,17 +13,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cloudinit.parts.proxy import caddyfile
-from cloudinit.profile import HostProfile
+from cloudinit.parts.caddyfile import caddyfile
+from cloudinit.profile import HostProfile, parse_profile
 from deployer.commands import app, certificates, facts, hostproxy, layout, phases, traffic
 from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig
 from deployer.config.supported import REFUSED
 from deployer.hostprofile import running_as
 from deployer.rehearsal import rehearsed
+from deployer.report import step_error
 from deployer.script import Script, ScriptResult, StepOutcome
 from freehold.errors import ConfigError, UsageError
 from tests.unit.deployer import samples
+from tests.unit.deployer.standin import StandIn
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
 PAIR = {"certificate_pem": "CERT", "private_key_pem": "KEY"}
@@ -121,6 +123,41 @@ def test_maintenance_and_pause_are_files(tmp_path: Path) -> None:
     assert (tmp_path / "current" / "shop-web").readlink() == Path("/two")
 
 
+@pytest.mark.parametrize("state", ["exited", "restarting", "paused", "created", "gone"])
+@pytest.mark.parametrize("role", ["web", "jobs"])
+def test_what_does_not_run_any_more_gets_no_traffic(tmp_path: Path, state: str, role: str) -> None:
+    """A worker of the version neither: everything stays with the old one then."""
+    config, host = samples.config(tmp_path), StandIn(tmp_path)
+    host.target(address="172.30.0.9:3000")
+    host.served("v1")
+    for name in ("web", "jobs"):
+        if name != role or state != "gone":
+            host.container(f"shop-{name}-v2", "172.30.0.10", state if name == role else "running")
+    script = phases.commit(config, config.roles_on("web-2"), "v2")
+    error = step_error(script, host.run(script))
+    assert ("ended" if state == "exited" else state) in error.message, error.message
+    assert (host.target(), host.history) == ("172.30.0.9:3000", ["v1"])
+    if role == "web":
+        done = host.words("switch_to shop-web-v2 shop-web 3000")
+        assert "failed: shop-web-v2 does not run: " in done.stdout
+        assert host.target() == "172.30.0.9:3000"
+
+
+@pytest.mark.parametrize("kept", ["", "x", "\0\0", "-5", "99999999999999999999", "\n"])
+def test_the_last_address_may_be_unreadable(tmp_path: Path, kept: str) -> None:
+    """A power cut leaves files empty that were just written; the host can be deployed to all the same."""
+    host = StandIn(tmp_path)
+    host.container("other", "172.30.0.2")
+    last = host.proxy / "last-address"
+    last.write_text(kept)
+    for address in ("172.30.0.3", "172.30.0.4"):
+        done = host.words("free_address shop-web-v2; echo $address")
+        assert (done.returncode, done.stdout.split()) == (0, [address]), done.stderr
+    assert last.read_text() == "4\n"
+    last.write_text("0258")
+    assert host.words("free_address shop-web-v2; echo $address").stdout.split() == ["172.30.1.3"]
+
+
 def test_a_role_without_requests_has_no_maintenance(tmp_path: Path) -> None:
     config = samples.config(tmp_path).select(roles=["jobs"])
     with pytest.raises(UsageError, match="no requests reach jobs"):
@@ -156,6 +193,15 @@ def test_nothing_of_an_application_is_left(tmp_path: Path) -> None:
         "maintenance/shop-web.html",
     ):
         assert f"{layout.PROXY}/{path}" in text
+
+
+def test_a_port_of_run_that_another_service_of_the_host_has_is_refused(tmp_path: Path) -> None:
+    run = {"http_port": 2222}
+    config = samples.config(tmp_path, proxy={"host": "a.test", "run": run})
+    running_as(HostProfile(), config, "web-1")
+    with pytest.raises(ConfigError, match=r"ssh.port and proxy.http_port of web-1 are both 2222") as caught:
+        running_as(parse_profile("ssh: {port: 2222}"), config, "web-1")
+    assert str(caught.value.where) == "config/deploy.yml proxy.run"
 
 
 def test_what_run_says_about_a_hosts_proxy(tmp_path: Path) -> None:
@@ -194,7 +240,7 @@ def test_the_log_is_read_with_its_filters(tmp_path: Path) -> None:
     assert read() == ["m100.5", "m4000000000.0", "m4100000000.0"]
     assert read(lines=1) == ["m4100000000.0"]
     assert read(since="10m") == read(since="2026-01-31T12:00:00Z") == ["m4000000000.0", "m4100000000.0"]
-    assert read(grep="m100|m41", grep_options="-E") == ["m100.5", "m4100000000.0"]
+    assert read(grep="m100|m41", grep_options=("-E",)) == ["m100.5", "m4100000000.0"]
     assert read(grep="nothing") == []
     assert read(timestamps=False, lines=1) == ["m4100000000.0"]
     assert '"ts"' not in without_stamps(tmp_path)

@@ -1,0 +1,232 @@
+"""Ways to a host, and the keys it is offered: a real server on the loopback says what it was shown."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+from paramiko import common
+
+from deployer.connect import open_connection
+from deployer.endpoint import Endpoint
+from deployer.sshkeys import public_parts
+from freehold.errors import ConnectError
+from freehold.secret import Secret
+
+PASSPHRASE = "open sesame"
+
+
+class Door(paramiko.ServerInterface):
+    """A host that lets in who has one of the keys."""
+
+    def __init__(self) -> None:
+        self.accepted: list[bytes] = []
+        self.shown: list[bytes] = []
+        self.users: list[str] = []
+        self.connections = 0
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self.users.append(username)
+        self.shown.append(key.asbytes())
+        return common.AUTH_SUCCESSFUL if key.asbytes() in self.accepted else common.AUTH_FAILED
+
+
+class Server:
+    """Serves a door at `port`, until it is closed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.door = Door()
+        self.key = paramiko.ECDSAKey.generate()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.known = directory / "known_hosts"
+        name, text = self.key.get_name(), self.key.get_base64()
+        self.known.write_text(f"[127.0.0.1]:{self.port} {name} {text}\n")
+        self.transports: list[paramiko.Transport] = []
+        self.closed = threading.Event()
+        self.listener.settimeout(0.1)
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while not self.closed.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, _ = self.listener.accept()
+                self.door.connections += 1
+                transport = paramiko.Transport(client)
+                self.transports.append(transport)
+                transport.add_server_key(self.key)
+                transport.start_server(event=threading.Event(), server=self.door)
+
+    def close(self) -> None:
+        self.closed.set()
+        self.thread.join()
+        self.listener.close()
+        for transport in self.transports:
+            transport.close()
+
+    def endpoint(self, **more: object) -> Endpoint:
+        base: dict[str, object] = {
+            "name": "web-1",
+            "address": "127.0.0.1",
+            "user": "deploy",
+            "port": self.port,
+            "config_files": (),
+            "known_hosts": (self.known,),
+            "only_known": True,
+        }
+        return Endpoint(**(base | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[Server]:
+    made = Server(home)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = home / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
+        while not path.exists():
+            assert process.poll() is None
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        yield path
+        process.terminate()
+
+
+def make(home: Path, name: str, kind: str = "ed25519", passphrase: str = "", form: str = "") -> Path:
+    """A key file of OpenSSH's own making."""
+    words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(home / name)]
+    subprocess.run([*words, *(["-m", form] if form else [])], check=True)
+    return home / name
+
+
+def public(file: Path) -> bytes:
+    (part,) = public_parts(file)
+    return part
+
+
+def add(home: Path, file: Path) -> None:
+    """Put a key into the agent; its passphrase comes from a program, as there is no terminal."""
+    ask = home / "ask"
+    ask.write_text(f"#!/bin/sh\necho '{PASSPHRASE}'\n")
+    ask.chmod(0o755)
+    env = {"SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
+    env["SSH_AUTH_SOCK"] = str(home / "agent")
+    subprocess.run(["ssh-add", "-q", file], env=env, check=True)
+
+
+def enter(end: Endpoint) -> None:
+    open_connection(end).close()
+
+
+def test_files_that_are_missing_are_passed_over(home: Path, server: Server) -> None:
+    good = make(home, "good")
+    server.door.accepted.append(public(good))
+    enter(server.endpoint(keys=("~/missing", "~/good")))
+    config = home / "config"
+    config.write_text(f"Host *\nIdentityFile {home}/missing\nIdentityFile none\nIdentityFile {good}\n")
+    enter(server.endpoint(config_files=(str(config),)))
+    assert server.door.shown == [public(good)] * 2
+    with pytest.raises(ConnectError, match=r"lets nobody in as 'deploy'.*there is no key to offer"):
+        enter(server.endpoint(keys=("~/missing",)))
+    # A host that answers is asked once.
+    assert server.door.connections == 3
+
+
+def test_every_kind_of_key_is_offered_once(home: Path, server: Server) -> None:
+    files = [
+        make(home, "rsa", "rsa"),
+        make(home, "pem", "rsa", form="PEM"),
+        make(home, "ecdsa", "ecdsa"),
+        make(home, "ed25519"),
+    ]
+    with pytest.raises(ConnectError, match=r"\(Authentication failed\)"):
+        enter(server.endpoint(keys=tuple(map(str, files)), key_data=(Secret(files[0].read_text()),)))
+    assert list(dict.fromkeys(server.door.shown)) == [public(file) for file in files]
+    assert server.door.connections == 1
+
+
+def test_a_key_with_a_passphrase_comes_from_the_agent(home: Path, server: Server, agent: Path) -> None:
+    locked, other = make(home, "locked", passphrase=PASSPHRASE), make(home, "other")
+    server.door.accepted.append(public(locked))
+    end = server.endpoint(keys=(str(locked),), keys_only=True)
+    with pytest.raises(ConnectError, match="locked is protected by a passphrase") as caught:
+        enter(end)
+    assert caught.value.hint == f"load the key into the agent: ssh-add {locked}"
+    add(home, other)
+    add(home, locked)
+    # With the public part beside it, and without.
+    enter(end)
+    (home / "locked.pub").unlink()
+    enter(end)
+    assert server.door.shown == [public(locked)] * 2
+    enter(server.endpoint())
+    assert public(other) in server.door.shown
+
+
+def test_keys_only_means_the_keys_of_the_agent_too(home: Path, server: Server, agent: Path) -> None:
+    mine, other = make(home, "mine"), make(home, "other")
+    add(home, other)
+    server.door.accepted.append(public(other))
+    with pytest.raises(ConnectError, match="lets nobody in"):
+        enter(server.endpoint(keys=(str(mine),), keys_only=True))
+    assert server.door.shown == [public(mine)]
+    # As with OpenSSH, the public part is enough to choose a key that only the agent has.
+    other.unlink()
+    enter(server.endpoint(keys=(f"{other}.pub",), keys_only=True))
+
+
+def test_without_keys_of_its_own_the_usual_ones_are_offered(home: Path, server: Server) -> None:
+    (home / ".ssh").mkdir()
+    usual = make(home, ".ssh/id_ed25519")
+    server.door.accepted.append(public(usual))
+    for only in (False, True):
+        enter(server.endpoint(keys_only=only))
+    named = make(home, "named")
+    enter(server.endpoint(keys=(str(named),)))
+    with pytest.raises(ConnectError):
+        enter(server.endpoint(keys=(str(named),), keys_only=True))
+
+
+def test_a_certificate_goes_with_its_key(home: Path, server: Server) -> None:
+    authority, mine = make(home, "authority"), make(home, "mine")
+    words = ["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", "deploy", f"{mine}.pub"]
+    subprocess.run(words, check=True)
+    certificate = home / "mine-cert.pub"
+    assert len(public_parts(mine)) == 2
+    server.door.accepted += public_parts(mine)
+    for name in (mine, certificate):
+        enter(server.endpoint(keys=(str(name),), keys_only=True))
+
+
+def test_a_proxy_command_is_told_where_to_and_as_whom(home: Path, server: Server) -> None:
+    mine, relay = make(home, "mine"), home / "relay"
+    server.door.accepted.append(public(mine))
+    relay.write_text('#!/bin/bash\necho "$@" >>~/told\nexec 3<>"/dev/tcp/$1/$2"\ncat <&3 & exec cat >&3\n')
+    relay.chmod(0o755)
+    command = "~/relay %h %p %r '100%%h'"
+    enter(server.endpoint(keys=(str(mine),), proxy_command=command))
+    # In ~/.ssh/config as well: the port and the user are those of deploy.yml.
+    config = home / "config"
+    config.write_text(f"Host web\nHostName 127.0.0.1\nPort 1\nUser nobody\nProxyCommand {command}\n")
+    enter(server.endpoint(address="web", keys=(str(mine),), config_files=(str(config),)))
+    assert (home / "told").read_text() == f"127.0.0.1 {server.port} deploy 100%h\n" * 2
