@@ -39,6 +39,13 @@ def container(host: Host, name: str) -> str:
     return host.exec(f"docker ps --quiet --no-trunc --filter name=^/{name}$").stdout.strip()
 
 
+def happened(host: Host, event: str, to: str) -> int:
+    """When it last happened to a container, in nanoseconds; all hosts have one clock."""
+    filters = f"--filter container={to} --filter event={event}"
+    look = f"docker events --since 1h --until $(date +%s.%N) {filters} --format '{{{{.TimeNano}}}}'"
+    return int(host.exec(look).stdout.split()[-1])
+
+
 def test_databases_live_beside_the_application(project: Project, rig: Rig) -> None:
     web = project.hosts[0]
     databases.offer(rig)
@@ -135,10 +142,13 @@ def story(project: Project, web: Host) -> None:
     project.freehold("accessory", "stop", "all")
     assert {state(project, name)["state"] for name in ("db", "cache")} == {"exited"}
     project.freehold("accessory", "start", "all")
-    assert "Remove" in squeezed(project.freehold("accessory", "remove", "db", expect=130))
+    assert "Remove" in squeezed(project.freehold("accessory", "remove", "db", expect=2))
     project.freehold("accessory", "remove", "all", "-y")
     assert state(project, "db")["state"] == "missing"
-    assert web.exec(f"ls -d {HOME}/shop-* /var/lib/freehold/apps/shop-*", check=False).stdout == ""
+    places = [
+        f"{place}/shop-{name}" for place in (HOME, "/var/lib/freehold/apps") for name in ("db", "cache")
+    ]
+    assert web.exec(f"ls -d {' '.join(places)}", check=False).stdout == ""
     assert "cache-data" in web.exec("docker volume ls --quiet").stdout
     assert project.serving() == ("v2", "v2")
 
@@ -152,6 +162,7 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
         "admin": {
             "image": "freehold/shop:v1",
             "roles": ["web"],
+            "options": {"network": "backend"},
             "env": {"clear": {"APP_NAME": "admin", "LINES": "one\ntwo"}},
             "proxy": {
                 "host": "admin.test",
@@ -170,6 +181,10 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
     }
     project.save()
     project.deploy("v1")
+    wrong = squeezed(project.freehold("accessory", "boot", "admin", expect=1))
+    assert "network backend not found" in wrong and "admin" in wrong
+    for host in project.hosts:
+        host.exec("docker network create backend")
     project.freehold("accessory", "boot", "admin")
     for host in project.hosts:
         told = project.ask(host, "/environment", name="admin.test").json()
@@ -182,6 +197,9 @@ def test_what_the_proxy_reaches_and_what_is_wrong(project: Project) -> None:
     web.restart_service("docker")
     project.until(lambda: project.ask(web, "/version", name="admin.test").status == 200, "the accessory")
     assert project.ask(web, "/version", name="admin.test").text.strip() == "v1"
+
+    seen = project.freehold("accessory", "exec", "admin", "-h", "web-1", "cat /proc/net/dev").stdout
+    assert seen.count("eth") == 2
 
     several(project)
     handling(project, web)
@@ -211,9 +229,9 @@ def several(project: Project) -> None:
         traffic.seen(5)
     after = {host: container(host, "shop-admin") for host in project.hosts}
     assert all(after[host] not in ("", before[host]) for host in project.hosts)
-    look = "docker inspect --format '{{.State.StartedAt}}' shop-admin"
-    begun = [host.exec(look).stdout for host in project.hosts]
-    assert begun[0] < begun[1]
+    # The last of what is done on one host comes before the first on the other.
+    first, second = project.hosts
+    assert happened(first, "destroy", before[first]) < happened(second, "die", before[second])
     with project.start("accessory", "logs", "admin", "-f", "-T", "-n", "0", "-g", "line-") as reading:
 
         def said(text: str) -> bool:

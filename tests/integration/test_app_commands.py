@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,9 +36,18 @@ except KeyboardInterrupt:
 """
 
 
+KEPT = "/home/deploy/kept"
+
+
 @pytest.fixture
-def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
+def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Iterator[Project]:
     project = Project(rig, hosts, control.directory)
+    for host in hosts:
+        host.exec(f"docker network create backend; mkdir {KEPT}; echo noted >{KEPT}/note")
+    project.config["servers"]["web"]["options"] = {"network": "backend"}
+    project.config["jobs"] = {
+        "look": {"schedule": "30 3 1 1 *", "cmd": "cat /proc/net/dev /kept/note; exit 3"}
+    }
     project.config["servers"]["jobs"] = {
         "hosts": ["web-2"],
         "cmd": f'python3 -c "{WORKER}"',
@@ -47,13 +58,15 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     }
     project.config |= {
         "logging": {"driver": "json-file", "options": {"max-size": "5m", "max-file": 2}},
-        "volumes": ["shop-data:/data"],
-        "labels": {"owner": "us"},
+        "volumes": ["shop-data:/data", "~/kept:/kept:ro"],
+        "labels": {"owner": "us", "version": "1"},
         "retain_containers": 1,
         "aliases": {"greet": "app exec --reuse -p 'echo $GREETING'", "stale": "app stale_containers"},
     }
     project.save()
-    return project
+    yield project
+    for host in hosts:
+        host.exec(f"rm -r {KEPT}")
 
 
 def inspected(host: Host, name: str) -> dict[str, Any]:
@@ -89,10 +102,15 @@ def docker_keys(web: Host, other: Host) -> None:
     assert jobs["HostConfig"]["LogConfig"]["Config"] == {"max-size": "5m", "max-file": "2", "tag": "jobs"}
     assert (jobs["Config"]["StopSignal"], jobs["Config"]["StopTimeout"]) == ("SIGINT", 20)
     assert jobs["HostConfig"]["CapDrop"] == ["NET_RAW", "MKNOD"]
+    assert re.fullmatch(r"web-1-[0-9a-f]{12}", first["Config"]["Hostname"])
     labels = jobs["Config"]["Labels"]
     assert (labels["owner"], labels["team"], labels["role"]) == ("us", "back", "jobs")
+    assert labels["version"] == "1"
     assert "team" not in first["Config"]["Labels"]
-    assert first["Mounts"][0]["Name"] == "shop-data"
+    mounts = {mount["Destination"]: mount.get("Name", mount["Source"]) for mount in first["Mounts"]}
+    assert mounts == {"/data": "shop-data", "/kept": KEPT}
+    assert set(first["NetworkSettings"]["Networks"]) == {"freehold", "backend"}
+    assert set(jobs["NetworkSettings"]["Networks"]) == {"freehold"}
 
 
 def running(project: Project, web: Host) -> None:
@@ -100,7 +118,22 @@ def running(project: Project, web: Host) -> None:
     assert project.freehold("greet").stdout == "hello\n"
     done = project.freehold("app", "exec", "-r", "web", "-e", "GREETING=bye", "echo $GREETING $KAMAL_VERSION")
     assert sorted(line.partition("| ")[2] for line in done.stdout.splitlines()) == ["bye v1", "bye v1"]
+    done = project.freehold("app", "exec", "-r", "jobs", "sh -c 'echo $KAMAL_VERSION; exit 4'", expect=4)
+    assert done.stdout == "v1\n"
+    # Each container has the networks of its role, and the volumes.
+    for words, code in (
+        (("app", "exec", "-p", "cat /proc/net/dev /kept/note"), 0),
+        (("app", "exec", "-p", "--reuse", "cat /proc/net/dev /kept/note"), 0),
+        (("jobs", "run", "look"), 3),
+    ):
+        seen = project.freehold(*words, expect=code).stdout
+        assert (seen.count("eth"), seen.count("noted")) == (2, 1), seen
+    assert project.freehold("app", "exec", "-p", "sh -c 'exit 9'", expect=9).stdout == ""
     assert project.freehold("app", "exec", "--reuse", "-p", "sh -c 'exit 9'", expect=9).stdout == ""
+    piped = project.rig.control_run(
+        (program("freehold"), "app", "exec", "-p", "--raw", "cat"), cwd=project.directory, stdin="a\r\nb"
+    )
+    assert piped.stdout == "a\r\nb"
     raw = project.rig.control_run(
         (program("freehold"), "app", "exec", "--reuse", "--raw", "cat"),
         cwd=project.directory,
@@ -212,8 +245,8 @@ def keeping(project: Project, web: Host, other: Host) -> None:
     assert web.exec("docker ps --all --quiet --filter name=foreign").stdout
     project.rollback()
     assert project.serving() == ("v2", "v2")
-    versions = json.loads(project.freehold("app", "version", "--json").stdout)
-    assert versions == {"web-1": "v2", "web-2": "v2"}
+    versions = {(row["host"], row["role"]): row["version"] for row in rows(project, "app", "version")}
+    assert versions == dict.fromkeys([("web-1", "web"), ("web-2", "web"), ("web-2", "jobs")], "v2")
 
 
 def booting(project: Project, web: Host) -> None:
@@ -252,9 +285,76 @@ def removing(project: Project, web: Host, other: Host) -> None:
     project.freehold("app", "remove", "-y", "-r", "jobs")
     assert set(project.containers(other)) == {"shop-web-v2"}
     assert project.serving() == ("v2", "v2")
-    assert "Remove the application" in squeezed(project.freehold("app", "remove", expect=130))
+    assert "Remove the application" in squeezed(project.freehold("app", "remove", expect=2))
     project.freehold("app", "remove", "-y")
     for host in (web, other):
         assert project.containers(host) == {}
         assert host.exec("docker images --quiet freehold/shop:v2; ls /var/lib/freehold/apps").stdout == ""
     assert project.ask(web).status == 404
+
+
+def test_looking_while_something_is_down(rig: Rig, hosts: tuple[Host, Host], control: Control) -> None:
+    """A proxy that is down hides nothing; a host that is not reached hides nothing of the others."""
+    project = Project(rig, hosts, control.directory)
+    project.config["accessories"] = {"cache": {"image": images.APP, "host": "web-2", "cmd": "sleep 1000"}}
+    project.save()
+    project.deploy("v1")
+    web, other = hosts
+    proxy = "freehold-proxy.socket freehold-proxy.service"
+    web.exec(f"systemctl stop {proxy}")
+    try:
+        assert [(row["host"], row["problem"]) for row in rows(project, "details")] == [
+            *(("web-1", ""), ("web-2", "")),
+            ("web-2", ""),
+        ]
+        project.freehold("app", "stop", "-h", "web-1")
+        project.freehold("app", "start")
+        project.freehold("prune", "all")
+        assert project.containers(web) == {"shop-web-v1": "running"}
+    finally:
+        web.exec(f"systemctl start {proxy}")
+
+    looks = [("details",), ("app", "version"), ("app", "containers"), ("app", "images"), ("proxy", "details")]
+    looks += [("app", "stale_containers"), ("canary", "status"), ("accessory", "details")]
+    web.exec("docker stop --time 1 shop-web-v1")
+    other.exec("systemctl stop ssh")
+    try:
+        for words in looks:
+            found = json.loads(project.freehold(*words, "--json", expect=1).stdout)
+            assert "Connection refused" in found[-1]["problem"] and found[-1]["host"] == "web-2", words
+            assert {row["host"] for row in found[:-1]} <= {"web-1"}, words
+        shown = project.freehold("details", expect=1).stdout.splitlines()
+        assert [line.split()[0] for line in shown] == ["HOST", "web-1", "web-2"]
+        assert "Connection refused" in shown[-1]
+        assert "v1" in project.freehold("audit", expect=1).stdout
+        found = json.loads(project.freehold("server", "exec", "--json", "hostname; exit 3", expect=3).stdout)
+        assert found[0] == {"host": "web-1", "code": 3, "output": "web-1", "problem": ""}
+        assert (found[1]["host"], found[1]["code"]) == ("web-2", None)
+        assert "Connection refused" in found[1]["problem"]
+        assert "web-2" in squeezed(project.freehold("app", "start", expect=1))
+        assert project.containers(web) == {"shop-web-v1": "running"}
+        words = ("app", "exec", "--reuse", "--json", "sh -c 'echo one; echo two'")
+        found = json.loads(project.freehold(*words, expect=1).stdout)
+        assert found[0] == {"host": "web-1", "role": "web", "code": 0, "output": "one\ntwo", "problem": ""}
+    finally:
+        other.exec("systemctl start ssh")
+
+
+def test_who_did_what_stands_in_the_audit_log(rig: Rig, hosts: tuple[Host, Host], control: Control) -> None:
+    project = Project(rig, hosts, control.directory)
+    project.deploy("v1")
+    project.freehold("app", "stop", "-h", "web-1")
+    project.freehold("app", "start", "-h", "web-1")
+    project.freehold("server", "exec", "-h", "web-1", "echo $HOME && false", expect=1)
+    project.freehold("proxy", "restart", "-h", "web-1")
+    project.freehold("app", "remove_images")
+    noted = [
+        line.rpartition("] ")[2] for line in project.freehold("audit").stdout.splitlines() if "web-1" in line
+    ]
+    assert [line.partition(" ")[2] for line in noted][-5:] == [
+        "stopped the application",
+        "started web v1",
+        "executed 'echo $HOME && false' on the host",
+        "ran proxy restart",
+        "removed the images",
+    ]

@@ -45,6 +45,8 @@ def test_a_database_comes_back(project: Project) -> None:
     # Restored while clients are connected, after the data was lost.
     sql(host, "UPDATE orders SET note = 'lost'; DELETE FROM orders WHERE id > 10", "the shop")
     host.exec("docker exec -d shop-postgres psql -U postgres -d 'the shop' -c 'SELECT pg_sleep(600)'")
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+    project.until(lambda: sql(host, sleeping) == "1", "a client")
     said = squeezed(project.freehold("backup", "restore", "postgres", first["name"], "-y"))
     assert "restored: the shop (2 tables)" in said, said
     assert sql(host, COUNT, "the shop") == "500|order 99"
@@ -81,7 +83,8 @@ def test_a_restore_that_fails_changes_nothing(project: Project) -> None:
         f"cd $(mktemp -d) && echo 'the shop' >databases && : >globals.sql && echo nonsense >1.dump && "
         f"tar -czf {path} . && sha256sum <{path} | cut -d' ' -f1 >{path}.sha256"
     )
-    project.freehold("backup", "restore", "postgres", "-y", "--no-backup", expect=1)
+    said = squeezed(project.freehold("backup", "restore", "postgres", "-y", "--no-backup", expect=1))
+    assert "does not appear to be a valid archive" in said, said
     assert sql(host, COUNT, "the shop") == before
     host.exec("docker stop --time 2 shop-postgres")
     try:
@@ -187,6 +190,39 @@ def test_files_come_back(project: Project) -> None:
     assert host.exec((*inside, "cat /data/files/a; ls -A /data/files")).stdout.split() == ["other", "a", "c"]
 
 
+def test_a_restore_takes_no_backup_away(project: Project) -> None:
+    """Neither the oldest one, which is the one that is restored, nor a file that is brought along."""
+    host = project.hosts[0]
+    inside = ("docker", "exec", "shop-files", "bash", "-c")
+    project.config["backups"]["files"]["keep"] = 2
+    project.save()
+
+    def names() -> list[str]:
+        listed = json.loads(project.freehold("backup", "list", "files", "--json").stdout)
+        return [row["name"] for row in listed]
+
+    for word in ("first", "second", "third"):
+        host.exec((*inside, f"mkdir -p /data/files; echo {word} >/data/files/word"))
+        project.freehold("backup", "create", "files")
+    before = names()
+    assert len(before) == 2
+    project.freehold("backup", "restore", "files", before[0], "-y")
+    assert host.exec((*inside, "cat /data/files/word")).stdout == "second\n"
+    after = names()
+    assert after[:2] == before and len(after) == 3
+
+    # A name of one's own: it tells the kind, and joins the host's backups as little as any other file.
+    local = project.directory / "it's production; ls.volume.tar.gz"
+    project.freehold("backup", "get", "files", before[1], "-o", str(local))
+    said = squeezed(project.freehold("backup", "restore", "files", "--file", str(local), "-y"))
+    assert "as it was at it's production" in said, said
+    assert host.exec((*inside, "cat /data/files/word")).stdout == "third\n"
+    assert names()[:3] == after and len(names()) == 4
+    assert "upload" not in host.exec("ls -A /var/lib/freehold/backups/shop-files").stdout
+    project.freehold("backup", "create", "files")
+    assert len(names()) == 2
+
+
 @pytest.fixture
 def twin(project: Project) -> Iterator[Host]:
     """`web-2` as the lab's machine for `web-1`: a whole system, prepared as a machine of the lab is."""
@@ -241,8 +277,7 @@ def test_a_drill_restores_productions_backup_in_the_lab_and_reads_it(project: Pr
     sql(production, "DELETE FROM orders; DELETE FROM seal", "the shop")
     project.freehold("backup", "create", "postgres")
     project.freehold("backup", "get", "postgres", "-o", "empty.postgres.tar.gz")
-    local = project.directory / "20260131T120000000Z.postgres.tar.gz"
-    (project.directory / "empty.postgres.tar.gz").rename(local)
+    local = project.directory / "empty.postgres.tar.gz"
     words = ("backup", "drill", "postgres", "--file", str(local), "--lab")
     assert "no database holds a row" in squeezed(project.freehold(*words, expect=1))
     project.freehold("backup", "restore", "postgres", made["name"], "-y", "--no-backup", expect=2)
@@ -280,3 +315,4 @@ def test_a_drill_of_everything_counts_what_it_reads(project: Project, twin: Host
     )
     said = squeezed(project.freehold("backup", "drill", "lite", "--lab", expect=1))
     assert "damaged" in said or "malformed" in said, said
+    assert "its sum is another" not in said, said

@@ -125,6 +125,7 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
         assert refused.returncode == 1
         assert "sudo asks for a password" in refused.stderr
         refused = operator.run("server", "bootstrap", check=False, env={PASSWORD_VARIABLE: "wrong"})
+        assert refused.returncode == 1
         assert "sudo does not take the password" in refused.stderr
         assert "wrong" not in refused.stderr
         environment = {PASSWORD_VARIABLE: PASSWORD}
@@ -139,9 +140,10 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     assert unknown.returncode == 2
     assert "config/host.yml:11:5 packages[1]: Debian GNU/Linux" in unknown.stderr
     assert f"on {plain.name} has no package 'no-such-package'" in unknown.stderr
-    assert plain.exec("ls /etc/docker /etc/freehold", check=False).returncode == 2
+    assert plain.exec("ls -d /etc/docker /etc/freehold", check=False).stdout == ""
 
     operator.write("host.yml", profile.replace("  - no-such-package\n", ""))
+    break_off(plain)
     changed = operator.bootstrap(env=environment)
     assert {"packages", "engine", "user-deploy", "ssh", "firewall", "name", "files", "commands"} <= set(
         changed
@@ -182,7 +184,9 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     plain.exec(
         "nft add rule inet freehold input tcp dport 9005 accept && chmod 666 /etc/app/banner && "
         "gpasswd --delete deploy audit && echo 'PasswordAuthentication yes' "
-        ">/etc/ssh/sshd_config.d/10-freehold.conf && systemctl disable --now fail2ban"
+        ">/etc/ssh/sshd_config.d/10-freehold.conf && systemctl disable --now fail2ban && "
+        # As where the generation of the locale was cut off.
+        "rm /usr/lib/locale/locale-archive"
     )
     assert operator.drift() == {
         "firewall": "the rules in force open more: 9005/tcp",
@@ -194,7 +198,7 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     }
     assert "DRIFT" in operator.run("server", "check", check=False).stdout
     repaired = operator.bootstrap()
-    assert {"user-deploy", "ssh", "firewall", "files", "fail2ban"} == set(repaired)
+    assert {"user-deploy", "ssh", "firewall", "locale", "files", "fail2ban"} == set(repaired)
     assert operator.drift() == {}
 
     if plain.suite == "trixie":
@@ -214,6 +218,23 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
     assert operator.drift() == {}
     assert operator.bootstrap() == []
     own_suite(operator)
+
+
+def break_off(host: Host) -> None:
+    """As a run that ended inside dpkg leaves a host, with less than it had begun; apt-daily is at it."""
+    host.exec(
+        "dpkg --unpack /srv/packages/docker.io_*.deb && "
+        "dpkg --status docker.io >/var/lib/dpkg/updates/0001 && echo >>/var/lib/dpkg/updates/0001"
+    )
+    assert "dpkg was interrupted" in host.exec("apt-get -y install htop 2>&1", check=False).stdout
+    hold = (
+        "import fcntl, os, time\n"
+        "lists = open('/var/lib/apt/lists/lock', 'w')\n"
+        "fcntl.lockf(lists, fcntl.LOCK_EX)\n"
+        "while not os.path.exists('/var/lib/freehold-bootstrap/lock'): time.sleep(0.1)\n"
+        "time.sleep(3)"
+    )
+    host.exec(("systemd-run", "--unit=daily", "python3", "-c", hold))
 
 
 def jail_shuts_out(host: Host, stranger: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -71,6 +72,36 @@ def test_a_rollback_restores_environment_and_secrets(project: Project) -> None:
         assert "KEY" not in found
 
 
+def test_a_host_fills_in_its_variables_and_leaves_out_what_has_no_value(project: Project) -> None:
+    clear = {
+        "NAMED": "on ${HOSTNAME} for $USER",
+        "NOTHING": None,
+        "LANG": "",
+        "GREETING": "it's\n${HOSTNAME}",
+    }
+    project.config["env"]["clear"] = clear
+    project.config["labels"] = {"machine": "${HOSTNAME}"}
+    project.config["volumes"] = ["${HOME}/kept:/kept:ro"]
+    project.save()
+    project.deploy("v2")
+    shown = (
+        "docker inspect --format '{{.Config.Labels.machine}} {{range .Mounts}}{{.Source}}{{end}}' shop-web-v2"
+    )
+    for host in project.hosts:
+        found = project.environment(host)
+        assert found["NAMED"] == f"on {host.name} for $USER"
+        assert found["GREETING"] == f"it's\n{host.name}"
+        assert not {"NOTHING", "LANG"} & set(found)
+        home = host.exec("getent passwd deploy | cut -d: -f6").stdout.strip()
+        assert host.exec(shown).stdout.strip() == f"{host.name} {home}/kept"
+    assert "nothing" in project.freehold("diff").stdout
+    line = 'echo "$NAMED ${LANG-none}"; [ -d /kept ] && echo kept'
+    said = project.freehold(
+        "app", "exec", "-p", "--raw", "-e", "LATE:${HOSTNAME}", f"{line}; echo $LATE"
+    ).stdout
+    assert said.splitlines() == ["on web-1 for $USER none", "kept", "${HOSTNAME}"]
+
+
 def dumped(config: dict[str, Any]) -> str:
     import yaml
 
@@ -102,6 +133,13 @@ def test_the_same_version_again(project: Project) -> None:
 def test_a_second_service_beside_the_first(project: Project, rig: Rig, tmp_path_factory: Any) -> None:
     other = Project(rig, project.hosts, tmp_path_factory.mktemp("blog"))
     other.config |= {"service": "blog", "image": "freehold/blog"}
+    other.save()
+    # It would have the first one's name, and visitors would see whichever comes first by the alphabet.
+    before = project.state()
+    said = squeezed(other.deploy("b0", expect=1))
+    assert "shop-web serves shop.test on this host already" in said and "another proxy.host" in said, said
+    project.same_as(before)
+    assert other.containers(project.hosts[0]) == {}
     other.config["proxy"]["host"] = "blog.test"
     other.save()
     # The first deploy and the removal have the proxies load other routes.
@@ -157,6 +195,40 @@ def test_workers_and_web_in_one_service(project: Project) -> None:
     assert "working" in logs
 
 
+def test_a_role_that_is_deployed_alone_has_a_version_of_its_own(project: Project) -> None:
+    """Also when a later deploy of all goes back, and for every command that asks what serves."""
+    second = project.hosts[1]
+    project.config["servers"]["jobs"] = {"hosts": ["web-2"], "cmd": images.worker('"working"')}
+    project.save()
+    project.deploy("v2")
+    project.image("v4", "unhealthy")
+    running = {"shop-web-v2", "shop-jobs-v3"}
+    with project.traffic() as traffic:
+        project.deploy("v3", "-r", "jobs")
+        assert set(project.containers(second, everything=False)) == running
+        versions = json.loads(project.freehold("app", "version", "-h", "web-2", "--json").stdout)
+        assert [(row["role"], row["version"]) for row in versions] == [("web", "v2"), ("jobs", "v3")]
+        before = project.state()
+        with project.impatient():
+            project.send("v4", expect=1)
+        project.same_as(before)
+        traffic.seen(10)
+        assert json.loads(project.freehold("app", "stale_containers", "--json").stdout) == []
+        for role, version in (("web", "v2"), ("jobs", "v3")):
+            done = project.freehold("app", "exec", "-h", "web-2", "-r", role, "--", "echo $KAMAL_VERSION")
+            assert version in done.stdout
+        project.rollback("-r", "jobs")
+        assert set(project.containers(second, everything=False)) == {"shop-web-v2", "shop-jobs-v2"}
+        project.rollback("v3", "-r", "jobs")
+        traffic.seen(10)
+    project.freehold("app", "stop", "-h", "web-2")
+    project.freehold("app", "start", "-h", "web-2")
+    assert set(project.containers(second, everything=False)) == running
+    refused = squeezed(project.freehold("app", "boot", expect=2))
+    assert "the roles are at different versions: web at v2, jobs at v3" in refused, refused
+    assert project.serving() == ("v2", "v2")
+
+
 def test_everything_comes_back_after_a_power_cut_and_a_reboot(project: Project) -> None:
     first, second = project.hosts
     targets = "cat /var/lib/freehold/proxy/targets/shop-web"
@@ -164,18 +236,10 @@ def test_everything_comes_back_after_a_power_cut_and_a_reboot(project: Project) 
     first.kill()
     first.start()
     second.reboot()
-    project.until(lambda: answers(project) == ("v1", "v1"), "both hosts after the reboot")
+    project.until(lambda: project.answered() == ("v1", "v1"), "both hosts after the reboot")
     assert [host.exec(targets).stdout for host in project.hosts] == before
     project.deploy("v2")
     assert project.settled("v2")
-
-
-def answers(project: Project) -> tuple[str, ...]:
-    """What the hosts answer, or that they do not."""
-    try:
-        return project.serving()
-    except OSError:
-        return ()
 
 
 def test_looking_inside(project: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Control
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
-from tests.integration.test_deploy_interrupted import free, held, kill, slow
+from tests.integration.test_deploy_interrupted import KILLED, free, held, kill, slow
 from tests.rig import Host, HostSpec, Rig
 
 HISTORY = "cat /var/lib/freehold/apps/shop/history"
@@ -85,6 +85,32 @@ def test_a_deploy_without_its_lock_stops(fleet: Project) -> None:
     assert after == before
 
 
+def test_a_deploy_without_its_lock_leaves_the_work_of_another(fleet: Project) -> None:
+    """Its lock goes while a hook runs, and by the time it goes on, another version serves."""
+    waits, go = fleet.directory / "waits", fleet.directory / "go"
+    hook = fleet.directory / ".freehold" / "hooks" / "pre-app-boot"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(
+        f"#!/bin/sh\n[ $KAMAL_VERSION = v3 ] || touch {waits}\nuntil [ $KAMAL_VERSION = v3 ] || [ -e {go} ]; "
+        "do sleep 0.1; done\n"
+    )
+    hook.chmod(0o755)
+    fleet.image("v2")
+    with fleet.traffic(websocket=False) as traffic:
+        with fleet.start("deploy", "--skip-push", "--version", "v2", "-h", "web-2,web-3") as deploy:
+            fleet.until(waits.exists, "the hook")
+            fleet.hosts[0].exec(HOLDER)
+            fleet.deploy("v3")
+            before = fleet.state()
+            go.touch()
+            assert deploy.wait(60) == 1
+        traffic.seen(10)
+    said = " ".join(fleet.printed.split())
+    assert "web-1: the deploy lock was lost" in said and "Putting every host back" not in said, said
+    fleet.same_as(before)
+    assert fleet.settled("v3")
+
+
 @pytest.fixture
 def pair(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     made = Project(rig, hosts, control.directory)
@@ -111,15 +137,16 @@ def test_the_line_breaks_after_the_switch(pair: Project) -> None:
 
 
 def test_killed_while_old_requests_end(pair: Project) -> None:
-    pair.config["drain_timeout"] = 5
+    # Longer than it takes to see both commits on a busy computer.
+    pair.config["drain_timeout"] = 10
     pair.save()
     pair.image("v2")
     with (
-        pair.traffic(websocket=False, slow_every=2, slow_seconds=4.0) as traffic,
+        pair.traffic(websocket=False, slow_every=2, slow_seconds=8.0) as traffic,
         pair.start("deploy", "--skip-push", "--version", "v2") as deploy,
     ):
         pair.until(lambda: all("v2" in host.exec(HISTORY).stdout for host in pair.hosts), "both commits")
-        kill(deploy, signal.SIGKILL)
+        assert kill(deploy, signal.SIGKILL) in KILLED, pair.printed
         assert pair.serving() == ("v2", "v2")
         pair.until(lambda: free(pair), "a free lock")
         traffic.seen(10)
@@ -149,8 +176,9 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     pair.deploy("v2")
     assert [pair.environment(host)["REGION"] for host in pair.hosts] == ["n", "s-big"]
     assert [pair.environment(host)["TOKEN"] for host in pair.hosts] == ["s3cret-of-the-test", "of the south"]
-    assert second.exec("docker logs shop-jobs-v2").stdout.strip() == "s"
-    assert first.exec("docker logs shop-mail-v2").stdout.strip() == "hello"
+    # A worker is ready before it has said a word.
+    pair.until(lambda: second.exec("docker logs shop-jobs-v2").stdout.strip() == "s", "a word of jobs")
+    pair.until(lambda: first.exec("docker logs shop-mail-v2").stdout.strip() == "hello", "a word of mail")
 
     pair.config["boot"] = {}
     pair.config["proxy"]["healthcheck"]["max_attempts"] = 4

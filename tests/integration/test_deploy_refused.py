@@ -63,7 +63,7 @@ def tells(done: Completed, *words: str) -> None:
     [
         ("unhealthy", ("/up answered 503", "the application starts but fails")),
         ("missing", ("/up answered 404", "proxy.healthcheck.path")),
-        ("redirect", ("/up answered 301", "exempt its path from redirects")),
+        ("redirect", ("/up answered 301, led to https://shop.test/up", "exempt its path from redirects")),
         ("silent", ("/up answered nothing", "proxy.app_port", "shop bad starts")),
         ("crash", ("exit code 3", "no database: giving up")),
     ],
@@ -94,6 +94,27 @@ def test_one_unhealthy_host_keeps_the_whole_fleet_on_the_old_version(project: Pr
         traffic.seen(20)
     tells(done, "web-2: web is healthy: ", "answered 503")
     assert set(traffic.load.report().versions) == {"v1"}
+
+
+@pytest.mark.parametrize("role", ["web", "jobs"])
+def test_a_container_that_ends_after_it_was_ready_gets_no_traffic(project: Project, role: str) -> None:
+    """While others of the version are waited for, here a worker on the other host."""
+    first, second = project.hosts
+    worker = images.worker('"working"')
+    project.config["servers"]["jobs"] = {"hosts": ["web-1"], "cmd": worker}
+    project.config["servers"]["slow"] = {"hosts": ["web-2"], "cmd": worker}
+    project.config |= {"readiness_delay": 6, "boot": {"limit": 1}}
+    project.save()
+    project.image("v2")
+    with project.traffic(websocket=False) as traffic:
+        with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
+            project.until(lambda: "shop-slow-v2" in project.containers(second), "the last container")
+            first.exec(f"docker update --restart no shop-{role}-v2; docker kill shop-{role}-v2")
+            assert deploy.wait(60) == 1
+        traffic.seen(10)
+    said = " ".join(project.printed.split())
+    # The other host may have switched by then; nobody there had to wait for that.
+    assert "web-1: the new containers run: the container ended with exit code 137" in said, said
 
 
 def test_an_image_that_is_not_there(project: Project) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Control
+from tests.conftest import Control, program
 from tests.integration.app.project import Project, squeezed
 from tests.rig import Host, Rig
 
@@ -65,7 +65,7 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     assert "the hook pre-deploy failed with exit code 9; no container was touched" in done
     assert "the tests are red: [redacted]" in done and project.secrets["TOKEN"] not in done
     project.same_as(before)
-    project.freehold("lock", "status")
+    assert project.freehold("lock", "status").stdout.strip() == "free"
     recorded(project)
 
     # It switched, and the hook that follows says no: everybody goes back.
@@ -87,18 +87,50 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     project.rollback("-H")
     assert project.settled("v1") and recorded(project) == []
     hook(project, "post-deploy")
+    done = squeezed(project.rollback("v22", expect=2))
+    assert "no container of web at version v22" in done and "kept there: v1, v2" in done
+    assert [line.split()[0] for line in recorded(project)] == ["pre-connect"]
     project.rollback("v2")
     names = [(line.split()[0], line.split()[2]) for line in recorded(project)]
     assert names[1:] == [(name, "version=v2") for name in ORDER[1:]]
 
     logs = {path.name: path.read_text() for path in (project.directory / "log" / "deploys").iterdir()}
     assert len([name for name in logs if name.endswith("_deploy.log")]) == 4
-    assert len([name for name in logs if name.endswith("_rollback.log")]) == 2 and len(logs) == 6
+    assert len([name for name in logs if name.endswith("_rollback.log")]) == 3 and len(logs) == 7
     first, second, *_ = (logs[name] for name in sorted(logs))
     assert "deployed v1" in first and "[web-2]" in first
     assert "the hook pre-deploy failed" in second
     assert second.splitlines()[-1].startswith("# FAILED: HookError")
     assert not any(project.secrets["TOKEN"] in text for text in logs.values())
+
+
+def test_a_hook_runs_the_version_that_is_to_come(project: Project) -> None:
+    """As for a migration: in its image, with its environment; and nothing of it stays where it ends there."""
+    command = "sh -c 'echo $APP_VERSION $KAMAL_VERSION $GREETING'"
+    run = f"""#!/bin/sh
+exec >>hooks.log
+'{program("freehold")}' app exec -H -p --version $KAMAL_VERSION "{command.replace("$", chr(92) + "$")}"
+"""
+    hook(project, "pre-deploy", run)
+    project.deploy("v1")
+    assert recorded(project) == ["v1 v1 hello"]
+    before = project.state()
+
+    project.config["env"]["clear"]["GREETING"] = "bye"
+    project.save()
+    for version in ("v2", "v1"):
+        hook(project, "pre-deploy", run + "exit 3\n")
+        project.deploy(version, expect=1)
+        assert recorded(project) == [f"{version} {version} bye"]
+        project.same_as(before)
+        hook(project, "pre-deploy", run)
+        hook(project, "pre-app-boot", "#!/bin/sh\nexit 4\n")
+        project.deploy(version, expect=1)
+        project.same_as(before)
+        (project.directory / ".freehold" / "hooks" / "pre-app-boot").unlink()
+        recorded(project)
+    project.deploy("v2")
+    assert project.settled("v2") and recorded(project) == ["v2 v2 bye"]
 
 
 def test_hooks_of_kamal_lie_where_kamal_has_them(project: Project) -> None:

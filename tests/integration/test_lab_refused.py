@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from freehold.process import which
-from tests.conftest import program, required
+from freehold.environment import which
+from tests.conftest import cannot_run, program
 
 BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner,-sys_admin")
 # A device that exists and that this user may not open, in a /dev of the command's own.
@@ -70,7 +70,7 @@ class Operator:
 @pytest.fixture
 def operator() -> Iterator[Operator]:
     if os.geteuid() == 0 and which("setpriv") is None:
-        (pytest.fail if required("integration") else pytest.skip)("setpriv is not installed")
+        cannot_run("integration", "setpriv is not installed")
     # pytest's own directories are too deep for Unix sockets.
     with TemporaryDirectory(prefix="fh") as place:
         yield Operator(Path(place))
@@ -114,7 +114,7 @@ def test_a_directory_that_cannot_be_written(operator: Operator, name: str) -> No
 
 def in_own_dev() -> tuple[str, ...]:
     if os.geteuid() != 0:
-        (pytest.fail if required("integration") else pytest.skip)("a /dev of its own needs root")
+        cannot_run("integration", "a /dev of its own needs root")
     return ("unshare", "--mount", "bash", "-c", WITH_KVM, "bash")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cloudinit.network import Interface, Network, Route
+from freehold.yamlfile import dump
 from tests.conftest import Control, program
 from tests.rig import Host, Rig
 
@@ -48,6 +51,16 @@ from cloudinit.sources.DataSourceNoCloud import parse_cmdline_data
 found = {}
 parse_cmdline_data("ds=nocloud-net", found, sys.argv[1])
 json.dump(found, sys.stdout)
+"""
+# What the golden image's renderer makes of a network-config, with its own code: file name to lines.
+RENDERED = """\
+import json, pathlib, sys, tempfile, yaml
+from cloudinit.net import network_state, networkd
+state = network_state.parse_net_config_data(yaml.safe_load(sys.stdin))
+place = tempfile.mkdtemp()
+networkd.Renderer().render_network_state(state, target=place)
+found = {path.name: path.read_text().split("\\n") for path in pathlib.Path(place).rglob("*.network")}
+json.dump({name: [line for line in lines if line] for name, lines in found.items()}, sys.stdout)
 """
 
 
@@ -122,3 +135,29 @@ def test_the_real_cloud_init_takes_what_a_seed_holds(
         assert seen["user"] == (seeds / "user-data").read_text()
         # Debian 12's release asks for no network-config.
         assert seen["network"] is None if host is old else seen["network"]["version"] == 2
+
+
+def test_the_golden_images_renderer_writes_the_routes_that_were_meant(
+    hosts: tuple[Host, Host], trixie: Host
+) -> None:
+    card = Interface(
+        addresses=("192.0.2.10/24", "2001:db8::10/64"),
+        gateway4="192.0.2.1",
+        gateway6="2001:db8::1",
+        nameservers=("192.0.2.53",),
+        search=("example.com",),
+        routes=(Route("198.51.100.7", "192.0.2.254"),),
+    )
+    text = dump(Network((card,)).v2()).encode()
+    for host in (hosts[0], trixie):
+        lines = python(host, RENDERED, stdin=text)["10-cloud-init-eth0.network"]
+        routes = {
+            (line, after) for line, after in itertools.pairwise(lines) if line.startswith("Destination=")
+        }
+        assert routes == {
+            ("Destination=0.0.0.0/0", "Gateway=192.0.2.1"),
+            ("Destination=::/1", "Gateway=2001:db8::1"),
+            ("Destination=8000::/1", "Gateway=2001:db8::1"),
+            ("Destination=198.51.100.7/32", "Gateway=192.0.2.254"),
+        }
+        assert {"DNS=192.0.2.53", "Domains=example.com"} <= set(lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import threading
 import urllib.parse
 from typing import Any
@@ -53,6 +55,8 @@ def test_everything_that_a_proxy_section_may_say(project: Project, rig: Rig) -> 
         "response_timeout": 1,
         "buffering": {"requests": True, "responses": True, "max_request_body": 1000, "memory": "64k"},
         "logging": {"request_headers": ["X-Trace"], "response_headers": ["Content-Type"]},
+        # Redirected where it is asked in another way than visitors come.
+        "healthcheck": {"path": "/secure", "interval": 0.3, "timeout": 2},
     }
     project.save()
     with_assets(project, "v1", OLD)
@@ -120,8 +124,12 @@ def test_what_an_answer_makes_the_proxy_do(project: Project) -> None:
     project.config["servers"]["web"]["hosts"] = [first.name]
     project.config["volumes"] = ["/srv/shop/storage:/srv/storage:ro"]
     project.config["proxy"] |= {"sendfile": ["/srv/storage"], "buffering": {"max_response_body": "100k"}}
+    # Leads to the service's name, which nobody serves yet.
+    project.config["proxy"] |= {"healthcheck": {"path": "/moved", "interval": 0.3, "timeout": 2}}
     project.save()
     project.deploy("v1")
+    (state,) = json.loads(project.freehold("status", "--json").stdout)
+    assert [container["health"] for container in state["containers"]] == ["healthy"]
 
     def named(path: str, header: str = "X-Sendfile", **more: Any) -> Response:
         query = urllib.parse.urlencode({"header": header, "path": path})
@@ -146,6 +154,12 @@ def test_what_an_answer_makes_the_proxy_do(project: Project) -> None:
     asked = {"X-Sendfile-Type": "X-Accel-Redirect", "X-Accel-Mapping": "/=/srv/storage/"}
     seen = project.ask(first, "/request", headers=asked).json()["headers"]
     assert seen["x-sendfile-type"] == "X-Sendfile" and "x-accel-mapping" not in seen
+    # Each request has a number and a time, its own or the proxy's.
+    assert re.fullmatch(r"[0-9a-f-]{36}", seen["x-request-id"])
+    assert re.fullmatch(r"t=1[0-9]{12}", seen["x-request-start"])
+    asked = {"X-Request-ID": "mine", "X-Request-Start": "t=1"}
+    seen = project.ask(first, "/request", headers=asked).json()["headers"]
+    assert (seen["x-request-id"], seen["x-request-start"]) == ("mine", "t=1")
 
     assert len(project.ask(first, "/large?bytes=102400").body) == 102400
     assert project.ask(first, "/large?bytes=102401").status == 500
@@ -169,6 +183,8 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
         thread.start()
     waiting[0].join(1)
     assert all(thread.is_alive() for thread in waiting)
+    # A load balancer in front is to leave the hosts in.
+    assert [project.ask(host, "/up", timeout=5).status for host in project.hosts] == [200, 200]
     project.freehold("app", "resume")
     for thread in waiting:
         thread.join()
@@ -181,6 +197,8 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
         return answer.status == 503 and "Back at &lt;noon&gt;" in answer.text
 
     assert closed(first) and closed(second) and closed(first, method="POST", body=b"x")
+    assert (project.ask(first, "/up").status, project.ask(first, "/up", method="HEAD").status) == (200, 200)
+    assert closed(first, path="/up", method="POST", body=b"x")
     project.deploy("v3")
     first.restart_service("freehold-proxy")
     second.reboot()
@@ -212,7 +230,7 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
         headers = {"Cookie": f"freehold_split={cookie}"} if cookie else {}
         return project.ask(first, headers=headers).text.strip()
 
-    with project.traffic(fresh_every=1) as traffic:
+    with project.traffic(reloads=len(project.hosts), fresh_every=1) as traffic:
         # Caddy takes its configuration anew: WebSockets are none the wiser.
         report = traffic.load.report()
         for host in project.hosts:
@@ -257,3 +275,50 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
     assert set(project.containers(project.hosts[1], everything=False)) == {"shop-web-v3", "shop-jobs-v3"}
     assert "no version is being tried" in squeezed(project.freehold("canary", "promote", expect=2))
     assert "more than all" in squeezed(project.freehold("canary", "101%", expect=2))
+
+
+def test_what_serves_is_not_tried_and_what_is_kept_stays_so(project: Project) -> None:
+    project.deploy("v1")
+    project.deploy("v2")
+    before = project.state()
+    refused = squeezed(project.freehold("canary", "10%", "-P", "--version", "v2", expect=2))
+    assert "v2 serves already on web-1, web-2" in refused
+    project.same_as(before)
+    project.freehold("canary", "20%", "-P", "--version", "v1")
+    done = json.loads(project.freehold("canary", "50%", "--json").stdout)
+    assert done == {"version": "v1", "result": "tried", "percent": 50}
+    assert project.ask(project.hosts[0], headers={"Cookie": "freehold_split=canary"}).text.strip() == "v1"
+    done = json.loads(project.freehold("canary", "abort", "--json").stdout)
+    assert done == {"version": "v1", "result": "aborted"}
+    project.same_as(before)
+    project.rollback()
+    assert project.settled("v1")
+
+
+def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> None:
+    """Built here and sent over SSH; a host that no request reaches gets the image with the others."""
+    web, worker = project.hosts
+    project.config["servers"] = {
+        "web": {"hosts": ["web-1"]},
+        "jobs": {"hosts": ["web-2"], "cmd": images.worker('"working"')},
+    }
+    project.config["builder"] = {"context": "."}
+    project.save()
+    project.deploy("v1")
+    made = f"docker create --name shop-root {images.APP} >/dev/null"
+    export = f"{made} && docker export shop-root | gzip -1 | base64; docker rm shop-root >/dev/null"
+    (project.directory / "root.tar").write_bytes(base64.b64decode(web.exec(export).stdout))
+    (project.directory / "Dockerfile").write_text(
+        "FROM scratch\nADD root.tar /\nWORKDIR /srv\n"
+        "ENV APP_VERSION=sent APP_MODE=ok PATH=/usr/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1\n"
+        'CMD ["python3", "server.py"]\n'
+    )
+    (project.directory / ".dockerignore").write_text("*\n!root.tar\n")
+    assert "sent" not in worker.exec("docker images").stdout
+    done = json.loads(project.freehold("canary", "10%", "--version", "sent", "--json", timeout=400).stdout)
+    assert (done["version"], done["result"], done["percent"]) == ("sent", "tried", 10)
+    assert set(done["execs"]) == {"web-1", "web-2"}
+    assert set(project.containers(worker)) == {"shop-jobs-v1"}
+    project.freehold("canary", "promote")
+    assert project.ask(web).text.strip() == "sent"
+    assert set(project.containers(worker, everything=False)) == {"shop-jobs-sent"}

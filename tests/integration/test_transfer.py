@@ -31,8 +31,9 @@ def project(tmp_path: Path, engine: Engine) -> TwoLayers:
 
 
 @pytest.fixture
-def layers(tmp_path: Path) -> LayerStore:
-    return LayerStore(tmp_path / "layers")
+def layers(tmp_path: Path) -> Iterator[LayerStore]:
+    with LayerStore(tmp_path / "layers") as store:
+        yield store
 
 
 @pytest.fixture
@@ -119,6 +120,15 @@ def test_an_unchanged_image_costs_nothing(
     assert line.plan(again).idle
 
 
+def test_an_image_may_be_larger_than_the_cache(
+    graph: Line, project: TwoLayers, engine: Engine, layers: LayerStore
+) -> None:
+    layers.limit = 1
+    first = made(project.build("one", "app:v1"), engine, layers)
+    assert graph.send(first, graph.plan(first)).layers == 2
+    assert graph.plan(first).idle
+
+
 def test_layers_that_vanish_meanwhile_are_sent_after_all(
     line: Line, project: TwoLayers, engine: Engine, layers: LayerStore
 ) -> None:
@@ -189,6 +199,7 @@ def test_files_of_the_engine_and_docker_save_give_the_same(
     facts = HostImages(version="20.10.24", arch=engine.arch, store="graph", zstd=True)
     names = []
     for place in (engine, replace(engine, driver="unknown")):
-        transfer = made(image, place, LayerStore(tmp_path / place.driver))
-        names.append(transfer.payload(transfer.plan("web-1", facts)).name)
+        with LayerStore(tmp_path / place.driver) as layers:
+            transfer = made(image, place, layers)
+            names.append(transfer.payload(transfer.plan("web-1", facts)).name)
     assert names[0] == names[1]

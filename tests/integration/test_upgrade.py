@@ -73,8 +73,9 @@ def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
     try:
         cache = host.exec("docker ps --quiet --no-trunc --filter name=shop-cache").stdout
         plan = json.loads(project.freehold("upgrade", "--check", "--json").stdout)["web-1"]
-        assert plan[0].startswith(f"stop {old.title} ({old.proxy}, ")
-        assert [line.partition(" ")[0] for line in plan] == ["stop", "prepare", "connect", "start"]
+        assert plan["todo"][0].startswith(f"stop {old.title} ({old.proxy}, ")
+        assert [line.partition(" ")[0] for line in plan["todo"]] == ["stop", "prepare", "connect", "start"]
+        assert (plan["version"], plan["proxies"], plan["done"]) == ("abc", [old.proxy], False)
         assert host.exec(f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}").stdout == "running\n"
 
         # It fails: Kamal's proxy has the ports again, with its application behind it.
@@ -88,8 +89,8 @@ def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
 
         project.config["proxy"]["app_port"] = 8000
         project.save()
-        done = squeezed(project.freehold("upgrade", "-y", timeout=400))
-        assert f"docker rm {old.proxy}" in done
+        done = json.loads(project.freehold("upgrade", "-y", "--json", timeout=400).stdout)["web-1"]
+        assert (done["version"], done["proxies"], done["done"]) == ("abc", [old.proxy], True)
         assert project.serving() == ("abc",)
         state = "{{.State.Status}} {{.HostConfig.RestartPolicy.Name}}"
         look = f"docker inspect --format '{state}' {old.proxy}"
@@ -99,6 +100,46 @@ def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
         assert project.freehold("app", "exec", "--reuse", "--", "python3", "-c", code).stdout == "True\n"
         assert set(project.containers(host)) == {"shop-web-abc"}
         again = json.loads(project.freehold("upgrade", "-y", "--json").stdout)
-        assert again == {"web-1": ["nothing to do"]}
+        assert again == {"web-1": {"todo": [], "version": None, "proxies": [], "deserted": [], "done": True}}
+    finally:
+        host.exec(f"docker rm --force {old.proxy}; systemctl start {UNITS}")
+
+
+def test_a_proxy_that_serves_others_is_not_stopped_without_a_word(project: Project) -> None:
+    (host,) = project.hosts
+    old = OLD[0]
+    old.set_up(host)
+    host.exec(
+        "docker run --detach --network kamal --name blog-web-b1 --label service=blog --label role=web "
+        "--label destination=staging freehold/shop:abc"
+    )
+    try:
+        plan = json.loads(project.freehold("upgrade", "--check", "--json").stdout)["web-1"]
+        assert plan["deserted"] == ["blog-staging"] and "nobody reaches blog-staging" in plan["todo"][0]
+        said = squeezed(project.freehold("upgrade", expect=2))
+        assert "web-1: the old proxy may serve blog-staging too" in said and "upgrade -y" in said, said
+        assert host.exec(f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}").stdout == "running\n"
+        assert set(project.containers(host)) == {"shop-web-abc"}
+    finally:
+        host.exec(f"docker rm --force {old.proxy} blog-web-b1; systemctl start {UNITS}")
+
+
+def test_what_fails_once_the_application_serves_takes_nothing_back(project: Project) -> None:
+    """Kamal's container has gone by then: its proxy would have nobody to ask."""
+    (host,) = project.hosts
+    old = OLD[0]
+    old.set_up(host)
+    hook = project.directory / ".freehold" / "hooks" / "post-deploy"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    try:
+        said = squeezed(project.freehold("upgrade", "-y", expect=1, timeout=400))
+        assert "the hook post-deploy failed with exit code 1; abc is live all the same" in said
+        assert "web-1: abc serves behind Freehold's proxy all the same" in said
+        assert project.serving() == ("abc",)
+        state = f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}"
+        assert host.exec(state).stdout == "exited\n"
+        assert "nothing to do" in project.freehold("upgrade", "--check").stdout
     finally:
         host.exec(f"docker rm --force {old.proxy}; systemctl start {UNITS}")

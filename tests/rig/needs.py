@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from freehold.process import which
+from freehold.environment import which
 
 PROGRAMS = {
     "ip": "iproute2",

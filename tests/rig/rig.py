@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from freehold.errors import ProcessError
 from freehold.files import write_atomic
 from freehold.process import Argument, Completed, Runner, Started, paste
 from freehold.secret import Secret
-from tests.rig import delay, identity, netns, request, slot, sweep, tree
+from tests.rig import identity, netns, request, slot, slowline, sweep, tree
 from tests.rig.control import Operator
 from tests.rig.errors import RigError
 from tests.rig.host import Host, HostSpec
@@ -291,33 +289,8 @@ class Rig:
     @contextmanager
     def latency(self, milliseconds: float) -> Iterator[None]:
         """Add so much round-trip time between the operator and every host while the block runs."""
-        first, second, far = "control", "wire0", "wire1"
-        netns.batch(
-            self._runner,
-            [
-                f"link add {second} type veth peer name {far}",
-                f"link set {first} nomaster",
-                f"link set {far} master {netns.BRIDGE}",
-                f"link set {second} up",
-                f"link set {far} up",
-            ],
-            self.hub,
-        )
-        netns.call(self.hub, delay.offloads_off, far)
-        netns.call(self.control, delay.offloads_off, "eth0")
-        argv = (sys.executable, "-P", delay.__file__, first, second, str(milliseconds / 2))
-        ready = self._slot.directory / "delay.ready"
-        ready.unlink(missing_ok=True)
-        try:
-            with self._runner.start(("nsenter", f"--net={self.hub.path}", *argv), stdout=ready) as process:
-                _await(lambda: ready.stat().st_size > 0, process, "the delay line")
-                yield
-        finally:
-            netns.batch(
-                self._runner,
-                [f"link del {second}", f"link set {first} master {netns.BRIDGE}"],
-                self.hub,
-            )
+        with slowline.slowed(self._runner, self.hub, self.control, self._slot.directory, milliseconds):
+            yield
 
     def _save(self) -> None:
         state = {
@@ -329,11 +302,3 @@ class Rig:
             "hosts": [host.describe() for host in self.hosts],
         }
         write_atomic(self._slot.state_path, json.dumps(state, indent=2) + "\n")
-
-
-def _await(condition: Callable[[], bool], process: Started, what: str, deadline: float = 30) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        if process.poll() is not None or time.monotonic() > end:
-            raise RigError(f"{what} did not start (exit code {process.poll()})")
-        time.sleep(0.01)

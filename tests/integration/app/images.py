@@ -6,12 +6,11 @@ the way it behaves.
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 from typing import Literal
 
 from tests.rig import Host
+from tests.tarball import tarball
 
 Mode = Literal["ok", "unhealthy", "missing", "redirect", "crash", "silent"]
 REPOSITORY = "freehold/shop"
@@ -72,10 +71,4 @@ def _context() -> bytes:
     example = here.parents[2] / "examples" / "hello" / "app"
     files = {f"app/{path.name}": path.read_bytes() for path in sorted(example.glob("*.py"))}
     files |= {"server.py": (here / "server.py").read_bytes(), "Dockerfile": _APP.encode()}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
+    return tarball(files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
@@ -56,6 +57,8 @@ class Project:
     directory: Path
     config: dict[str, Any] = field(default_factory=basic)
     secrets: dict[str, str] = field(default_factory=lambda: {"TOKEN": "s3cret-of-the-test"})
+    environ: dict[str, str] = field(default_factory=dict)
+    """What the command finds in its environment besides."""
 
     def __post_init__(self) -> None:
         self.save()
@@ -90,7 +93,11 @@ class Project:
     def freehold(self, *words: str, expect: int = 0, timeout: float = 180) -> Completed:
         """Run the command; its exit code has to be `expect`."""
         done = self.rig.control_run(
-            (program("freehold"), *words), cwd=self.directory, timeout=timeout, check=False
+            (program("freehold"), *words),
+            cwd=self.directory,
+            env=self.environ,
+            timeout=timeout,
+            check=False,
         )
         assert done.returncode == expect, f"freehold {' '.join(words)}: {done.returncode}\n{shown(done)}"
         return done
@@ -141,6 +148,13 @@ class Project:
         answers = [self.ask(host) for host in self.hosts]
         return tuple(a.text.strip() if a.status == 200 else f"status {a.status}" for a in answers)
 
+    def answered(self) -> tuple[str, ...]:
+        """The same; nothing while one of them does not answer."""
+        try:
+            return self.serving()
+        except OSError:
+            return ()
+
     def environment(self, host: Host) -> Mapping[str, str]:
         """The environment of the container that serves."""
         found: Mapping[str, str] = self.ask(host, "/environment").json()
@@ -186,8 +200,8 @@ docker ps --all --filter label=service=shop --format '{{{{.ID}}}} {{{{.Names}}}}
         that instant before it has read the request; clients ask again then.
         """
         traffic = Traffic(self, plan)
-        traffic.start()
         try:
+            traffic.start()
             yield traffic
         finally:
             traffic.stop()
@@ -222,19 +236,25 @@ class Traffic:
         for thread in self._threads:
             thread.start()
         self.seen(10)
+        if self.load.plan.websocket:
+            least = 2 * len(self.project.hosts)
+            self.project.until(
+                lambda: self.load.report().messages >= least or bool(self.failures), "messages"
+            )
 
     def seen(self, more: int) -> None:
-        """Wait until so many more requests have been answered, or one has failed."""
-        goal = self.load.report().served + more
+        """Wait until so many more requests have been answered, or another one has failed."""
+        goal, failed = self.load.report().served + more, len(self.failures)
         self.project.until(
-            lambda: self.load.report().served >= goal or bool(self.failures), f"{more} more answers"
+            lambda: self.load.report().served >= goal or len(self.failures) > failed, f"{more} more answers"
         )
 
     def stop(self) -> None:
         """End; requests under way are waited for."""
         self._over.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         self.load.stop()
 
     @property
@@ -246,7 +266,11 @@ class Traffic:
             try:
                 text = self.project.ask(host, f"/stream?chunks={STREAM_CHUNKS}").text
             except Exception as exc:
-                self._broken.append(f"{host.name} stream: {type(exc).__name__}: {exc}")
+                # In the words of the load, by which `traffic` knows what a reload may do.
+                cut = isinstance(exc, http.client.RemoteDisconnected)
+                self._broken.append(f"{host.name} stream: {CUT if cut else f'{type(exc).__name__}: {exc}'}")
+                # One that is refused at once would be asked without rest.
+                self._over.wait(0.1)
                 continue
             version = text.partition(" ")[0]
             if text != "".join(f"{version} {number}\n" for number in range(STREAM_CHUNKS)):

@@ -39,6 +39,12 @@ class Shop(Site):
         match request.path:
             case "/up" if self.mode in PROBE:
                 return PROBE[self.mode]
+            case "/moved":
+                return Response(302, b"", headers={"Location": "http://shop.test/up"})
+            case "/secure" if request.headers.get("x-forwarded-proto") != "https":
+                return Response(301, b"", headers={"Location": "https://shop.test/secure"})
+            case "/secure":
+                return Response(200, b"safe\n")
             case "/environment":
                 return Response(200, json.dumps(dict(os.environ)).encode(), "application/json")
             case "/request":

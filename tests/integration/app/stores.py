@@ -124,7 +124,7 @@ def begin(project: Project, host: Host) -> None:
     quick = "--stop-timeout 1"
     run("lite", "shop-lite", quick, "--restart always", f"{images.APP} python3 -c", shlex.quote(WRITER))
     run("files", "shop-files", quick, f"{databases.IMAGE} sleep 7200")
-    project.until(lambda: not sql(host, "SELECT 1", check=False).startswith("psql"), "the database")
+    project.until(lambda: sql(host, "SELECT 1", check=False) == "1", "the database")
     sql(host, FILL)
     project.until(lambda: maria(host, "SELECT 1", check=False) == "1", "the other database")
     maria(host, MARIA_FILL)
