@@ -1,7 +1,8 @@
 # Everything begins with `setup`, which leaves .venv/bin/freehold.
 PYTEST = .venv/bin/python -m pytest
-# Files side by side: each worker has hosts or machines of its own, and much of a test is waiting.
-PARALLEL = -n 2 --dist loadfile
+# Files side by side: each worker has hosts or machines of its own, and much of a test is waiting. In their order: by
+# the number of their tests a file with two long ones would come last, and one worker would wait for it.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 .PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e test-every-boot test-vagrant \
@@ -24,21 +25,20 @@ demo: setup
 demo-down: setup
 	@.venv/bin/python scripts/demo.py down
 
+# FREEHOLD_REQUIRE: a test that cannot run for want of root or a program fails instead of being skipped.
 test-unit: setup
-	$(PYTEST) -n 2 tests/unit
+	env FREEHOLD_REQUIRE=unit $(PYTEST) -n 2 tests/unit
 
-# A test that cannot run for want of root or a program fails here instead of being skipped.
 test-integration: setup
 	$(SUDO) env FREEHOLD_REQUIRE=integration $(PYTEST) $(PARALLEL) tests/integration
 
-# The lab's tests share machines and run in their order; what boots a machine of its own runs two at a time.
-LAB_TESTS = tests/e2e/test_lab.py tests/e2e/test_rehearsal.py tests/e2e/test_takedown.py
+# The lab's tests share machines and run in their order, in one of two workers; the other boots the images.
 test-e2e: setup
-	env FREEHOLD_REQUIRE=e2e $(PYTEST) $(LAB_TESTS)
-	env FREEHOLD_REQUIRE=e2e $(PYTEST) -n 2 $(addprefix --ignore=,$(LAB_TESTS)) tests/e2e
+	env FREEHOLD_REQUIRE=e2e $(PYTEST) -n 2 tests/e2e
 
-# Half an hour: the ways of booting that the suites above leave out.
-test-every-boot: setup
+# Two hours: the ways of booting that the suites above leave out, and arm64 on a PC.
+test-every-boot:
+	@scripts/setup arm64
 	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py \
 		tests/e2e/test_hypervisors.py
 
@@ -52,7 +52,8 @@ test-fast: test-unit test-integration
 test: test-fast test-e2e
 
 lint: setup
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && \
+		.venv/bin/mypy --explicit-package-bases tests benchmarks scripts
 
 lock:
 	scripts/lock

@@ -12,15 +12,20 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from deployer.rehearsal import project_spec
+from freehold.environment import which
 from freehold.paths import cache_dir
-from freehold.process import LocalRunner, which
+from freehold.process import LocalRunner
+from lab.lab import Lab
 from lab.model import LabSpec
-from tests.conftest import required
+from tests.conftest import cannot_run
 from tests.e2e.production import Production
+from tests.e2e.trouble import Troubled
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "ssh", "unshare")
@@ -55,10 +60,30 @@ env:
 deploy_timeout: 120
 drain_timeout: 5
 """
+# Two of the three have a network of their own, which one of them takes first.
 LAB = """\
 memory: 1100M
 deadline: 1200
+networks:
+  back: {subnet: 192.0.2.0/24}
+machines:
+  web-1: {networks: [lan, back]}
+  job-1: {networks: {back: 192.0.2.20, lan: }}
 """
+
+
+class Placing(LoadScopeScheduling):  # type: ignore[misc]
+    """Of several workers one has all tests of the shared machines, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].rpartition("/")[2]
+        return "lab" if file in ("test_lab.py", "test_rehearsal.py", "test_takedown.py") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Placing:
+    """Whatever `--dist` says."""
+    return Placing(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +91,7 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """State and sockets in directories of their own, images from the shared cache; both empty at the end."""
     lacking = [program for program in PROGRAMS if which(program) is None]
     if lacking:
-        text = f"no machines here: {', '.join(lacking)} not installed"
-        if required("e2e"):
-            pytest.fail(text)
-        pytest.skip(text)
+        cannot_run("e2e", f"no machines here: {', '.join(lacking)} not installed")
     place = tmp_path_factory.mktemp("lab")
     # pytest's own directories are too deep for Unix sockets.
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="fh") as short:
@@ -107,3 +129,11 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
 def lab_spec(production: Production) -> LabSpec:
     """The lab that mirrors production."""
     return project_spec(production.root, runner=LocalRunner(), environ=os.environ)
+
+
+@pytest.fixture(scope="session")
+def troubled(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled]:
+    """Labs that cannot come up, on their way in the background from the first test that asks for them."""
+    made = Troubled(lab.state.image, tmp_path_factory.mktemp("troubled"))
+    yield made
+    made.end()

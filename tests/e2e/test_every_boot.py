@@ -6,23 +6,29 @@ What CI runs of these kinds stands in test_images.py and test_installer.py.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from builder.answers import check_preseed
 from builder.bare import installed, prepared
 from builder.diskrule import parse_rule
 from builder.image import build_image
 from builder.installer import build_live
-from builder.qemu import SERIAL, SPARE_SERIAL, Medium, Mode
+from builder.qemu import SERIAL, SPARE_SERIAL, Machine, Medium, Mode
+from builder.remaster import remaster
 from builder.report import TrialHost, check_medium, settle
 from builder.spec import GiB, ImageSpec
-from builder.trial import SeedBy, Trial, booted, running
+from builder.trial import SeedBy, Trial, booted, own_variables, powered, running
 from cloudinit.checks import run_checks
 from cloudinit.profile import HostProfile
 from freehold.console import Console
 from freehold.process import LocalRunner
+from tests.e2e.debiancd import write_medium
 
 pytestmark = [
     pytest.mark.every_boot,
@@ -108,3 +114,75 @@ def test_a_seed_over_http_reaches_the_machine(
     with booted(image, mode, runner=RUNNER, evidence=tmp_path, seed_by=seed_by) as trial:
         prepared_host(trial)
         assert "nocloud" in trial.ssh("cloud-id").stdout
+
+
+@pytest.mark.parametrize("mode", ["direct", "uefi", "secure"])
+def test_a_host_of_another_architecture(mode: Mode, tmp_path: Path) -> None:
+    """arm64 on a PC: built and booted with all of its programs emulated."""
+    image = build_image(ImageSpec("trixie", arch="arm64"), runner=RUNNER, console=QUIET)
+    with booted(image, mode, runner=RUNNER, evidence=tmp_path, deadline=1200) as trial:
+        prepared_host(trial)
+        assert trial.ssh("uname -m").stdout.strip() == "aarch64"
+
+
+# What the installer has read by then, what the installed system would inherit, and whether the medium's own
+# list of sums is true.
+PRESEED = """\
+d-i debian-installer/locale string de_DE.UTF-8
+d-i keyboard-configuration/xkb-keymap select de
+d-i netcfg/get_hostname string web-1
+d-i preseed/early_command string { \\
+    echo "ANSWERED: $(debconf-get netcfg/get_hostname) $(debconf-get debian-installer/locale)"; \\
+    echo "PRIORITY: $(debconf-get debconf/priority)"; \\
+    echo "INHERITED:" $(user-params); \\
+    cd /cdrom && md5sum -c md5sum.txt && echo "SUMS: right"; \\
+    } > /dev/ttyS0 2>&1; poweroff -f
+"""
+
+
+@pytest.fixture(scope="module")
+def debian_medium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Debian's CD made unattended."""
+    place = tmp_path_factory.mktemp("medium")
+    write_medium(place / "debian.iso", place / "work", RUNNER)
+    check_preseed(PRESEED, "preseed.cfg")
+    remaster(place / "debian.iso", place / "unattended.iso", "debian", PRESEED, runner=RUNNER)
+    yield place / "unattended.iso"
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory for a Unix socket; pytest's own are too deep."""
+    with TemporaryDirectory(prefix="fh") as place:
+        yield Path(place)
+
+
+@pytest.mark.parametrize(
+    ("mode", "medium"), [("bios", "cd"), ("secure", "cd"), ("bios", "usb"), ("uefi", "usb")]
+)
+def test_debians_medium_reads_its_answers(
+    mode: Mode, medium: Medium, debian_medium: Path, short: Path, tmp_path: Path
+) -> None:
+    """Through isolinux or shim and GRUB, with the entry that is the menu's default, and no key pressed."""
+    disk = short / "disk.qcow2"
+    RUNNER.run(("qemu-img", "create", "-q", "-f", "qcow2", disk, str(GiB)))
+    machine = Machine(
+        arch="amd64",
+        mode=mode,
+        disk=disk,
+        seed=None,
+        serial=short / "serial.log",
+        monitor=short / "qmp",
+        port=0,
+        variables=own_variables("amd64", mode, short),
+        memory=1500,
+        medium=debian_medium,
+        medium_as=medium,
+        once=True,
+    )
+    with powered(machine, short, runner=RUNNER, evidence=tmp_path) as process:
+        process.wait(1800)
+    said = machine.serial.read_text(errors="replace").splitlines()
+    assert "ANSWERED: web-1 de_DE.UTF-8" in said and "PRIORITY: critical" in said
+    assert "INHERITED: quiet" in said and "SUMS: right" in said

@@ -30,7 +30,7 @@ freehold() { command freehold -q "$@"; }
 fetch='curl -s -m 15 -o /dev/null -w %{http_code}:%{remote_ip} http://web-2/'
 between() { freehold lab exec --json -m web-1 -- sh -c "$fetch"; }
 left() {
-    for kind in list net-list pool-list; do virsh -q -c "$1" $kind --all --name; done
+    for kind in list net-list pool-list; do virsh -q -c "$1" $kind --all --name || echo unreachable; done
 }
 # The first network that this lab would try is taken by another program.
 ip link add taken type bridge
@@ -42,9 +42,10 @@ memory: 800M
 deadline: 800
 accelerator: tcg
 hypervisors: {here: "qemu:///system", far: "$FAR"}
+networks: {back: {subnet: 192.0.2.0/24}}
 machines:
-  web-1: {}
-  web-2: {}
+  web-1: {networks: [lan, back]}
+  web-2: {networks: {lan: , back: 192.0.2.7}}
   db-1: {hypervisor: far, disks: [1G]}
 END
 command freehold lab up
@@ -52,16 +53,26 @@ tell status freehold lab status --json
 tell names freehold lab exec --json -- sh -c 'hostname; ls /dev/disk/by-id'
 tell lookup freehold lab exec --json -m web-1 -- sh -c 'getent hosts web-2'
 tell whole between
+back() { freehold lab exec --json -m web-1 -- sh -c "$(echo "$fetch" | sed s,//web-2/,//192.0.2.7/,)"; }
+tell backWhole back
+freehold lab fault cut web-2 --network back
+tell backCut back
+tell whileBackIsCut between
 freehold lab fault cut web-2 --cable lan
 tell cut between
 freehold lab fault heal
 freehold lab fault partition web-1 web-2
 tell apart between
+tell backApart back
+tell partNets left qemu:///system
 freehold lab fault heal
 tell healed between
+tell backHealed back
+tell healedNets left qemu:///system
 freehold lab fault slow web-2 --delay 500ms
 fetch='curl -s -m 30 -o /dev/null -w %{time_connect} http://web-2/'
 tell slow between
+tell backSlow back
 freehold lab fault heal
 tell fast between
 freehold lab exec -m db-1 -- touch before
@@ -162,6 +173,20 @@ def test_faults_are_made_and_healed_on_libvirts_networks(told: dict[str, str]) -
     # There and back again.
     assert float(out(told, "slow")) >= 1.0
     assert float(out(told, "fast")) < float(out(told, "slow"))
+
+
+def test_a_further_network_is_libvirts_too(told: dict[str, str]) -> None:
+    assert out(told, "backWhole") == out(told, "backHealed")
+    assert out(told, "backWhole").endswith(":192.0.2.7")
+    assert out(told, "backCut") == out(told, "backApart") == "000:"
+    assert out(told, "whileBackIsCut") == out(told, "whole")
+    assert float(out(told, "backSlow")) >= 1.0
+    # Groups that are apart have networks of their own, which are gone afterwards.
+    assert "-net-back.2" in told["partNets"]
+    assert "-net-back " in told["healedNets"]
+    assert "-net-back." not in told["healedNets"]
+    addresses = json.loads(told["status"])["machines"][1]["networks"]
+    assert addresses == {"lan": "198.18.0.12", "back": "192.0.2.7"}
 
 
 def test_a_machine_far_away_is_kept_copied_to_and_read(told: dict[str, str]) -> None:

@@ -24,13 +24,11 @@ def image(suite: str, cache: Path | None = None) -> Image:
     return build_image(ImageSpec(suite), runner=RUNNER, console=Console(quiet=True), cache=cache)
 
 
-@pytest.mark.parametrize(
-    ("suite", "mode"),
-    # Secure Boot is proven in test_installer.py, on the disk that the installer wrote.
-    [("bookworm", "bios"), ("trixie", "direct"), ("bookworm", "uefi")],
-)
-def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path) -> None:
-    with booted(image(suite), mode, runner=RUNNER, evidence=tmp_path) as trial:
+# Debian 13 and Secure Boot are proven in test_installer.py, on the disk that the installer wrote; booting the
+# kernel directly by every machine of the lab.
+@pytest.mark.parametrize("mode", ["bios", "uefi"])
+def test_image_boots_into_a_prepared_host(mode: Mode, tmp_path: Path) -> None:
+    with booted(image("bookworm"), mode, runner=RUNNER, evidence=tmp_path) as trial:
         settle(trial)
         results = run_checks(TrialHost(trial), HostProfile())
         assert [result for result in results if not result.ok] == []
@@ -41,7 +39,7 @@ def test_image_boots_into_a_prepared_host(suite: str, mode: Mode, tmp_path: Path
     assert int(facts[0]) > GROWN * 0.9  # the root took up the larger disk
     assert len(facts[1]) == 32
     assert facts[2] == "trial"
-    assert facts[3] == ("efi" if mode in ("uefi", "secure") else "no-efi")
+    assert facts[3] == ("efi" if mode == "uefi" else "no-efi")
     assert facts[-2:] == ["BOOT", "debian"]
 
 

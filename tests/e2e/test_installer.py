@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from builder.bare import installed, prepared
+from builder.bootserver import BootServer
 from builder.diskrule import parse_rule
-from builder.installer import Live, build_live
+from builder.installer import Installation, Live, build_live
+from builder.netboot import SCRIPT, NetHost, ipxe
+from builder.qemu import SERVER, Machine, qemu
 from builder.report import TrialHost, settle
 from builder.spec import ImageSpec
 from builder.trial import GROWN, powered
@@ -64,3 +69,46 @@ def test_a_disk_is_refused_when_the_rule_leaves_a_choice(live: Live, tmp_path: P
     assert after == before
     assert "serial=TRIAL1" in log and "serial=TRIAL2" in log
     assert "Nothing was written to any disk." in log
+
+
+def test_a_machine_is_known_by_its_second_card(live: Live, tmp_path: Path) -> None:
+    """It starts from the card whose address was given, and that is not the first that iPXE counts."""
+    seed = {"user-data": b"", "meta-data": b""}
+    # QEMU gives its first card ...:56, and the next ...:57.
+    hosts = [
+        NetHost(Installation(name, seed, parse_rule("only")), f"52:54:00:12:34:{last}")
+        for name, last in (("web-1", "58"), ("web-2", "57"))
+    ]
+    (tmp_path / SCRIPT).write_text(ipxe(live, hosts))
+    disk = tmp_path / "disk.qcow2"
+    RUNNER.run(("qemu-img", "create", "-q", "-f", "qcow2", disk, "1G"))
+    asked: list[str] = []
+    with BootServer("127.0.0.1", 0, {SCRIPT: tmp_path / SCRIPT}, asked.append) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        machine = Machine(
+            arch="amd64",
+            mode="bios",
+            disk=disk,
+            seed=None,
+            serial=tmp_path / "serial.log",
+            monitor=tmp_path / "qmp",
+            port=0,
+            boot_file=f"http://{SERVER}/{SCRIPT}",
+            served=server.server_port,
+        )
+        words = list(qemu(machine))
+        place = words.index("-netdev")
+        words[place:place] = [
+            "-netdev",
+            "user,id=other,restrict=on",
+            "-device",
+            "virtio-net-pci,netdev=other",
+        ]
+        deadline = time.monotonic() + 120
+        with RUNNER.start(words, stdout=tmp_path / "qemu.log") as process:
+            while not any("hosts/" in line for line in asked) and time.monotonic() < deadline:
+                assert process.poll() is None, (tmp_path / "qemu.log").read_text()
+                time.sleep(0.2)
+        server.shutdown()
+    sent = [line for line in asked if "hosts/" in line]
+    assert sent and all("hosts/web-2.ipxe" in line for line in sent)

@@ -26,7 +26,10 @@ done
 echo "between: $(vagrant ssh web-1 -c 'curl -s -m 60 -o /dev/null -w %{remote_ip} http://db-1/')"
 vagrant destroy --force
 export LIBVIRT_DEFAULT_URI=qemu:///system
-echo "left: $(virsh -q list --all --name) $(virsh -q vol-list default | grep -v box_)"
+# Not inside of echo, which would succeed without an answer.
+virsh -q list --all --name > left
+virsh -q vol-list default >> left
+echo "left: $(grep -v box_ left | xargs)"
 """
 
 
