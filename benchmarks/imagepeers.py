@@ -6,6 +6,7 @@ into a tree, the tree into an ext4, that into a compressed qcow2. None configure
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ def system_mirror() -> str:
 
 
 def debootstrap(task: Task, place: Path) -> None:
-    """debootstrap for the base, apt inside it for the rest: what vmdb2 and bootstrap-vz stand on."""
+    """debootstrap for the base, apt inside it for the rest: the least that an image by these two can take."""
     tree, raw = place / "tree", place / "disk.raw"
     base = ("debootstrap", "--variant=minbase", "--include=ca-certificates", task.suite, tree, task.mirror)
     _run(base)
@@ -87,14 +88,39 @@ def mkosi(task: Task, place: Path) -> None:
     _compress(folders["out"] / "image.raw", place / "disk.qcow2")
 
 
-PEERS = {"mkosi": mkosi, "debootstrap": debootstrap}
+def diskimage_builder(task: Task, place: Path) -> None:
+    """diskimage-builder's own Debian, which stands on debootstrap; one file system, no boot loader."""
+    _run(
+        (
+            *("unshare", "--mount", "--pid", "--fork", "--mount-proc"),
+            *("disk-image-create", "-t", "raw", "-o", place / "image"),
+            *("-p", ",".join(task.packages), "debian-minimal"),
+        ),
+        {
+            "PATH": os.environ["PATH"],
+            "HOME": str(place),
+            "DIB_RELEASE": task.suite,
+            "DIB_DISTRIBUTION_MIRROR": task.mirror,
+            "DIB_APT_SOURCES_CONF": f"default:deb {task.mirror} {task.suite} main",
+            "DIB_IMAGE_CACHE": str(place / "cache"),
+        },
+    )
+    _compress(place / "image.raw", place / "disk.qcow2")
+
+
+PEERS = {"mkosi": mkosi, "diskimage-builder": diskimage_builder, "debootstrap": debootstrap}
+PROGRAMS = {
+    "mkosi": ("mkosi",),
+    "diskimage-builder": ("disk-image-create", "sudo"),
+    "debootstrap": ("debootstrap",),
+}
 # Freehold's full build takes at most this share of the peer's time.
-LIMITS = {"mkosi": 0.6, "debootstrap": 0.5}
+LIMITS = {"mkosi": 0.6, "diskimage-builder": 0.5, "debootstrap": 0.5}
 
 
 def available() -> list[str]:
     """The peers that are installed."""
-    return [name for name in PEERS if shutil.which(name)]
+    return [name for name in PEERS if all(map(shutil.which, PROGRAMS[name]))]
 
 
 def _compress(raw: Path, target: Path) -> None:

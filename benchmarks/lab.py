@@ -145,7 +145,7 @@ def _start(lab: Lab) -> float:
             machine,
             image,
             kernel=unpacked(image.kernel, cache_dir() / "lab" / "kernels", lab.runner),
-            socket=Wire(state.runtime).socket(machine.name),
+            socket=Wire(state.runtime).socket,
             reconnect=False,
         )
         virt.define(domain_xml(domain))

@@ -16,8 +16,9 @@ from benchmarks.project import REPO
 from builder.formats import make_format
 from builder.image import Image
 from freehold.console import Console
+from freehold.environment import which
 from freehold.paths import cache_dir
-from freehold.process import LocalRunner, which
+from freehold.process import LocalRunner
 from tests.e2e.ownlibvirt import run_inside
 
 VIRT_LIGHTNING = "virt-lightning==2.5.0"
