@@ -100,6 +100,8 @@ for path in @units@/@prefix@*.timer @units@/@prefix@*.service; do
     if left_out "$path"; then continue; fi
     case $unit in *.timer) as_root systemctl disable --now --quiet "$unit" ;; esac
     as_root rm -f "$path"
+    # Else systemd would hold a job that failed against the host until it starts anew.
+    as_root systemctl reset-failed "$unit" 2>/dev/null || true
     changed="$changed $unit"
 done
 for unit in $units; do
@@ -226,7 +228,8 @@ intime=$(mktemp)
     timeout {seconds} tail --pid=$$ -f /dev/null
     if [ $? = 124 ]; then
         rm -f "$intime"
-        docker stop --time 10 {name}
+        # It may not have been made yet, or not be started.
+        while kill -0 $$; do docker stop --time 10 {name}; sleep 1; done
     fi
 ) >/dev/null 2>&1 &
 {run}
