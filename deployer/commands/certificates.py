@@ -19,7 +19,7 @@ from deployer.script import ScriptResult, Step, heredoc
 from freehold.errors import ConfigError
 from freehold.secret import Secret
 
-PATIENCE = 10
+PATIENCE = 30
 """Seconds that a deploy gives the proxy to get a certificate for a name that is new."""
 MISSING = "no certificate: "
 

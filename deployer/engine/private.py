@@ -152,7 +152,8 @@ class PrivateEngine:
         pid = self.pid()
         if pid is not None:
             with suppress(BuildError):
-                return ask(self._runner, host=self.host, private=True)
+                # Busy with another build it may take its time, and ending it would break that one.
+                return ask(self._runner, host=self.host, private=True, timeout=60)
             self._console.warn(f"ending a private Docker Engine that does not answer (pid {pid})")
         self._end()
         return self._start()

@@ -85,7 +85,7 @@ report() {
 
 # last_exit NAME: the exit code of a container's last end, also when it has been started again.
 last_exit() {
-    docker events --since 1h --until "$(date +%s)" --filter "container=$1" --filter event=die \
+    docker events --since 1h --until "$(date +%s.%N)" --filter "container=$1" --filter event=die \
         --format '{{index .Actor.Attributes "exitCode"}}' | tail -n 1
 }
 
