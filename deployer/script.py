@@ -28,6 +28,8 @@ run_step() {
     status=$?
     local now=$EPOCHREALTIME
     local took=$(( ${now/[.,]/} - ${started/[.,]/} ))
+    # The clock may have been put back.
+    [ $took -ge 0 ] || took=0
     [ $status = 0 ] && set -- "$1" ok || set -- "$1" failed
     printf '@@freehold %s %s %d.%03d\n' "$1" "$2" $((took / 1000000)) $((took / 1000 % 1000))
     [ $status = 0 ] || { FAILED=$status; [ -n "$KEEP_GOING" ] || exit $status; }

@@ -22,7 +22,7 @@ import paramiko
 from deployer.remote import Remote
 from deployer.stream import CHUNK, Pump, exit_code, send
 
-PATIENCE = 1.0
+PATIENCE = 10.0
 """Seconds without a word after which a terminal ends whose command has ended."""
 
 

@@ -156,7 +156,9 @@ def leashed(fragment: str) -> str:
     sshd tells a program nothing when its reader goes; one that waits for a log would stay for ever.
     """
     return f"""setsid bash -c {shlex.quote(fragment)} </dev/null & main=$!
-{{ cat >/dev/null; kill -TERM -- "-$main"; }} <&0 2>/dev/null & watch=$!
+# It has no group of its own before setsid has run.
+{{ cat >/dev/null; until kill -TERM -- "-$main"; do kill -0 "$main" || break; sleep 0.1; done; }} \\
+    <&0 2>/dev/null & watch=$!
 wait $main; code=$?
 kill $watch 2>/dev/null
 exit $code"""

@@ -65,6 +65,10 @@ class Connection:
             raise Lost(
                 "the connection was closed " + ("in the answer" if exc.partial else "without an answer")
             ) from exc
+        except (ConnectionResetError, BrokenPipeError) as exc:
+            # So the kernel says it where the other side had not read the request.
+            self.close()
+            raise Lost("the connection was closed without an answer") from exc
         except (OSError, ValueError, asyncio.LimitOverrunError) as exc:
             self.close()
             raise Lost(f"{type(exc).__name__}: {exc}") from exc
