@@ -156,6 +156,7 @@ def mmdebstrap(
         *([f"--include={','.join(packages)}"] if packages else []),
         '--aptopt=Apt::Install-Recommends "false"',
         '--aptopt=Acquire::Languages "none"',
+        '--aptopt=Acquire::Retries "5"',
         *([f'--aptopt=Acquire::http::Proxy "{proxy}"'] if proxy else []),
         *([f"--keyring={keyring}"] if keyring else []),
     )

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from builder.image import Image
 from builder.qemu import PROBE_WORDS, SERVER, Machine, Mode, check_mode, firmware, probe, qemu
 from builder.spec import ARCHES, GiB
-from builder.watch import await_answer, ssh_banner
+from builder.watch import Serial, await_answer, ssh_banner
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.iso import write_iso
 from cloudinit.keys import parse_public_key
@@ -64,7 +65,7 @@ def booted(
     *,
     runner: Runner,
     evidence: Path | None = None,
-    deadline: float = 600,
+    deadline: float = 1800,
     seed_by: SeedBy = "disk",
     ssh_port: int = 22,
 ) -> Iterator[Trial]:
@@ -103,9 +104,8 @@ def running(
                 return False
             return True
 
-        seconds = await_answer(
-            machine.serial, process, answers, log=directory / "qemu.log", deadline=deadline
-        )
+        serial = Serial(machine.serial, partial(reset, machine))
+        seconds = await_answer(serial, process, answers, log=directory / "qemu.log", deadline=deadline)
         yield Trial(machine, runner, directory, seconds)
 
 
@@ -247,16 +247,22 @@ def _free_port() -> int:
 
 
 def _screenshot(monitor: Path, target: Path) -> None:
+    _command(monitor, "screendump", filename=str(target), format="png")
+
+
+def reset(machine: Machine) -> None:
+    """Press the button of a machine."""
+    _command(machine.monitor, "system_reset")
+
+
+def _command(monitor: Path, name: str, **arguments: str) -> None:
     """Best effort: the machine may be gone already, and the failure itself matters more."""
     with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10)
         connection.connect(str(monitor))
         stream = connection.makefile("rw", encoding="utf-8")
         stream.readline()
-        for command in (
-            {"execute": "qmp_capabilities"},
-            {"execute": "screendump", "arguments": {"filename": str(target), "format": "png"}},
-        ):
+        for command in ({"execute": "qmp_capabilities"}, {"execute": name, "arguments": arguments}):
             stream.write(json.dumps(command) + "\n")
             stream.flush()
             stream.readline()

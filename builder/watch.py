@@ -29,6 +29,35 @@ STUCK = {
 }
 
 
+# What a busy computer does to an emulated kernel, which finds no tick in the time that it gives its timer.
+LOST_TICKS = "IO-APIC + timer doesn't work"
+RESETS = 3
+
+
+class Serial:
+    """What a machine prints on its serial port, into the file `serial`.
+
+    A kernel that could not find its timer is started anew by `reset`, at most `RESETS` times; what it had
+    said by then does not count any more.
+    """
+
+    def __init__(self, serial: Path, reset: Callable[[], None] | None = None) -> None:
+        self.serial = serial
+        self._reset = reset
+        self._resets = self._begin = 0
+
+    def read(self) -> str:
+        """All since the start, or since the last reset."""
+        if not self.serial.exists():
+            return ""
+        text = self.serial.read_text(errors="replace")
+        if LOST_TICKS in text[self._begin :] and self._reset and self._resets < RESETS:
+            self._resets += 1
+            self._begin = len(text)
+            self._reset()
+        return text[self._begin :]
+
+
 def stuck(console: str) -> str:
     """Why no answer will come from the machine with this console; empty while one may."""
     for sign, reason in STUCK.items():
@@ -39,7 +68,7 @@ def stuck(console: str) -> str:
 
 
 def await_answer(
-    serial: Path,
+    console: Serial,
     process: Started,
     answers: Callable[[], bool],
     *,
@@ -62,10 +91,10 @@ def await_answer(
         if answers():
             return time.monotonic() - started
         now = time.monotonic()
-        console = serial.read_text(errors="replace") if serial.exists() else ""
-        if len(console) != length:
-            length, heard = len(console), now
-        reason = stuck(console)
+        said = console.read()
+        if len(said) != length:
+            length, heard = len(said), now
+        reason = stuck(said)
         if not reason and now - started > deadline:
             reason = f"it did not within {deadline:.0f} s"
         elif not reason and now - heard > silence:
@@ -74,16 +103,16 @@ def await_answer(
             raise BuildError(
                 f"the machine does not answer over SSH: {reason}",
                 hint="the last lines of its console are above",
-                details=console_tail(serial),
+                details=console_tail(console.serial),
             )
         time.sleep(pause)
 
 
-def verdict(serial: Path, process: Started, *, deadline: float = 1800) -> str:
+def verdict(console: Serial, process: Started, *, deadline: float = 1800) -> str:
     """The installer's last word on the serial console: the line with INSTALLED or NOT INSTALLED."""
     started = time.monotonic()
     while time.monotonic() - started < deadline:
-        text = serial.read_text(errors="replace") if serial.exists() else ""
+        text = console.read()
         said = [line.strip() for line in text.splitlines() if line.startswith((DONE, REFUSED))]
         # A refusal goes on with the list of disks.
         if said and (said[0].startswith(DONE) or LAST in text):
@@ -91,7 +120,7 @@ def verdict(serial: Path, process: Started, *, deadline: float = 1800) -> str:
         if process.poll() is not None:
             break
         time.sleep(1)
-    raise BuildError("the installer came to no end", details=console_tail(serial))
+    raise BuildError("the installer came to no end", details=console_tail(console.serial))
 
 
 def ssh_banner(port: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.watch import LAST, REFUSED, await_answer, stuck, verdict
+from builder.watch import LAST, LOST_TICKS, REFUSED, RESETS, Serial, await_answer, stuck, verdict
 from freehold.errors import BuildError
 from freehold.process import LocalRunner
 
@@ -19,7 +19,8 @@ def waited(tmp_path: Path, console: str, seconds: str = "60", **options: float) 
     serial.write_text(console)
     with LocalRunner().start(("sleep", seconds), stdout=tmp_path / "qemu.log") as process:
         limits = {"deadline": 30.0, "silence": 30.0, "pause": 0.01, **options}
-        return await_answer(serial, process, lambda: "login:" in console, log=tmp_path / "qemu.log", **limits)
+        log = tmp_path / "qemu.log"
+        return await_answer(Serial(serial), process, lambda: "login:" in console, log=log, **limits)
 
 
 def test_an_answer_ends_the_wait(tmp_path: Path) -> None:
@@ -57,4 +58,30 @@ def test_a_machine_that_ended_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="QEMU ended"):
         waited(tmp_path, "", seconds="0")
     with LocalRunner().start(("true",)) as process, pytest.raises(BuildError, match="came to no end"):
-        verdict(tmp_path / "serial.log", process)
+        verdict(Serial(tmp_path / "serial.log"), process)
+
+
+def test_a_kernel_that_lost_its_ticks_is_started_anew(tmp_path: Path) -> None:
+    serial, panic = tmp_path / "serial.log", f"Kernel panic - not syncing: {LOST_TICKS}!\n"
+    resets: list[str] = []
+
+    def reset() -> None:
+        resets.append("reset")
+        with serial.open("a") as file:
+            file.write("login:" if len(resets) > 1 else panic)
+
+    def again() -> None:
+        serial.write_text(serial.read_text() + panic)
+
+    serial.write_text(panic)
+    console = Serial(serial, reset)
+    with LocalRunner().start(("sleep", "60")) as process:
+        await_answer(
+            console, process, lambda: "login:" in console.read(), log=tmp_path / "log", deadline=30.0
+        )
+        assert resets == ["reset"] * 2 and console.read() == "login:"
+        serial.write_text(panic)
+        hopeless = Serial(serial, again)
+        with pytest.raises(BuildError, match="the kernel panicked"):
+            await_answer(hopeless, process, lambda: False, log=tmp_path / "log", deadline=30.0)
+    assert serial.read_text().count(LOST_TICKS) == 1 + RESETS
