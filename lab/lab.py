@@ -259,7 +259,7 @@ class Lab:
         with self.connected(state, tunnels=False) as virt:
             return fetch_console(virt, state, found)
 
-    def answers(self, machine: MachineState, timeout: float = 2.0) -> bool:
+    def answers(self, machine: MachineState, timeout: float = 10.0) -> bool:
         """Whether the machine's SSH server answers now."""
         return bool(banner(machine.address, machine.ssh_port, timeout))
 

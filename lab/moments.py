@@ -17,7 +17,7 @@ from lab.virt import ALIVE, Virt
 from lab.wait import banner
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
-ANSWERING = 60.0
+ANSWERING = 300.0
 
 
 class Moments:
@@ -96,7 +96,7 @@ class Moments:
     def _restore(self, virt: Virt, machine: MachineState, name: str, stop: Event) -> None:
         virt.restore(machine.uuid, name)
         deadline = time.monotonic() + ANSWERING
-        while not banner(machine.address, machine.ssh_port, 2.0):
+        while not banner(machine.address, machine.ssh_port, 10.0):
             if stop.wait(0.1):
                 raise LabError(f"{machine.name}: given up")
             if time.monotonic() > deadline:

@@ -273,10 +273,15 @@ def taken_prefixes(but: str) -> frozenset[str]:
 @contextmanager
 def locked(name: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lab for the block; the lock ends with the process. LockedError where another one holds it."""
-    folder = new_private_dir(labs_dir())
     path = _lock_file(name)
     while True:
-        with path.open("a") as lock:
+        try:
+            new_private_dir(labs_dir())
+            lock = path.open("a")
+        except FileNotFoundError:
+            # `lab down` of another command removes the folder with the last lab.
+            continue
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as exc:
@@ -284,11 +289,17 @@ def locked(name: str, *, wait: bool = False) -> Iterator[None]:
                     f"another command is changing the lab {name}", hint="wait for it to end, then run again"
                 ) from exc
             # `lab down` removes the file: what was locked then is no longer what others would lock.
-            if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
-                folder.mkdir(parents=True, exist_ok=True)
+            if not _is_still(path, lock.fileno()):
                 continue
             yield
             return
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _lock_file(name: str) -> Path:

@@ -143,7 +143,11 @@ class Daemon:
             (self.folder / f"{port}.sock").unlink(missing_ok=True)
 
     def _accept(self, port: str, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            # Who came has gone, or the port has, by a request of the same moment.
+            return
         connection.setblocking(False)
         # A machine that was restored from a snapshot comes with a new connection; the old one is dead.
         self._drop(port)
