@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from freehold.console import Console
 from freehold.environment import which
@@ -34,7 +35,12 @@ def cannot_run(kind: str, reason: str) -> NoReturn:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C reaches the programs that tests start, also where a script runs the tests with `&`."""
+    """Ctrl-C reaches the programs that tests start, also where a script runs the tests with `&`.
+
+    And no example of hypothesis has to be quick, as the machine may be busy.
+    """
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

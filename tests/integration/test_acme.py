@@ -15,7 +15,7 @@ from cryptography import x509
 from tests.conftest import Control
 from tests.integration.app.authority import DIRECTORY, Authority
 from tests.integration.app.project import Project, basic, squeezed
-from tests.integration.test_deploy_interrupted import held
+from tests.integration.test_deploy_interrupted import held, release
 from tests.rig import Host, Rig
 
 NAMES = tuple(f"{part}shop.test" for part in ("", "www.", "far.", "bound.", "both."))
@@ -58,6 +58,8 @@ def shown(
     """The certificate for a name and the version behind it, as seen by who trusts this authority only."""
     context = ssl.create_default_context(cafile=str(authority.root))
     stream = project.rig.control_connect((host or project.hosts[0]).address, 443)
+    # A name's first visit waits for its certificate.
+    stream.settimeout(60)
     with context.wrap_socket(stream, server_hostname=name) as wrapped:
         found = wrapped.getpeercert(binary_form=True)
         wrapped.sendall(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -93,7 +95,7 @@ def unanswered(project: Project, authority: Authority) -> None:
     def handshake(name: str) -> bool:
         context = ssl.create_default_context(cafile=str(authority.root))
         stream = project.rig.control_connect(host.address, 443)
-        stream.settimeout(20)
+        stream.settimeout(60)
         try:
             with context.wrap_socket(stream, server_hostname=name) as wrapped:
                 return wrapped.getpeercert() is not None
@@ -199,11 +201,14 @@ def share_a_name(project: Project, authority: Authority) -> None:
     log = "/var/log/freehold-proxy/proxy.log"
     with authority.running("http-01"):
         # The second begins while the first, whom the authority asks, does not know the name yet.
-        with project.start("deploy", "--skip-push", "--version", "v4") as deploy:
-            with held(both[0], "proxy.lock"):
-                asked = f"grep -c 'both.shop.test.*acme-challenge.*\"status\":404' {log}"
-                project.until(lambda: int(both[0].exec(asked, check=False).stdout) > 0, "a lost attempt")
-            assert deploy.wait(60) == 0, project.printed
+        with (
+            held(both[0], "proxy.lock"),
+            project.start("deploy", "--skip-push", "--version", "v4") as deploy,
+        ):
+            asked = f"grep -c 'both.shop.test.*acme-challenge.*\"status\":404' {log}"
+            project.until(lambda: int(both[0].exec(asked, check=False).stdout) > 0, "a lost attempt")
+            release(both[0], "proxy.lock")
+            assert deploy.wait(180) == 0, project.printed
         assert "without a certificate" not in project.printed, project.printed
         found = [shown(project, authority, name, host) for host in both]
     assert [version for _, version in found] == ["v4", "v4"]

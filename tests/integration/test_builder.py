@@ -59,7 +59,7 @@ def containerd(rig: Rig, trixie: Host, registry: Registry, socket: Path) -> Iter
 def forget_builds(host: Host) -> None:
     """Neither images nor anything of the build cache is left on a host."""
     host.reset(images=True)
-    host.exec("docker builder prune --all --force")
+    host.exec("docker builder prune --all --force", timeout=300)
 
 
 @pytest.fixture

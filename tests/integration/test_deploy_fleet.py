@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Control
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
-from tests.integration.test_deploy_interrupted import KILLED, free, held, kill, slow
+from tests.integration.test_deploy_interrupted import KILLED, free, held, kill, release, slow
 from tests.rig import Host, HostSpec, Rig
 
 HISTORY = "cat /var/lib/freehold/apps/shop/history"
@@ -77,7 +77,7 @@ def test_a_deploy_without_its_lock_stops(fleet: Project) -> None:
                 lambda: all("shop-web-v2" in fleet.containers(host) for host in fleet.hosts[1:]), "prepare"
             )
             fleet.hosts[0].exec(HOLDER)
-            assert deploy.wait(60) == 1
+            assert deploy.wait(180) == 1
         traffic.seen(10)
     said = " ".join(fleet.printed.split())
     assert "web-1: the deploy lock was lost" in said, said
@@ -103,7 +103,7 @@ def test_a_deploy_without_its_lock_leaves_the_work_of_another(fleet: Project) ->
             fleet.deploy("v3")
             before = fleet.state()
             go.touch()
-            assert deploy.wait(60) == 1
+            assert deploy.wait(180) == 1
         traffic.seen(10)
     said = " ".join(fleet.printed.split())
     assert "web-1: the deploy lock was lost" in said and "Putting every host back" not in said, said
@@ -123,14 +123,17 @@ def test_the_line_breaks_after_the_switch(pair: Project) -> None:
     second = pair.hosts[1]
     pair.image("v2")
     with pair.traffic(websocket=False) as traffic:
-        with pair.start("deploy", "--skip-push", "--version", "v2") as deploy:
-            with held(second, "proxy.lock"):
-                pair.until(lambda: pair.serving() == ("v2", "v2"), "both switches")
-                sessions = second.exec("pgrep -f 'sshd: deploy@notty'").stdout.split()
-                second.exec(f"kill -STOP {' '.join(sessions)}")
+        with (
+            held(second, "proxy.lock"),
+            pair.start("deploy", "--skip-push", "--version", "v2") as deploy,
+        ):
+            pair.until(lambda: pair.serving() == ("v2", "v2"), "both switches")
+            sessions = second.exec("pgrep -f 'sshd: deploy@notty'").stdout.split()
+            second.exec(f"kill -STOP {' '.join(sessions)}")
+            release(second, "proxy.lock")
             pair.until(lambda: "v2" in second.exec(HISTORY).stdout, "the end of the commit")
             second.exec(f"kill -KILL {' '.join(sessions)}")
-            assert deploy.wait(90) == 0, pair.printed
+            assert deploy.wait(180) == 0, pair.printed
         traffic.seen(10)
     assert "Reading what was switched" in pair.printed
     assert pair.settled("v2")
@@ -187,7 +190,7 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     assert "Starting v3" in said and "Starting the other roles" not in said, said
 
     del pair.config["proxy"]["healthcheck"]["max_attempts"]
-    pair.config["deploy_timeout"] = 20
+    pair.config["deploy_timeout"] = 45
     pair.save()
     pair.deploy("v4")
     pair.config["proxy"]["app_port"] = 9999

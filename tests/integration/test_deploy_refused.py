@@ -72,7 +72,7 @@ def test_an_application_that_never_answers_its_probe(
     project: Project, mode: images.Mode, words: tuple[str, ...]
 ) -> None:
     if mode != "unhealthy":
-        project.config["proxy"]["healthcheck"]["max_attempts"] = 6
+        project.config["proxy"]["healthcheck"]["max_attempts"] = 20
         project.save()
     project.image("bad", mode)
     with project.impatient():
@@ -85,7 +85,7 @@ def test_an_application_that_never_answers_its_probe(
 
 def test_one_unhealthy_host_keeps_the_whole_fleet_on_the_old_version(project: Project) -> None:
     first, second = project.hosts
-    project.config["proxy"]["healthcheck"]["max_attempts"] = 6
+    project.config["proxy"]["healthcheck"]["max_attempts"] = 20
     project.save()
     project.image("half", "ok", first)
     project.image("half", "unhealthy", second)
@@ -103,14 +103,14 @@ def test_a_container_that_ends_after_it_was_ready_gets_no_traffic(project: Proje
     worker = images.worker('"working"')
     project.config["servers"]["jobs"] = {"hosts": ["web-1"], "cmd": worker}
     project.config["servers"]["slow"] = {"hosts": ["web-2"], "cmd": worker}
-    project.config |= {"readiness_delay": 6, "boot": {"limit": 1}}
+    project.config |= {"readiness_delay": 20, "boot": {"limit": 1}}
     project.save()
     project.image("v2")
     with project.traffic(websocket=False) as traffic:
         with project.start("deploy", "--skip-push", "--version", "v2") as deploy:
             project.until(lambda: "shop-slow-v2" in project.containers(second), "the last container")
             first.exec(f"docker update --restart no shop-{role}-v2; docker kill shop-{role}-v2")
-            assert deploy.wait(60) == 1
+            assert deploy.wait(120) == 1
         traffic.seen(10)
     said = " ".join(project.printed.split())
     # The other host may have switched by then; nobody there had to wait for that.

@@ -106,7 +106,7 @@ def test_settings_that_sshd_refuses_leave_its_files_as_they_were(door: Door, fre
 def test_a_port_that_belongs_to_another_program_is_not_sshds(door: Door, fresh: Host) -> None:
     door.come_to(2200)
     fresh.exec("systemd-run --unit=holder python3 -m http.server 2300")
-    fresh.exec("for i in $(seq 50); do ss -Hltn | grep -q :2300 && exit; sleep 0.2; done; exit 1")
+    fresh.exec("for i in $(seq 300); do ss -Hltn | grep -q :2300 && exit; sleep 0.2; done; exit 1")
     said = door.refused("ssh: {port: 2300}\n")
     assert "port 2300, which is to be sshd's (ssh.port in config/host.yml), belongs to another" in said
     assert "program: python3" in said

@@ -41,6 +41,12 @@ def serve_app(host: Host) -> None:
     host.write("/var/lib/freehold/proxy/targets/app", "172.30.0.9:8080\n", owner="deploy:freehold")
     host.write("/var/lib/freehold/proxy/sites/app.caddy", SITE, owner="deploy:freehold")
     host.exec("systemctl reload freehold-proxy")
+    listens(host)
+
+
+def listens(host: Host) -> None:
+    """Wait until the application listens: a container that runs may not do so yet."""
+    host.exec("curl -s --retry 60 --retry-delay 1 --retry-connrefused http://172.30.0.9:8080")
 
 
 def opens(rig: Rig, host: Host, port: int) -> bool:
@@ -180,7 +186,7 @@ def chosen_protocol(rig: Rig, host: Host, context: ssl.SSLContext) -> str | None
         try:
             with context.wrap_socket(connection, server_hostname="safe.example") as stream:
                 return stream.selected_alpn_protocol()
-        except ssl.SSLError:
+        except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -226,12 +232,13 @@ def test_containers_live_on_while_the_engine_restarts(rig: Rig, hosts: Pair) -> 
 def test_everything_comes_back_by_itself(rig: Rig, hosts: Pair, how: str) -> None:
     host = hosts[0]
     serve_app(host)
-    host.exec("sync")
+    host.exec("sync", timeout=600)
     if how == "reboot":
         host.reboot()
     else:
         host.kill()
         host.start()
+    listens(host)
     assert rig.http(host, host="app.example").text == "hello"
     assert not opens(rig, host, 8080)
 
@@ -267,6 +274,7 @@ def test_a_debian_13_host_serves_the_same_way(rig: Rig, trixie: Host) -> None:
     run_web(trixie, "leak", "-p", "8081:8080")
     assert not opens(rig, trixie, 8081)
     trixie.reboot()
+    listens(trixie)
     assert rig.http(trixie, host="app.example").text == "hello"
 
 

@@ -77,15 +77,15 @@ def test_the_application_network_takes_no_addresses_that_the_host_has_a_use_for(
             assert f"needs 172.30.0.0/16, where this host already has {words}" in refused.stdout
             # A golden image meets its networks at its first boot.
             assert host.exec("systemctl restart freehold-network", check=False).returncode == 1
-            assert words in host.exec("journalctl -o cat -n 20 -u freehold-network").stdout
+            assert words in host.exec("journalctl --sync; journalctl -o cat -n 20 -u freehold-network").stdout
             assert not host.exec("docker network ls -q --filter name=^freehold$").stdout
             host.exec(f"ip {undo}")
         # A bastion beyond a router; Docker would masquerade its address.
         other.exec("docker network rm freehold && ip addr add 172.30.5.5/32 dev eth0")
         host.exec("ip route add default dev eth0")
-        call = f"sleep 60 | curl -s --interface 172.30.5.5 telnet://{host.address}:22"
+        call = f"sleep 600 | curl -s --interface 172.30.5.5 telnet://{host.address}:22"
         other.exec(("systemd-run", "--unit=bastion", "sh", "-c", call))
-        host.exec("for i in $(seq 50); do ss -Htn | grep -q 172.30.5.5 && exit; sleep 0.1; done; exit 1")
+        host.exec("for i in $(seq 600); do ss -Htn | grep -q 172.30.5.5 && exit; sleep 0.1; done; exit 1")
         assert "already has a connection from 172.30.5.5:" in run_steps(host, subnet).stdout
     finally:
         other.exec("systemctl stop bastion; ip addr del 172.30.5.5/32 dev eth0", check=False)

@@ -87,7 +87,7 @@ def test_a_cut_host_is_silent_and_a_healed_one_answers(rig: Rig, hosts: Pair) ->
 def test_a_host_comes_back_with_its_disk_and_a_new_kernel_state(rig: Rig, hosts: Pair, how: str) -> None:
     host = hosts[1]
     host.write("/root/kept", "kept\n")
-    host.exec("sync; touch /run/lost; ip link add lost type bridge")
+    host.exec("sync; touch /run/lost; ip link add lost type bridge", timeout=600)
     if how == "reboot":
         host.reboot()
     else:
@@ -110,7 +110,8 @@ def test_latency_is_added_to_each_round_trip_and_taken_away(rig: Rig, hosts: Pai
     with rig.latency(200):
         assert round_trip() > 0.2
         assert rig.http(hosts[1]).status == 404
-    assert round_trip() < 0.2
+    # By one of a few: this machine may be busy, the wire is not slow any more.
+    assert min(round_trip() for _ in range(5)) < 0.2
 
 
 def test_bulk_data_crosses_a_slow_wire_unharmed(rig: Rig, hosts: Pair) -> None:

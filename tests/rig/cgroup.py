@@ -35,7 +35,7 @@ class Group:
     def make(self) -> None:
         self.path.mkdir(exist_ok=True)
 
-    def kill(self, deadline: float = 10) -> None:
+    def kill(self, deadline: float = 120) -> None:
         """SIGKILL to every process in it and below at one instant; then remove it. Seconds."""
         if not self.path.is_dir():
             return

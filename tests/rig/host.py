@@ -43,6 +43,7 @@ elif [ "$before" != "$after" ]; then
     systemctl reload freehold-proxy
 fi
 find /run/lock/freehold -type f -delete
+systemctl reset-failed
 """
 
 
@@ -239,7 +240,7 @@ class Host:
         """
         self.start()
         self.heal()
-        self.exec(RESET + ("docker image prune --all --force >/dev/null\n" if images else ""))
+        self.exec(RESET + ("docker image prune --all --force >/dev/null\n" if images else ""), timeout=300)
 
     def describe(self) -> dict[str, object]:
         """For the rig's state file."""

@@ -165,16 +165,16 @@ class Container:
     def _failed_units(self) -> str:
         script = (
             "for unit in $(systemctl list-units --failed --plain --no-legend | cut -d' ' -f1); do "
-            'echo "$unit"; journalctl -b --no-pager -n 12 -o cat -u "$unit"; done'
+            'echo "$unit"; journalctl --sync; journalctl -b --no-pager -n 12 -o cat -u "$unit"; done'
         )
-        return self._runner.run(self.enter("sh", "-c", script), check=False, timeout=20).stdout.strip()
+        return self._runner.run(self.enter("sh", "-c", script), check=False, timeout=120).stdout.strip()
 
     def _jobs(self) -> str:
         if self.leader is None:
             return "-"
         argv = self.enter("systemctl", "list-jobs", "--no-legend")
         with suppress(ProcessTimeout):
-            return self._runner.run(argv, check=False, timeout=10).stdout.strip() or "-"
+            return self._runner.run(argv, check=False, timeout=60).stdout.strip() or "-"
         return "-"
 
     def _fail(self, message: str) -> None:
@@ -193,7 +193,7 @@ class Container:
     def power_cut(self) -> None:
         """Every process ends at one instant, as when the plug is pulled."""
         self.machine.group.kill()
-        self._process.wait(10)
+        self._process.wait(120)
 
 
 def enter(leader: int, *argv: str) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ SCRIPT = """\
 set -eu
 export EXTRA=$4
 mmdebstrap --mode=root --variant=minbase --include="$3" --aptopt='Apt::Install-Recommends "false"' \\
+    --aptopt='Acquire::Retries "5"' \\
     --customize-hook="$5" "$2" "$1"
 rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/sources.list.d/*
 echo 'deb [trusted=yes] file:/srv/packages ./' >"$1/etc/apt/sources.list"
@@ -70,5 +71,5 @@ def build_plain(suite: str, *, runner: Runner, console: Console) -> Path:
         if not work.done:
             with console.step(f"making a plain {suite} tree"):
                 words = (work.path / "tree", suite, packages, extra, DOWNLOAD)
-                runner.run(("bash", "-c", SCRIPT, "plain", *words), timeout=900)
+                runner.run(("bash", "-c", SCRIPT, "plain", *words), timeout=1800)
     return default_root() / "trees" / "plain" / key / "tree"

@@ -269,7 +269,7 @@ class Rig:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         port: int = 80,
-        timeout: float = 10,
+        timeout: float = 60,
         host: str | None = None,
     ) -> request.Response:
         """One request from the operator's namespace to a host or an address; `host`: the Host header."""

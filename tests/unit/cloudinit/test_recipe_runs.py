@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -295,10 +297,17 @@ def test_one_run_waits_for_the_other_and_not_for_what_that_one_started(tmp_path:
     step = Step("one", "One", script=f"sleep 20 >/dev/null 2>&1 & echo $! >{tmp_path}/left")
     with (tmp_path / "state/lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        timer = threading.Timer(1, held.close)
-        timer.start()
+        inode = os.fstat(held.fileno()).st_ino
+
+        def release() -> None:
+            while not re.search(rf"-> FLOCK .*:{inode} ", Path("/proc/locks").read_text()):
+                time.sleep(0.05)
+            held.close()
+
+        waiter = threading.Thread(target=release)
+        waiter.start()
         first = run_here((step,), tmp_path, offline=False)
-        timer.join()
+        waiter.join()
     os.kill(int((tmp_path / "left").read_text()), 0)
     second = run_here((Step("two", "Two"),), tmp_path, offline=False)
     os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)

@@ -73,7 +73,9 @@ def test_it_is_held_while_somebody_is_there_and_free_afterwards(host: Host) -> N
     assert host.status() == ""
 
 
-def test_somebody_who_looks_is_not_in_the_way(host: Host) -> None:
+def test_somebody_who_looks_is_not_in_the_way(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    # How soon they look away is not what is tried here.
+    monkeypatch.setattr(commands, "GLANCE", 30)
     host.locks.mkdir()
     file = host.locks / "shop.lock"
     file.touch()

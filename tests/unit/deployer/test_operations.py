@@ -117,11 +117,13 @@ def test_a_run_that_was_killed_is_told_and_recorded(
     (app / "versions/v1/jobs/tidy.run").write_text("exit 3\n")
     # Somebody who looks just then is not in the way.
     look = ["flock", "--shared", str(own / "lock"), "sh", "-c", "echo begun; sleep 0.3"]
+    dispatcher.write_text(jobs._DISPATCHER.replace("--wait 1 ", "--wait 30 "))
     with subprocess.Popen(look, stdout=subprocess.PIPE, text=True) as looking:
         assert looking.stdout is not None and looking.stdout.readline() == "begun\n"
         assert subprocess.run(command, capture_output=True).returncode == 3
     assert [result for result, _ in states()] == ["interrupted", "exit code 3"]
     assert not (own / "running").exists()
+    dispatcher.write_text(jobs._DISPATCHER)
 
     # Whoever asked goes; it goes on, is written down, and nobody else runs it meanwhile.
     (app / "versions/v1/jobs/tidy.run").write_text("echo begun; read <&3; echo more; echo end; exit 75\n")

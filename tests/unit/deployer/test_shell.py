@@ -46,7 +46,7 @@ class Loop:
 def loop() -> Iterator[Loop]:
     made = Loop()
     yield made
-    made.process.communicate(timeout=10)
+    made.process.communicate(timeout=60)
     assert made.process.returncode == 0
 
 
@@ -78,7 +78,7 @@ def test_errors_of_the_shell_itself_are_lines(loop: Loop) -> None:
     assert status == 2 and "syntax error" in lines[-1]
     assert loop.run("kill -9 $$")[0] == 137
     # A program that is left behind does not keep the next script waiting.
-    assert loop.run("sleep 5 >/dev/null & echo on") == (0, ["on"])
+    assert loop.run("sleep 5 >/dev/null 2>&1 & echo on") == (0, ["on"])
 
 
 def test_a_library_travels_once(loop: Loop) -> None:

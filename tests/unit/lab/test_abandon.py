@@ -31,7 +31,6 @@ DEAD = "qemu+unix:///system?socket=/nonexistent/libvirt-sock"
 def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STATE", "CACHE", "RUNTIME"):
         monkeypatch.setenv(f"FREEHOLD_{name}", str(tmp_path / name.lower()))
-    monkeypatch.setattr(reach, "ANSWERING", 1.0)
 
 
 @pytest.fixture
@@ -106,7 +105,8 @@ def test_another_labs_things_stay(virt: Virt) -> None:
     Networks(virt.connection(TEST)).remove(lan_name(other))
 
 
-def test_a_libvirt_that_is_silent_does_not_hold_down(tmp_path: Path) -> None:
+def test_a_libvirt_that_is_silent_does_not_hold_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "ANSWERING", 1.0)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "silent"))
         listener.listen()

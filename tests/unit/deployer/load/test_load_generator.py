@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,18 +24,19 @@ class Application:
     """The example application as a process on a free port of the loopback."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app"],
             cwd=HELLO,
-            env={**os.environ, "PORT": str(self.port), "SECRET_KEY": "x", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PORT": "0", "SECRET_KEY": "x", "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self.process.stdout is not None
-        assert "listens" in self.process.stdout.readline()
+        found = re.search(r"listens on .*?(\d+)$", self.process.stdout.readline().strip())
+        assert found
+        self.port = int(found[1])
+        # Nobody reads what it says later, and it must not wait for that.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
 
     @property
     def target(self) -> Target:
@@ -93,14 +94,14 @@ def test_a_status_that_is_no_success_is_a_failure(application: Application) -> N
 
 
 def test_the_application_finishes_its_work_before_it_leaves(application: Application) -> None:
-    plan = LoadPlan((application.target,), rate=20, slow_every=1, slow_seconds=3.0, websocket=False)
+    plan = LoadPlan((application.target,), rate=20, slow_every=1, slow_seconds=10.0, websocket=False)
     load = Load(plan)
     load.start()
     until(load, lambda report: report.served > 0)
     # No new ones: what a server has not yet accepted when it leaves is lost with its socket.
     ending = threading.Thread(target=load.stop)
     ending.start()
-    time.sleep(0.5)
+    time.sleep(2)
     before = load.report().served
     application.process.send_signal(signal.SIGTERM)
     application.process.wait(30)
