@@ -101,7 +101,7 @@ for path in @units@/@prefix@*.timer @units@/@prefix@*.service; do
     case $unit in *.timer) as_root systemctl disable --now --quiet "$unit" ;; esac
     as_root rm -f "$path"
     # Else systemd would hold a job that failed against the host until it starts anew.
-    as_root systemctl reset-failed "$unit" 2>/dev/null || true
+    $sudo systemctl reset-failed "$unit" 2>/dev/null || true
     changed="$changed $unit"
 done
 for unit in $units; do
