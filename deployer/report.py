@@ -30,6 +30,11 @@ HINTS = (
         "on this host already",
         "give one of them another proxy.host or path_prefix; `freehold app remove` takes the other away",
     ),
+    (
+        "proxy.ssl: ",
+        "leave ssl out of the one that has but a path of the name, or write the same ssl and ssl_redirect "
+        "for both",
+    ),
     ("port is already allocated", "another container publishes this port; stop it, or choose another"),
     ("address already in use", "another program listens on this port; stop it, or choose another"),
     ("unauthorized", "are `registry.username` and `registry.password` right?"),

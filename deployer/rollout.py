@@ -136,7 +136,8 @@ class Rollout:
         if errors:
             raise summary(errors, "nothing was changed") if len(errors) > 1 else errors[0]
         return {
-            host: facts_commands.parse_facts(self.config, result) for host, result in answers.values.items()
+            host: facts_commands.parse_facts(self.config, result).settled()
+            for host, result in answers.values.items()
         }
 
     def write_environment(self, image: str) -> None:
@@ -175,7 +176,7 @@ class Rollout:
     def revive(self) -> None:
         """The kept containers of the version run again, healthy, without traffic."""
         versions = {role.name: self.version for role in self.config.roles}
-        self._start(lambda host, roles: phases.revive(self.config, roles, versions))
+        self._start(lambda host, roles: phases.revive(self.config, roles, versions, rollback=True))
 
     def _start(self, script: Callable[[str, tuple[Role, ...]], Script]) -> None:
         """Start role by role. The primary one is the gate: nothing else starts where it is not healthy."""

@@ -102,6 +102,11 @@ def untried(config: DeployConfig, known: HostFacts, version: str) -> HostFacts:
     containers = known.containers
     for role in config.roles_on(known.host):
         name = config.container_name(role, version)
+        if name in known.pending:
+            # What had the name has it back, and what is tried is called by its id.
+            mine = {c.id for c in known.of_role(role) if c.version == version and c.name == c.id}
+            containers = tuple(c for c in containers if c.id not in mine)
+            continue
         aside = max((c.name for c in containers if c.name.startswith(f"{name}_replaced_")), default="")
         containers = tuple(
             dataclasses.replace(c, name=name) if c.name == aside else c for c in containers if c.name != name

@@ -53,7 +53,8 @@ def facts_of(session: Session, fleet: Fleet) -> Answers[HostFacts]:
     config = session.config
     scripts = dict.fromkeys(config.hosts, state_script(config))
     found = told(scripts, fleet.run(scripts, "Looking at the hosts", timeout=120))
-    return Answers({host: parse_facts(config, one) for host, one in found.values.items()}, found.errors)
+    facts = {host: parse_facts(config, one).settled() for host, one in found.values.items()}
+    return Answers(facts, found.errors)
 
 
 def change(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudinit.services import APP_BRIDGE
 from deployer.commands import layout
@@ -47,8 +47,8 @@ class Container:
 
     @property
     def replaced(self) -> bool:
-        """It has stepped aside for another of the same version."""
-        return "_replaced_" in self.name
+        """Its name is another one's of the same version, for which it has stepped aside."""
+        return "_replaced_" in self.name or self.name == self.id
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class HostFacts:
     history: tuple[Served, ...] = ()
     canaries: Mapping[str, str] = field(default_factory=dict)
     manual_lock: str = ""
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """Names that a deploy has taken which was never committed, and the ids of what served under them."""
     images: str = ""
     """What the transfer's own question answered."""
 
@@ -100,6 +102,22 @@ class HostFacts:
         """The containers of a role to which its target, named `prefix`, sends requests."""
         address = self.targets.get(prefix, "").partition(":")[0]
         return tuple(c for c in self.of_role(role) if c.address and c.address == address)
+
+    def settled(self) -> HostFacts:
+        """The host as the next deploy or rollback has it, which gives the names of `pending` back.
+
+        What was never committed has no name then, and is called by its id.
+        """
+        served = {id_: name for name, id_ in self.pending.items() if id_}
+        containers = tuple(
+            replace(c, name=served[c.id])
+            if c.id in served
+            else replace(c, name=c.id)
+            if c.name in self.pending
+            else c
+            for c in self.containers
+        )
+        return replace(self, containers=containers)
 
     def versions(self, role: Role) -> frozenset[str]:
         """The versions of a role for which a container is here, running or not."""
@@ -146,6 +164,9 @@ for path in {layout.PROXY}/canary/*/version; do
     [ -e "$path" ] || continue
     name=${{path%/version}}
     printf 'canary\t%s\t%s\n' "${{name##*/}}" "$(cat "$path")"
+done
+for path in {layout.before(config.name)}/*/.containers; do
+    if [ -e "$path" ]; then sed 's/^/pending\\t/' "$path"; fi
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
@@ -213,6 +234,7 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
     history: list[Served] = []
     canaries: dict[str, str] = {}
     lock: list[str] = []
+    pending: dict[str, str] = {}
     for line in result.lines("state"):
         kind, _, rest = line.partition("\t")
         cells = rest.split("\t")
@@ -227,6 +249,8 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
             canaries[cells[0]] = cells[1]
         elif kind == "history" and len(parts := rest.split()) >= 2:
             history.append(Served(parts[1], tuple(parts[2].split(",")) if parts[2:] else ()))
+        elif kind == "pending":
+            name, _, pending[name] = rest.partition(" ")
         elif kind == "lock":
             lock.append(rest)
     return HostFacts(
@@ -236,5 +260,6 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
         tuple(history),
         canaries,
         "\n".join(lock),
+        pending,
         result.output("images"),
     )

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployer.commands import assets, certificates, docker, jobs, layout, pages, proxy
+from deployer.commands import assets, certificates, copies, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, discard, heredoc
@@ -59,7 +59,7 @@ def prepare(
             "store",
             "\n".join(
                 [
-                    _keep(config, version, image),
+                    copies.keep(config, roles, version, image),
                     proxy.store_fragment(config, version, proxy.files(config, config.roles_on(host), host)),
                     *(_manner(config, role, version, host) for role in roles),
                     jobs.store_fragment(config, host, version),
@@ -96,20 +96,9 @@ def prepare(
 
 def environment(config: DeployConfig, host: str, roles: Sequence[Role], version: str, image: str) -> Script:
     """Write the environment of a version ahead of `prepare`, so that its image can be run by hand."""
-    keep = Step("keep", _keep(config, version, image), "keep what is there of this version")
+    kept = copies.keep(config, roles, version, image)
+    keep = Step("keep", kept, "keep what is there of this version")
     return guarded(config, [keep, *_env_steps(config, host, roles, version)])
-
-
-def _keep(config: DeployConfig, version: str, image: str) -> str:
-    directory = shlex.quote(layout.version(config.name, version))
-    keep = shlex.join(["keep_files", *files_of(config, version), image])
-    return f"{_settled(config, version)}\n{keep}\nmkdir -p {directory}"
-
-
-def _settled(config: DeployConfig, *versions: str) -> str:
-    """What earlier deploys left that were cut off is settled, as another begins with these versions."""
-    copies, own = layout.before(config.name), layout.version(config.name, "")
-    return shlex.join(["no_copies", copies, own.rstrip("/"), *versions])
 
 
 def _env_steps(config: DeployConfig, host: str, roles: Sequence[Role], version: str) -> list[Step]:
@@ -139,15 +128,6 @@ def _manner(config: DeployConfig, role: Role, version: str, host: str) -> str:
     return "\n".join(lines)
 
 
-def files_of(config: DeployConfig, version: str, *, committed: bool = False) -> tuple[str, str]:
-    """A version's directory, and where it is kept while the same version is deployed again: until that is
-    `committed`, and after.
-    """
-    return layout.version(config.name, version), layout.before(
-        config.name, f".{version}" if committed else version
-    )
-
-
 def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> list[Step]:
     """Wait for each role's container."""
     # The last probe may begin just before the limit.
@@ -163,8 +143,13 @@ def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> li
     ]
 
 
-def revive(config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, str]) -> Script:
-    """Start the kept containers of the roles' versions again: image, configuration, environment as then."""
+def revive(
+    config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, str], *, rollback: bool = False
+) -> Script:
+    """Start the kept containers of the roles' versions again: image, configuration, environment as then.
+
+    `rollback`: their routes are to be the proxy's, which another service may have claimed meanwhile.
+    """
     names = [config.container_name(role, versions[role.name]) for role in roles]
     told = ", ".join(dict.fromkeys(versions[role.name] for role in roles))
     # Jobs of a version run as this user from now on, and read its environment; its containers have it.
@@ -176,9 +161,16 @@ def revive(config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, s
         f'own {shlex.quote(layout.version(config.name, version))} "$({image})" || true'
         for version, image in owned.items()
     ]
-    settled = _settled(config, *sorted(set(versions.values())))
-    start = "\n".join([settled, *lines, shlex.join(["docker", "start", *names])])
-    steps = [Step("start", start, f"start {told} again")]
+    # What was prepared of them and never committed did not serve. A trial of another one may go on where this
+    # is no rollback.
+    steps = [
+        Step("settle", copies.settle(config) if rollback else copies.back(config, *owned), "what served")
+    ]
+    if rollback:
+        claims = "\n".join(proxy.unclaimed_fragment(config, name) for name in owned)
+        steps.append(Step("claims", claims, "nobody else has its routes"))
+    start = "\n".join([*lines, shlex.join(["docker", "start", *names])])
+    steps.append(Step("start", start, f"start {told} again"))
     for role in roles:
         version = versions[role.name]
         (step,) = ready_steps(config, [role], version)
@@ -203,8 +195,7 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
     ]
     switched = bool(steps[1:])
     # What the containers that have the traffic were started with.
-    in_use = shlex.join(["files_in_use", layout.before(config.name, version)])
-    steps.append(Step("files", in_use, "its files are in use"))
+    steps.append(Step("files", copies.in_use(config, version), "its files are in use"))
     if switched:
         steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
     what = shlex.quote(f"{version} {','.join(role.name for role in roles)}")

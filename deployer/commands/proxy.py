@@ -90,6 +90,11 @@ def route_files(config: DeployConfig, roles: Sequence[Role]) -> list[str]:
     return [f"{config.container_prefix(role)}.caddy" for role in roles]
 
 
+def unclaimed_fragment(config: DeployConfig, version: str) -> str:
+    """Fails where another service of the host has a claim on what the routes of a version are of."""
+    return shlex.join(["unclaimed", layout.routes(config.name, version), *route_files(config, config.roles)])
+
+
 def activate_fragment(config: DeployConfig, version: str | None, roles: Sequence[Role] | None = None) -> str:
     """Make the proxy's sites and routes for roles (default: all) those of a version (None: of none)."""
     want = layout.routes(config.name, version) if version else "/nonexistent"

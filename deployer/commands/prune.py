@@ -46,14 +46,11 @@ def stale(config: DeployConfig, known: HostFacts) -> tuple[Container, ...]:
 
     What a role's target dials has the requests, whatever is remembered: a commit may have been cut off.
     """
-    wanted = {
-        role.name: {known.serving(role.name), known.canaries.get(config.container_prefix(role))}
-        for role in config.roles_on(known.host)
-    }
+    roles = config.roles_on(known.host)
+    tried = {role.name: known.canaries.get(config.container_prefix(role)) for role in roles}
+    wanted = {role.name: {known.serving(role.name), tried[role.name]} for role in roles}
     dialled = {
-        container.id
-        for role in config.roles_on(known.host)
-        for container in known.behind(role, config.container_prefix(role))
+        container.id for role in roles for container in known.behind(role, config.container_prefix(role))
     }
     return tuple(
         container
@@ -61,6 +58,7 @@ def stale(config: DeployConfig, known: HostFacts) -> tuple[Container, ...]:
         if container.role in wanted
         and container.running
         and container.id not in dialled
+        and not (container.name == container.id and container.version == tried[container.role])
         and (container.replaced or container.version not in wanted[container.role])
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import layout, phases, proxy
+from deployer.commands import copies, layout, phases, proxy
 from deployer.commands.facts import HostFacts
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
@@ -27,8 +27,10 @@ def undo(
     version may stand in the history by now. Any other difference there is the work of another deploy, and
     everything stays.
     """
-    before = {container.name: container for container in facts.containers}
     steps = [_ours(config, facts, *([version] if committing else ()))]
+    if committing:
+        # Whatever cuts this off below: the next deploy settles it.
+        steps.append(Step("uncommit", copies.out_of_use(config, version), "it was never committed"))
     targets: list[str] = []
     for role in roles:
         if role.proxy is None:
@@ -52,43 +54,48 @@ def undo(
             by_version.setdefault(serving, []).append(role)
     # A deploy that was to bring one of them once more may have been cut off: its files never counted.
     unpublished = [name for name in by_version if name not in (None, version)]
-    files, *forgotten = _files_back(config, facts, version, *filter(None, unpublished), committing=committing)
+    files, *forgotten = _files_back(config, facts, version, *filter(None, unpublished))
     steps.append(files)
     if targets:
         # Subshells: each holds the proxy's lock until it ends.
         back = [f"({proxy.activate_fragment(config, name, own)})" for name, own in by_version.items()]
         steps.append(Step("routes", "\n".join(back), "routes back"))
-    removal: list[str] = []
-    waits = 0.0
-    for role in roles:
-        grace = phases.grace(config, role, drained=True)
-        waits += grace + (config.drain_timeout if role.proxy is not None else 0)
-        name = config.container_name(role, version)
-        quoted = shlex.quote(name)
-        known = before.get(name)
-        spare = ending = ""
-        if role.proxy is not None:
-            spare = shlex.join(["spare", config.container_prefix(role), name]) + "\n"
-            ending = (
-                f'{spare}if address=$(address_of {quoted} 2>/dev/null) && [ -n "$address" ]; then\n'
-                f'    drain {round(config.drain_timeout)} "$address"\nfi\n'
-            )
-        ending += f"docker stop --time {grace} {quoted} >/dev/null 2>&1 || true\n"
-        ending += f"docker rm --force {quoted} 2>/dev/null || true"
-        if known is not None:
-            # The name stood for another container before, or for this one, untouched or revived.
-            stop = "" if known.running else f"else {spare}docker stop --time {grace} {quoted} >/dev/null\n"
-            removal.append(
-                f'if [ "$(container_id {quoted})" != {known.id} ]; then\n'
-                f"{ending}\nput_back {quoted}\n{stop}fi"
-            )
-        else:
-            removal.append(ending)
+    removal = [_removal(config, facts, role, version) for role in roles]
+    waits = sum(
+        phases.grace(config, role, drained=True) + (config.drain_timeout if role.proxy is not None else 0)
+        for role in roles
+    )
     if removal:
         steps.append(Step("remove", "\n".join(removal), f"remove {version}", waits))
     steps += forgotten
     steps.append(phases.audit_step(config, audit))
     return phases.guarded(config, steps, keep_going=True)
+
+
+def _removal(config: DeployConfig, facts: HostFacts, role: Role, version: str) -> str:
+    """The containers of a version that `facts` do not know go; the name is whose it was before."""
+    name, grace = config.container_name(role, version), phases.grace(config, role, drained=True)
+    known = [c for c in facts.of_role(role) if c.version == version]
+    ending = f"docker stop --time {grace} $id >/dev/null 2>&1 || true\ndocker rm --force $id"
+    spare = ""
+    if role.proxy is not None:
+        spare = shlex.join(["spare", config.container_prefix(role)])
+        ending = (
+            f"{spare} $id\n"
+            'if address=$(address_of $id 2>/dev/null) && [ -n "$address" ]; then\n'
+            f'    drain {round(config.drain_timeout)} "$address"\nfi\n{ending}'
+        )
+    lines = [
+        f"new=$({shlex.join(['strangers', name, *(c.id for c in known)])})",
+        f"for id in $new; do\n{ending}\ndone",
+    ]
+    before = next((c for c in known if c.name == name), None)
+    if before is not None:
+        lines.append(shlex.join(["give_name", name, before.id]))
+        if not before.running:
+            lines += [f"{spare} {shlex.quote(name)}"] if spare else []
+            lines.append(f"docker stop --time {grace} {shlex.quote(name)} >/dev/null")
+    return "\n".join(lines)
 
 
 def forget_environment(config: DeployConfig, facts: HostFacts, version: str) -> Script:
@@ -100,14 +107,8 @@ def _ours(config: DeployConfig, facts: HostFacts, *since: str) -> Step:
     return phases.ours_step(config, len(facts.history), "", *since)
 
 
-def _files_back(
-    config: DeployConfig, facts: HostFacts, version: str, *others: str, committing: bool = False
-) -> list[Step]:
-    copies = [phases.files_of(config, name) for name in (version, *others)]
-    if committing:
-        copies.append(phases.files_of(config, version, committed=True))
-    back = "\n".join(shlex.join(["put_files_back", *one]) for one in copies)
-    steps = [Step("files", back, "its files back")]
+def _files_back(config: DeployConfig, facts: HostFacts, version: str, *others: str) -> list[Step]:
+    steps = [Step("files", copies.back(config, version, *others), "its files back")]
     if version not in {container.version for container in facts.containers}:
         names = [config.container_name(role, version) for role in config.roles]
         forget = f"unless_there {shlex.join(names)} -- {phases.forget(config, version)}"

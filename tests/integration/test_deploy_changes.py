@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Control
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
+from tests.integration.app.tls import self_signed
 from tests.rig import Host, Rig
 
 
@@ -48,6 +49,45 @@ def test_routes_follow_the_configuration_and_the_rollback(project: Project) -> N
     headers = project.ask(first, "/shop/request").json()["headers"]
     assert headers["x-forwarded-prefix"] == "/shop"
     assert headers["x-forwarded-host"] == "shop.test"
+
+
+def test_a_name_that_another_service_has_claimed(project: Project) -> None:
+    """A rollback does not take it back, and a third service does not change how it has HTTPS."""
+    first = project.hosts[0]
+    project.config["proxy"]["host"] = "moved.test"
+    project.save()
+    project.deploy("v2")
+
+    def other(service: str, **proxy: Any) -> Project:
+        directory = project.directory / service
+        directory.mkdir()
+        made = Project(project.rig, project.hosts, directory)
+        made.config |= {"service": service, "servers": {"web": {"hosts": ["web-1"]}}}
+        made.config["proxy"] |= proxy
+        pair = self_signed("shop.test")
+        made.secrets |= {"CERT": pair[0], "PRIVATE": pair[1]}
+        made.save()
+        return made
+
+    other("blog").deploy("v1")
+    before = project.state()
+    refused = squeezed(project.rollback(expect=1))
+    assert "web-1: nobody else has its routes: blog-web serves shop.test on this host already" in refused
+    assert "another proxy.host or path_prefix" in refused
+    own = {"certificate_pem": "CERT", "private_key_pem": "PRIVATE"}
+    refused = squeezed(other("docs", path_prefix="/docs", ssl=own).deploy("v1", expect=1))
+    assert (
+        "web-1:" in refused and "proxy.ssl: blog-web serves shop.test on this host by HTTP alone" in refused
+    )
+    assert "leave ssl out of the one" in refused
+    other("wiki", path_prefix="/wiki").deploy("v1")
+    assert project.ask(first, "/wiki/version").text == project.ask(first, "/version").text
+    assert project.ask(first, "/version", "moved.test").text.strip() == "v2"
+    wiki = "routes/shop.test/wiki-web.caddy", "targets/wiki-web"
+    after = project.state()["web-1"].splitlines()
+    assert [line for line in after if not line.startswith(wiki)] == before["web-1"].splitlines() + [
+        line for line in after if "rollback to v1 failed" in line
+    ]
 
 
 def test_a_rollback_restores_environment_and_secrets(project: Project) -> None:

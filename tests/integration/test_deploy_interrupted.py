@@ -115,6 +115,36 @@ def test_killed_in_prepare(project: Project) -> None:
         assert set(project.containers(host)) == {"shop-web-v1", "shop-web-v2"}
 
 
+def test_the_same_version_killed_in_prepare(project: Project) -> None:
+    """Another environment, and an image that never gets ready: what served is kept, and comes back."""
+    kept = "docker inspect --format '{{.Id}}' shop-web-v1"
+    served = [host.exec(kept).stdout for host in project.hosts]
+    project.config |= {"deploy_timeout": 60, "env": {"clear": {"GREETING": "never"}, "secret": ["TOKEN"]}}
+    project.save()
+    for host in project.hosts:
+        host.exec("docker image tag freehold/shop:v1 freehold/shop:served")
+    project.image("v1", "unhealthy")
+    with project.traffic(websocket=False) as traffic:
+        with project.start("deploy", "--skip-push", "--version", "v1") as deploy:
+            project.until(
+                lambda: all(len(project.containers(host)) == 2 for host in project.hosts), "prepare"
+            )
+            assert kill(deploy, signal.SIGKILL) in KILLED, project.printed
+        project.until(lambda: free(project), "a free lock")
+        project.deploy("v2")
+        assert [host.exec(kept).stdout for host in project.hosts] == served
+        for host in project.hosts:
+            assert set(project.containers(host)) == {"shop-web-v1", "shop-web-v2"}
+        assert project.environment(project.hosts[0])["GREETING"] == "never"
+        project.rollback()
+        traffic.seen(10)
+    assert project.settled("v1")
+    for host in project.hosts:
+        assert project.environment(host)["GREETING"] == "hello"
+        assert "GREETING=hello" in host.read("/var/lib/freehold/apps/shop/versions/v1/web.env")
+        host.exec("docker image tag freehold/shop:served freehold/shop:v1")
+
+
 def test_killed_between_the_commits_of_two_hosts(project: Project) -> None:
     """One host has switched and remembers it, the other has switched and does not; then v3 comes."""
     first, second = project.hosts

@@ -74,6 +74,33 @@ aside() {
     docker rename "$1" "$1_replaced_$(date +%s%N)"
 }
 
+# named NAME: the id of the container of this name; nothing where there is none. Fails where Docker does not
+# answer: its silence would tell nothing.
+named() {
+    docker ps --all --no-trunc --format '{{.ID}}' --filter "name=^/?$1\$"
+}
+
+# give_name NAME ID: the container of this id has the name, and whatever else has it steps aside. Without one that
+# is there, nothing has it.
+give_name() {
+    local now found=
+    now=$(named "$1")
+    if [ "$now" = "$2" ]; then return; fi
+    if [ -n "$2" ]; then found=$(docker ps --all --no-trunc --format '{{.ID}}' --filter "id=$2"); fi
+    if [ -n "$now" ]; then aside "$1"; fi
+    if [ -n "$found" ]; then docker rename "$2" "$1"; fi
+}
+
+# strangers NAME ID...: the ids of containers that have the name, or stepped aside from it, and are none of these.
+strangers() {
+    local name=$1 all id
+    shift
+    all=$(docker ps --all --no-trunc --format '{{.ID}}' --filter "name=^/?$name(_replaced_[0-9]+)?\$")
+    for id in $all; do
+        case " $* " in *" $id "*) ;; *) echo "$id" ;; esac
+    done
+}
+
 # report NAME CAUSE: why a container is not ready, what state it is in, what it said last; then fail.
 report() {
     echo "failed: $2"

@@ -56,46 +56,6 @@ own() {
     [ -z "$bad" ] || { echo "failed: files in $1 belong to another user"; return 1; }
 }
 
-# keep_files DIRECTORY COPY IMAGE: before the same version is deployed once more. What an earlier run kept
-# and nobody put back is the older and stays.
-keep_files() {
-    if [ ! -d "$1" ] || [ -d "$2" ]; then return; fi
-    own "$1" "$3"
-    mkdir -p "${2%/*}"
-    rm -rf "${2%/*}/.new"
-    cp -a "$1" "${2%/*}/.new"
-    mv "${2%/*}/.new" "$2"
-}
-
-# files_in_use COPY: the version whose files COPY was before is committed. From now on only its own way back wants
-# the copy.
-files_in_use() {
-    if [ ! -d "$1" ]; then return; fi
-    rm -rf "${1%/*}/.${1##*/}"
-    mv "$1" "${1%/*}/.${1##*/}"
-}
-
-# no_copies COPIES VERSIONS VERSION...: a deploy begins; what earlier ones left that were cut off is settled. A
-# version that was prepared again and never committed has its files back, unless it is one of VERSION..., whose
-# oldest copy stays. For those that were committed there is no way back any more.
-no_copies() {
-    local copies=$1 versions=$2 copy
-    shift 2
-    if [ ! -d "$copies" ]; then return; fi
-    rm -rf "$copies"/.[!.]*
-    for copy in "$copies"/*; do
-        case " $* " in *" ${copy##*/} "*) continue ;; esac
-        put_files_back "$versions/${copy##*/}" "$copy"
-    done
-}
-
-# put_files_back DIRECTORY COPY: as `keep_files` found it.
-put_files_back() {
-    if [ ! -d "$2" ]; then return; fi
-    rm -rf "$1"
-    mv "$2" "$1"
-}
-
 # as_owner IMAGE PATH COMMAND...: change something at PATH that may belong to somebody else: as this
 # user, with sudo, or for want of both in a container of IMAGE, where PATH is /freehold.
 as_owner() {

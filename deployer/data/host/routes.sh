@@ -102,31 +102,61 @@ activate() {
     return 1
 }
 
+# https_of SITE: how a site has its name served, in words; nothing where it leaves that to whoever has the name.
+https_of() {
+    [ -e "$1" ] || return 0
+    awk '
+        NR == 1 && $0 == "# of a path" { none = 1 }
+        BEGIN { how = "an automatic certificate" }
+        /^https:/ { https = 1 }
+        /^http:/ { plain = 1 }
+        /^\ttls [^{]/ { how = "a certificate of its own" }
+        /^\t\ton_demand$/ { how = "certificates on demand" }
+        /^\t+redir https:/ { redirects = 1 }
+        END {
+            if (none) exit
+            if (!https) print "HTTP alone"
+            else print "HTTPS with " how (plain && !redirects ? ", beside HTTP" : "")
+        }' "$1"
+}
+
 # unclaimed WANT FILE...: fail where another service of this host answers already for a name and path that
-# routes in WANT are of: Caddy would ask whichever file comes first. FILE... are the names of this service's.
+# routes in WANT are of: Caddy would ask whichever file comes first. And where it has HTTPS for the name in another
+# way: there is one site, and whichever is deployed last would say. FILE... are the names of this service's.
 # What a version of this service ever brought is its own too; it may be a role's that is left out now.
 unclaimed() {
-    local want=$1 found other name host line path
+    local want=$1 found other name host shown line path mine theirs
     shift
     for name in "$@"; do
         for found in "$want"/routes/*/"$name"; do
-            host=${found%/*} host=${host##*/}
+            host=${found%/*} host=${host##*/} shown=$host
             if [ ! -e "$found" ] || [ "$host" = _ask ]; then continue; fi
+            case $host in
+                _default) shown="every name" ;;
+                _wildcard*) shown="*${host#_wildcard}" ;;
+            esac
+            mine=$(https_of "$want/sites/$host.caddy")
             for other in "$PROXY/routes/$host"/*.caddy; do
                 case " $* " in *" ${other##*/} "*) continue ;; esac
                 if [ ! -e "$other" ] || compgen -G "${want%/*/*}/*/proxy/routes/*/${other##*/}" >/dev/null; then
                     continue
                 fi
                 line=$({ grep '^handle' "$other" || true; } | { grep -Fxf - "$found" || true; } | head -n 1)
-                if [ -z "$line" ]; then continue; fi
-                path=${line#handle} path=${path% \{} path=${path# } path=${path%/\*}
-                case $host in
-                    _default) host="every name" ;;
-                    _wildcard*) host="*${host#_wildcard}" ;;
-                esac
-                other=${other##*/}
-                echo "failed: ${other%.caddy} serves $host$path on this host already"
-                return 1
+                other=${other##*/} other=${other%.caddy}
+                if [ -n "$line" ]; then
+                    path=${line#handle} path=${path% \{} path=${path# } path=${path%/\*}
+                    echo "failed: $other serves $shown$path on this host already"
+                    return 1
+                fi
+                # As it is deployed: the site of the name may be by whoever came last. Two certificates of one's own
+                # are one way: each service is deployed by itself with a renewed one. Accessories have no link.
+                theirs=$PROXY/current/$other
+                [ -e "$theirs" ] || theirs=$STATE/apps/$other/versions/accessory
+                theirs=$(https_of "$theirs/proxy/sites/$host.caddy")
+                if [ -n "$mine" ] && [ -n "$theirs" ] && [ "$mine" != "$theirs" ]; then
+                    echo "failed: proxy.ssl: $other serves $shown on this host by $theirs, this one would by $mine"
+                    return 1
+                fi
             done
         done
     done

@@ -15,7 +15,7 @@ from deployer.script import Script, ScriptResult, StreamParser
 from freehold.errors import FreeholdError
 
 DOCKER = r"""#!/usr/bin/python3
-import json, sys
+import json, re, sys
 BOOK = "@BOOK@"
 words = sys.argv[1:]
 book = json.load(open(BOOK))
@@ -45,18 +45,37 @@ if words[0] == "inspect":
     else:
         print(one["address"])
 elif words[0] == "ps":
-    wanted = [word[8:].rstrip("$") for word in words if word.startswith("name=^/?")]
-    whole = [word[8:] for word in words if word.startswith("name=^/?")] == [one + "$" for one in wanted]
+    names = [word[5:] for word in words if word.startswith("name=")]
+    ids = [word[3:] for word in words if word.startswith("id=")]
     for name, one in book.items():
         if "--all" not in words and one["state"] != "running":
             continue
-        if wanted and not any(name == w if whole else name.startswith(w) for w in wanted):
+        if names and not any(re.search(wanted, name) for wanted in names):
             continue
-        if any("{{.ID}}" in word for word in words):
+        if ids and one["id"] not in ids:
+            continue
+        if any("{{.ID}}|" in word for word in words):
             print("|".join([one["id"], name, "freehold", one["address"]]))
+        elif any(word.startswith("container\t") for word in words):
+            service, _, rest = name.partition("-")
+            role = rest.partition("-")[0]
+            version = name.partition("_replaced_")[0].rpartition("-")[2]
+            image = service + ":" + version
+            cells = [name, one["state"], role, "", version, one["address"], image, one["id"], "today", "Up"]
+            print("container", *cells, sep="\t")
         else:
-            print(one["id"] if "--quiet" in words else name)
+            print(one["id"] if "--quiet" in words or "{{.ID}}" in words else name)
+elif words[0] == "run":
+    name = words[words.index("--name") + 1]
+    if name in book:
+        sys.exit("Conflict. The container name is already in use: " + name)
+    address = words[words.index("--ip") + 1] if "--ip" in words else ""
+    one = {"id": "run-%d-%s" % (len(open(BOOK + ".log").readlines()), name), "address": address}
+    book[name] = {**one, "state": "running"}
+    print(one["id"])
 elif words[0] == "rename":
+    if words[2] in book:
+        sys.exit("Conflict. The container name is already in use: " + words[2])
     book[words[2]] = book.pop(find(words[1]))
 elif words[0] in ("start", "stop", "rm"):
     names, well = named()
@@ -88,6 +107,7 @@ class StandIn:
         self.programs.mkdir()
         self._book = self.directory / "containers.json"
         self._book.write_text("{}")
+        Path(f"{self._book}.log").touch()
         self.program("docker", DOCKER.replace("@BOOK@", str(self._book)))
         for name in ("caddy", "ss"):
             self.program(name, "#!/bin/sh\n")
@@ -110,10 +130,14 @@ class StandIn:
         return {name: one["state"] for name, one in json.loads(self._book.read_text()).items()}
 
     @property
+    def ids(self) -> Mapping[str, str]:
+        """The ids of all containers."""
+        return {name: one["id"] for name, one in json.loads(self._book.read_text()).items()}
+
+    @property
     def docker(self) -> list[str]:
         """What Docker was told so far."""
-        log = Path(f"{self._book}.log")
-        return log.read_text().splitlines() if log.exists() else []
+        return Path(f"{self._book}.log").read_text().splitlines()
 
     def served(self, *lines: str) -> None:
         """These versions served: `v1`, `v2 web`."""

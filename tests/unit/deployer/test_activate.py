@@ -6,12 +6,14 @@ import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployer.commands import layout, phases, proxy, site
+from deployer.commands import accessory, layout, phases, proxy, site
 from deployer.config import DeployConfig
 from deployer.report import step_error
+from deployer.script import Script
 from tests.unit.deployer import samples
 from tests.unit.deployer.standin import StandIn
 
@@ -194,6 +196,119 @@ def test_what_another_service_serves_is_refused(tmp_path: Path) -> None:
     more = samples.config(tmp_path, service="more", proxy={"host": "shop.test", "path_prefix": "/more,/api"})
     said = stored(host, more)
     assert "api-web serves shop.test/api on this host already" in said, said
+
+
+def link(host: StandIn, config: DeployConfig, version: str = "v1") -> None:
+    """Its version serves."""
+    for role in config.roles_on("web-1"):
+        done = host.words(proxy.link_fragment(config, role, version))
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_rollback_asks_whether_a_name_has_been_claimed(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    old = samples.config(tmp_path, servers={"web": ["web-1"]})
+    moved = samples.config(tmp_path, servers={"web": ["web-1"]}, proxy={"host": "new.test", "app_port": 80})
+    assert stored(host, old) == stored(host, moved, "v2") == ""
+    host.container("shop-web-v1", "172.30.0.9", "exited")
+    # Until somebody has, and for `app start`, which changes no routes, there is nothing to say.
+    back = phases.revive(old, old.roles, {"web": "v1"}, rollback=True)
+    start = phases.revive(old, old.roles, {"web": "v1"})
+    begin = dataclasses.replace(back, steps=back.steps[:2])
+    assert host.run(begin).ok
+    blog = samples.config(tmp_path, service="blog", servers={"web": ["web-1"]})
+    assert stored(host, blog) == ""
+    before = host.routes()
+    error = step_error(back, host.run(back))
+    assert "web-1" in str(error) and "blog-web serves shop.test on this host already" in str(error)
+    assert "another proxy.host or path_prefix" in error.hint
+    assert host.containers == {"shop-web-v1": "exited"} and host.routes() == before
+    assert host.run(dataclasses.replace(start, steps=start.steps[:2])).ok
+    assert host.containers == {"shop-web-v1": "running"}
+
+
+OWN: dict[str, Any] = {"ssl": {"certificate_pem": "CERT", "private_key_pem": "KEY"}}
+AUTO: dict[str, Any] = {"ssl": True}
+BESIDE: dict[str, Any] = {"ssl": True, "ssl_redirect": False}
+PLAIN: dict[str, Any] = {"ssl": False}
+WAYS = {
+    "HTTPS with an automatic certificate": AUTO,
+    "HTTPS with an automatic certificate, beside HTTP": BESIDE,
+    "HTTPS with a certificate of its own": OWN,
+    "HTTP alone": PLAIN,
+}
+
+
+def service(directory: Path, name: str, prefix: str = "", **ssl: Any) -> DeployConfig:
+    """One that serves a name, or but a path of it."""
+    path = {"path_prefix": prefix} if prefix else {}
+    values = {"CERT": f"certificate of {name}", "KEY": "k"}
+    return samples.config(
+        directory,
+        values,
+        service=name,
+        servers={"web": ["web-1"]},
+        proxy={"host": "shop.test", **path, **ssl},
+    )
+
+
+@pytest.mark.parametrize("theirs", WAYS)
+@pytest.mark.parametrize("mine", WAYS)
+@pytest.mark.parametrize("whole", ["shop", "api", ""])
+def test_services_of_a_name_have_https_in_one_way(tmp_path: Path, theirs: str, mine: str, whole: str) -> None:
+    """There is one site for a name: without this, whichever is deployed last decides for the other too."""
+    host = StandIn(tmp_path)
+    shop = service(tmp_path, "shop", "" if whole == "shop" else "/shop", **WAYS[theirs])
+    api = service(tmp_path, "api", "" if whole == "api" else "/api", **WAYS[mine])
+    assert stored(host, shop) == ""
+    link(host, shop)
+    before = host.routes()
+    said = stored(host, api)
+    # One that has a path without HTTPS leaves that to the other.
+    leaves = (theirs == "HTTP alone" and whole != "shop") or (mine == "HTTP alone" and whole != "api")
+    if theirs == mine or leaves:
+        assert said == ""
+        link(host, api)
+        assert stored(host, shop, "v2") == stored(host, api, "v2") == ""
+        decides = theirs if mine == "HTTP alone" and whole != "api" else mine
+        assert how(host) == (decides if decides != "HTTP alone" or whole else "")
+        return
+    assert "web-1" in said and f"proxy.ssl: shop-web serves shop.test on this host by {theirs}" in said, said
+    assert f"this one would by {mine}" in said
+    assert host.routes() == before
+
+
+def how(host: StandIn) -> str:
+    """How the site of the name serves it."""
+    return host.words("https_of $PROXY/sites/shop.test.caddy").stdout.strip()
+
+
+def test_the_way_of_a_name_is_changed_where_nobody_else_has_one(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    shop, api = service(tmp_path, "shop", **AUTO), service(tmp_path, "api", "/api", **AUTO)
+    for one in (shop, api):
+        assert stored(host, one) == ""
+        link(host, one)
+    assert "api-web serves shop.test" in stored(host, service(tmp_path, "shop", **OWN), "v2")
+    # What the hint says.
+    plain = service(tmp_path, "api", "/api")
+    assert stored(host, plain, "v2") == ""
+    link(host, plain, "v2")
+    own = service(tmp_path, "shop", **OWN)
+    assert stored(host, own, "v3") == ""
+    link(host, own, "v3")
+    assert how(host) == "HTTPS with a certificate of its own"
+
+
+def test_an_accessory_has_a_way_too(tmp_path: Path) -> None:
+    host = StandIn(tmp_path)
+    served = {"host": "shop.test", "path_prefix": "/search", "app_port": 80, **AUTO}
+    search = {"image": "search:1", "host": "web-1", "proxy": served}
+    config = samples.config(tmp_path, servers={"web": ["web-1"]}, accessories={"search": search})
+    steps = accessory.ready_steps(config, config.accessories[0], "web-1")
+    assert host.run(Script((steps[-1],), library=layout.library())).ok
+    said = stored(host, service(tmp_path, "blog", **OWN))
+    assert "shop-search serves shop.test on this host by HTTPS with an automatic certificate" in said, said
 
 
 def test_a_destination_is_another_service(tmp_path: Path) -> None:

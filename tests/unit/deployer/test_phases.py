@@ -312,9 +312,7 @@ def test_a_script_has_the_time_that_its_steps_may_wait(tmp_path: Path) -> None:
     # Each by its own time, also what has just been started.
     assert known["undo"].waits == known["finish"].waits == 900 + 1200 + 2000
     (remove,) = (step.shell for step in known["undo"].steps if step.name == "remove")
-    assert (
-        "docker stop --time 1200 shop-web-v2" in remove and "docker stop --time 2000 shop-jobs-v2" in remove
-    )
+    assert "docker stop --time 1200 $id" in remove and "docker stop --time 2000 $id" in remove
     assert known["prepare"].waits == known["revive"].waits == 2 * (1000 * 1.5 + 7)
     assert known["stop"].waits == app.remove(config, roles).waits == 1200 + 2000
     assert traffic.pause(config, roles, 700, audit="me").waits == 700
@@ -347,7 +345,7 @@ def test_files_of_a_version_are_put_back_as_they_were(tmp_path: Path) -> None:
         places = f"set -- {shlex.quote(str(version))} {shlex.quote(str(copy))}"
         subprocess.run(["bash", "-euc", "\n".join([layout.library(), places, *lines])], check=True)
 
-    keep, back = 'keep_files "$1" "$2" image', 'put_files_back "$1" "$2"'
+    keep, back = 'keep_files "$1" "$2" image /nothing/served', 'put_files_back "$1" "$2"'
     words(keep, back)
     assert not version.exists() and not copy.exists()
     version.mkdir(parents=True)
