@@ -308,8 +308,13 @@ sys.stdin.read()
 
 
 def own_packages(root: Path) -> str:
-    """An apt and a dpkg of their own below `root`, with one package to install: shell that lets them be used."""
-    for name in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/log/apt", "package/DEBIAN"):
+    """An apt and a dpkg of their own below `root`, with one package to install; how a shell uses them."""
+    for name in (
+        "var/lib/apt/lists/partial",
+        "var/cache/apt/archives/partial",
+        "var/log/apt",
+        "package/DEBIAN",
+    ):
         (root / name).mkdir(parents=True)
     for name in ("info", "updates", "triggers"):
         (root / "var/lib/dpkg" / name).mkdir(parents=True)
