@@ -17,7 +17,7 @@ def shut_out_by(options: Mapping[str, str], name: str, groups: Iterable[str], ad
     `address` is where the user comes from. Without it a list shuts out whom it lets in from nowhere.
     """
     given = {option.lower(): (option, words(value)) for option, value in options.items()}
-    dns = options_say(options, "usedns") == "yes"
+    dns = options_say(options, "UseDNS") == "yes"
     for kind in LISTS:
         option, patterns = given.get(kind.lower(), ("", ()))
         if not option:
@@ -34,8 +34,8 @@ def shut_out_by(options: Mapping[str, str], name: str, groups: Iterable[str], ad
 
 
 def options_say(options: Mapping[str, str], name: str) -> str:
-    """The value of an option, both in small letters; empty where it is not set."""
-    return next((value.lower() for option, value in options.items() if option.lower() == name), "")
+    """The value of an option in small letters; empty where it is not set."""
+    return next((value.lower() for option, value in options.items() if option.lower() == name.lower()), "")
 
 
 def words(value: str) -> tuple[str, ...]:
@@ -63,10 +63,10 @@ def _is_user(pattern: str, name: str, address: str, dns: bool, denies: bool) -> 
     if not address or named:
         # From somewhere it may hold: that lets a user in, and does not shut one out.
         return hosts == "*" or (not denies and any(not host.startswith("!") for host in hosts.split(",")))
-    return _is_address(hosts, address)
+    return is_from(hosts, address)
 
 
-def _is_address(hosts: str, address: str) -> bool:
+def is_from(hosts: str, address: str) -> bool:
     """A list of addresses, networks and patterns, where ! denies. Without UseDNS sshd knows no names."""
     found = False
     for host in hosts.split(","):
@@ -79,3 +79,15 @@ def _is_address(hosts: str, address: str) -> bool:
             return False
         found = found or here
     return found
+
+
+def accepts(algorithms: str, kind: str) -> bool:
+    """Whether `PubkeyAcceptedAlgorithms` of this value takes keys of a type, such as `ssh-ed25519`."""
+    if algorithms.startswith(("+", "^")):
+        # What sshd takes without being told: every type that a profile may hold.
+        return True
+    # RSA keys sign with these; SHA-1, after which the type is called, has gone.
+    signatures = ("rsa-sha2-512", "rsa-sha2-256") if kind == "ssh-rsa" else (kind,)
+    patterns = algorithms.removeprefix("-").split(",")
+    named = [any(matches(pattern, name) for pattern in patterns) for name in signatures]
+    return not all(named) if algorithms.startswith("-") else any(named)

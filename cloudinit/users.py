@@ -47,6 +47,8 @@ class User:
 
     # Not of the file: it names no keys, and these are added to what the host has instead of replacing it.
     keys_added: bool = False
+    # Data of keys that leave the file, and stay on a host for as long as no other has let their owner in.
+    keys_kept: tuple[str, ...] = ()
 
     @property
     def public_keys(self) -> tuple[PublicKey, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from cloudinit.parts import sshdoor
 from cloudinit.parts.ownfile import as_file
 from cloudinit.profile import HostProfile
 from cloudinit.steps import File, Step
@@ -72,6 +73,7 @@ for path in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
 done
 if live; then
 {_compare(port).strip()}
+{sshdoor.check(profile).strip()}
 fi
 # systemd would listen in sshd's place, on the port of the socket's unit. The sshd that it started ends
 # first (sessions stay): the alias that enabling makes can let systemd forget a service that runs, which

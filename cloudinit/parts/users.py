@@ -163,6 +163,15 @@ directory "$home/.ssh" 700 "$name" "$(id -gn "$name")"
 """
     if user.keys_added:
         return f"{head}{_added(user)}"
+    if user.keys_kept:
+        return f"""{head}
+kept=$(grep -sF {" ".join(f"-e {data}" for data in user.keys_kept)} "$home/.ssh/authorized_keys" || true)
+{{
+cat <<'KEYS_END'
+{text}KEYS_END
+if [ -n "$kept" ]; then say "$kept"; fi
+}} | file "$home/.ssh/authorized_keys" 600 "$name" "$(id -gn "$name")"
+"""
     return f"""{head}
 file "$home/.ssh/authorized_keys" 600 "$name" "$(id -gn "$name")" <<'KEYS_END'
 {text}KEYS_END
