@@ -14,7 +14,7 @@ from typing import cast
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
-from cloudinit.script import as_script, shell_library
+from cloudinit.script import as_script, shell_library, without_comments
 from deployer.become import Become, Way
 from deployer.door import demand_another_key, keep_the_door, keeping, leaving_key, prove_another_key
 from deployer.remote import Remote
@@ -166,7 +166,7 @@ def _run(
     """Run the recipe of a profile; FreeholdError with the step that failed."""
     changed: list[str] = []
     result = remote.run_text(
-        become.head + _whence(found) + as_script(make_recipe(profile), offline=False),
+        become.head + _door(found) + as_script(make_recipe(profile), offline=False),
         command=become.command("bash -s"),
         timeout=TIMEOUT,
         on_event=lambda event: (
@@ -182,12 +182,10 @@ def _run(
     return Bootstrapped(remote.name, tuple(changed), result)
 
 
-def _whence(found: Look) -> str:
-    """Who comes from where, which sudo keeps from the recipe: sshd is to let the same in again."""
-    if not found.client:
-        return ""
-    said = f"{found.user} {found.client} {found.address} {found.port}"
-    return f"FREEHOLD_CAME={shlex.quote(said)}\n"
+def _door(found: Look) -> str:
+    """What asks sshd whom it lets in, and who came from where: sudo keeps that from a script."""
+    came = f"{found.user} {found.client} {found.address} {found.port}" if found.client else ""
+    return f"FREEHOLD_CAME={shlex.quote(came)}\n{without_comments(shell_library('door'))}"
 
 
 def _check_packages(remote: Remote, profile: HostProfile, found: Look, become: Become) -> None:

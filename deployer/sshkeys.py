@@ -104,10 +104,14 @@ class Keys(AuthStrategy):
 
     def _load(self, file: Path) -> list[paramiko.PKey]:
         try:
-            return [key] if (key := load(file)) is not None else []
+            key = load(file)
         except paramiko.PasswordRequiredException:
             self.locked.append(file)
             return []
+        if key is not None and self.among is not None:
+            # It is to show what it opens itself, not its certificate.
+            key.public_blob = None
+        return [key] if key is not None else []
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from cloudinit.parts import sshdoor
 from cloudinit.parts.ownfile import as_file
 from cloudinit.profile import HostProfile
 from cloudinit.steps import File, Step
@@ -50,6 +49,7 @@ def steps(profile: HostProfile) -> tuple[Step, ...]:
     port = profile.ssh.port
     # The profile's own are checked and read with the rest.
     own = tuple(as_file(item) for item in profile.files if item.path.startswith(FOLDER))
+    users = "".join(f" {user.name}" for user in profile.users)
     named = " | ".join(shlex.quote(path) for path in (PATH, *(item.path for item in own)))
     return (
         Step(
@@ -73,7 +73,7 @@ for path in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
 done
 if live; then
 {_compare(port).strip()}
-{sshdoor.check(profile).strip()}
+if declare -F keep_door >/dev/null; then keep_door {port}{users}; fi
 fi
 # systemd would listen in sshd's place, on the port of the socket's unit. The sshd that it started ends
 # first (sessions stay): the alias that enabling makes can let systemd forget a service that runs, which

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from cloudinit.admission import shut_out_by
 from cloudinit.parts import firewall
 from cloudinit.profile import HostProfile
 from cloudinit.recipe import Recipe
@@ -151,6 +153,129 @@ def test_keys_that_the_profile_does_not_name_stay(door: Door, rig: Rig, fresh: H
     door.come_to(2201, "deploy")
     assert door.prepare("ssh: {port: 2201, root: false}\n") == ["ssh"]
     door.prepare("ssh: {port: 2201}\n")
+
+
+def test_a_new_key_takes_the_place_of_the_old_one_once_it_has_let_us_in(
+    door: Door, rig: Rig, fresh: Host
+) -> None:
+    door.come_to(2201, "deploy")
+    home, path = rig.home / ".ssh", "/home/deploy/.ssh/authorized_keys"
+    old = (home / "id_ed25519.pub").read_text().strip()
+    fresh.write(path, f"no-pty {old}\n", mode=0o600, owner="deploy:deploy")
+    door.control.run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-C", "new", "-f", home / "id_ecdsa")
+    new = (home / "id_ecdsa.pub").read_text().strip()
+
+    def profile(*keys: str) -> str:
+        return f"ssh: {{port: 2201}}\nusers: [{{name: deploy, keys: {json.dumps(keys)}}}]\n"
+
+    try:
+        # sshd takes the new one from elsewhere only: the old one stays as it was, and is no news twice.
+        shut = f'from="192.0.2.1" {new}'
+        for _ in range(2):
+            said = " ".join(door.refused(profile(shut)).split())
+            assert "door: keys: the host lets deploy in with none of the keys of config/host.yml" in said
+            assert "was left beside them" in said
+            assert fresh.read(path) == f"{shut}\nno-pty {old}\n"
+        assert door.prepare(profile(new)) == ["user-deploy"]
+        assert fresh.read(path) == f"{new}\n"
+        assert door.drift() == {}
+        assert door.bootstrap() == []
+        # Who has the old one alone does not come in, and who has the new one comes back in the same way.
+        (home / "id_ecdsa").rename(home / "away")
+        assert "lets nobody in as 'deploy'" in door.run("server", "exec", "true", check=False).stderr
+        (home / "away").rename(home / "id_ecdsa")
+        assert door.prepare(profile(old)) == ["user-deploy"]
+        assert fresh.read(path) == f"{old}\n"
+        assert door.bootstrap() == []
+    finally:
+        (home / "id_ecdsa").unlink(missing_ok=True)
+        (home / "id_ecdsa.pub").unlink(missing_ok=True)
+        fresh.write(path, f"{old}\n", mode=0o600, owner="deploy:deploy")
+
+
+def test_files_of_the_hosts_own_shut_out_neither_users_nor_who_is_at_work(door: Door, fresh: Host) -> None:
+    door.come_to(2201, "deploy")
+    client = door.run("server", "exec", "echo $SSH_CONNECTION").stdout.split()[0]
+    base, vendor = "ssh: {port: 2201}\n", "/etc/ssh/sshd_config.d/00-vendor.conf"
+    before = fresh.exec("cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*").stdout
+    for text, by in (
+        ("AllowUsers root admin@192.0.2.0/24", "AllowUsers"),
+        ("AllowUsers root\nDenyUsers d?ploy", "DenyUsers"),
+        ("AllowGroups wheel", "AllowGroups"),
+        ("DenyGroups doc*", "DenyGroups"),
+        ("AuthorizedKeysFile /etc/ssh/keys/%u", "AuthorizedKeysFile"),
+        ("AuthenticationMethods publickey,password", "AuthenticationMethods"),
+        ("PubkeyAuthentication no", "PubkeyAuthentication"),
+        ("RevokedKeys /etc/ssh/revoked", "RevokedKeys"),
+    ):
+        fresh.write(vendor, f"{text}\n")
+        said = " ".join(door.refused(base).split())
+        assert f"sshd would not let deploy in, by {by}: {vendor}:{by}" in said, said
+    fresh.exec(f"rm {vendor}")
+
+    # In the profile's own, about the one who is at work.
+    def own(where: str, what: str) -> str:
+        block = f"Match {where}\n  {what}\n"
+        entry = json.dumps({"path": "/etc/ssh/sshd_config.d/20-own.conf", "content": block})
+        return f"{base}files: [{entry}]\n"
+
+    for where, what in (
+        ("User deploy", "ForceCommand /bin/true"),
+        (f"Address {client}", "MaxSessions 1"),
+        ("LocalPort 2201", "ChrootDirectory /srv"),
+        ("Group freehold", "AllowUsers root"),
+    ):
+        said = " ".join(door.refused(own(where, what)).split())
+        assert f"sshd would not let deploy from {client} in, by {what.split()[0]}: " in said, said
+    assert fresh.exec("cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*").stdout == before
+    assert door.prepare(own("User deploy Address 192.0.2.1", "ForceCommand /bin/true")) == ["ssh", "files"]
+    assert door.bootstrap() == []
+    fresh.exec("rm /etc/ssh/sshd_config.d/20-own.conf")
+    door.prepare(base)
+
+
+def test_the_lists_are_read_as_sshd_reads_them(door: Door, fresh: Host) -> None:
+    door.come_to(2201, "deploy")
+    client = door.run("server", "exec", "echo $SSH_CONNECTION").stdout.split()[0]
+    groups = fresh.exec("id -nG deploy").stdout.split()
+    call = ("ssh", "-p", "2201", f"deploy@{fresh.name}", "true")
+    path = "/etc/ssh/sshd_config.d/00-lists.conf"
+    outcomes = set()
+    try:
+        for options in (
+            {"AllowUsers": "root *"},
+            {"AllowUsers": "root d?pl*"},
+            {"AllowUsers": "!deploy"},
+            {"AllowUsers": '"deploy"'},
+            {"AllowUsers": "!root deploy"},
+            {"AllowUsers": "Deploy"},
+            {"AllowUsers": f"deploy@{client}"},
+            {"AllowUsers": "deploy@198.18.0.0/15"},
+            {"AllowUsers": "deploy@192.0.2.0/24"},
+            {"AllowUsers": "deploy@198.18.*"},
+            {"AllowUsers": f"deploy@198.18.0.0/15,!{client}"},
+            {"AllowUsers": f"deploy@!{client},*"},
+            {"AllowUsers": "deploy@!192.0.2.1"},
+            {"AllowUsers": "deploy@!192.0.2.1,*"},
+            {"AllowUsers": "deploy@*.example.com"},
+            {"DenyUsers": "* !deploy"},
+            {"DenyUsers": f"deploy@!{client},*"},
+            {"DenyUsers": "deploy@192.0.2.0/24"},
+            {"AllowUsers": "deploy", "DenyUsers": "dep*"},
+            {"DenyGroups": "doc*"},
+            {"DenyGroups": "!docker"},
+            {"AllowGroups": "wheel sudo"},
+            {"AllowGroups": "wheel"},
+            {"AllowGroups": "deploy", "DenyGroups": "sudo"},
+        ):
+            fresh.write(path, "".join(f"{name} {value}\n" for name, value in options.items()))
+            fresh.exec("systemctl restart ssh")
+            let_in = door.control.run(*call, check=False).returncode == 0
+            assert (not shut_out_by(options, "deploy", groups, client)) is let_in, options
+            outcomes.add(let_in)
+    finally:
+        fresh.exec(f"rm {path}; systemctl restart ssh")
+    assert outcomes == {True, False}
 
 
 def test_settings_that_sshd_prints_otherwise_are_no_drift(door: Door, fresh: Host) -> None:

@@ -1,24 +1,25 @@
-"""What a host's own files of sshd's say beside the profile: do its users, and who is at work, get in?"""
+# Does sshd let in whom it should, as its files say that stand there now? Sent along by `server bootstrap` alone:
+# a seed has to be small, and nobody is at work on the host that it makes. The step `ssh` asks, before sshd reads the
+# files; `refuse` is its own. In $would stands what `sshd -T` says; where somebody comes from (behind @) is left to
+# sshd. FREEHOLD_CAME: user, address, address of the host and port of the login that the run came by; may be empty.
 
-from __future__ import annotations
-
-from cloudinit.profile import HostProfile
-
-# In $would stands what `sshd -T` says. Where somebody comes from (behind @) is left to sshd.
-_WORDS = """
+# matched SETTING WORD... : the patterns of a list of sshd's that match a word.
 matched() {
     local setting=$1 pattern word name
     shift
     sed -n "s/^$setting //p" <<<"$would" | while read -r pattern; do
         # sshd knows * and ? alone.
         name=${pattern%@*}
-        name=${name//[/\\\\[}
+        name=${name//[/\\[}
         for word in "$@"; do
             [[ $word != $name ]] || say "$pattern"
         done
     done
 }
+
 would_say() { grep -qxE "$1" <<<"$would"; }
+
+# shut_out NAME : the setting that keeps somebody out; nothing where none does.
 shut_out() {
     local own
     read -ra own <<<"$(id -nG "$1")"
@@ -32,6 +33,8 @@ shut_out() {
         say RevokedKeys
     fi
 }
+
+# reads_keys NAME : would sshd read the file that the recipe writes a user's keys into?
 reads_keys() {
     local path home
     home=$(getent passwd "$1" | cut -d: -f6)
@@ -41,35 +44,32 @@ reads_keys() {
     done
     return 1
 }
+
+# refuse_by WHO SETTING
 refuse_by() {
-    refuse "sshd would not let $1 in, by $2:" \\
+    refuse "sshd would not let $1 in, by $2:" \
         "$(grep -isE "^[[:space:]]*$2[[:space:]=]" /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)"
 }
-"""
 
-
-def check(profile: HostProfile) -> str:
-    """Shell that calls `refuse` where sshd would shut out a user of the profile, or whoever runs the recipe.
-
-    Of whom a Match block is about, only the one is asked who is at work: others may come from elsewhere.
-    """
-    users = " ".join(user.name for user in profile.users)
-    return f"""{_WORDS}
-for name in {users}; do
-    id -u "$name" >/dev/null 2>&1 || continue
-    by=$(shut_out "$name")
-    if [ -z "$by" ] && ! reads_keys "$name"; then by=AuthorizedKeysFile; fi
-    [ -z "$by" ] || refuse_by "$name" "$by"
-done
-read -r name client address _ <<<"${{FREEHOLD_CAME:-}}" || true
-if [ -n "$name" ]; then
-    comer="user=$name,addr=$client,host=$client,laddr=$address,lport={profile.ssh.port}"
-    would=$(sshd -T -C "$comer" 2>&1) || refuse "sshd refuses the settings: $would"
+# keep_door PORT NAME... : users of the profile get in by their keys, and so does who is at work. Of whom a Match block
+# is about, only that one is asked: others may come from elsewhere.
+keep_door() {
+    local port=$1 name by client address
+    shift
+    for name in "$@"; do
+        id -u "$name" >/dev/null 2>&1 || continue
+        by=$(shut_out "$name")
+        [ -n "$by" ] || reads_keys "$name" || by=AuthorizedKeysFile
+        [ -z "$by" ] || refuse_by "$name" "$by"
+    done
+    read -r name client address _ <<<"${FREEHOLD_CAME:-}" || true
+    [ -n "$name" ] || return 0
+    would=$(sshd -T -C "user=$name,addr=$client,host=$client,laddr=$address,lport=$port" 2>&1) ||
+        refuse "sshd refuses the settings: $would"
     by=$(shut_out "$name")
     [ "$name" != root ] || ! would_say 'permitrootlogin (no|forced-commands-only)' || by=PermitRootLogin
     ! would_say 'maxsessions [01]' || by=MaxSessions
     would_say 'forcecommand none' || by=ForceCommand
     would_say 'chrootdirectory none' || by=ChrootDirectory
     [ -z "$by" ] || refuse_by "$name from $client" "$by"
-fi
-"""
+}
