@@ -11,6 +11,8 @@ from cloudinit.steps import File, Step
 PACKAGES = ("openssh-server",)
 FOLDER = "/etc/ssh/sshd_config.d/"
 PATH = f"{FOLDER}10-freehold.conf"
+# A connection of nobody's in particular; its port comes last.
+ANYBODY = "user=nobody,addr=127.0.0.1,host=localhost,laddr=127.0.0.1,lport="
 
 
 def settings(profile: HostProfile) -> dict[str, str]:
@@ -120,7 +122,10 @@ def _compare(port: int) -> str:
     # What sshd would do: other files have a say in it, and the firewall shuts what is not meant.
     return f"""
 said=$(sshd -t 2>&1) || refuse "sshd refuses the settings: $said"
-would=$(sshd -T)
+# Without a port of a connection it does not say what a file holds that has a Match LocalPort.
+would=$(sshd -T 2>&1) ||
+    would=$(sshd -T -C {ANYBODY}{port} 2>&1) ||
+    refuse "sshd does not say what it would do: $would"
 ports=$(sed -n 's/^listenaddress .*://p' <<<"$would" | sort -un | tr '\\n' ' ')
 [ "$ports" = "{port} " ] || refuse "sshd would listen on port ${{ports% }}, not on {port} alone:" \\
     "$(grep -isE '^[[:space:]]*(Port|ListenAddress)[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)"

@@ -29,9 +29,10 @@ def fresh(rig: Rig) -> Iterator[Host]:
 class Door(Operator):
     """The operator's project, with the port that it comes to."""
 
-    def come_to(self, port: int, user: str = "root") -> None:
+    def come_to(self, port: int, user: str = "root", keys: tuple[str, ...] = ()) -> None:
         text = f"service: app\nimage: app\nservers: [{self.host.name}]\nbuilder: {{arch: amd64}}\n"
-        self.write("deploy.yml", text + f"ssh: {{user: {user}, port: {port}}}\n")
+        ssh = {"user": user, "port": port} | ({"keys": keys} if keys else {})
+        self.write("deploy.yml", text + f"ssh: {json.dumps(ssh)}\n")
         # Host keys are known by port.
         known = self.control.rig.home / ".ssh/known_hosts"
         line = f"[{self.host.name}]:{port},[{self.host.address}]:{port} {self.host.host_key.public}\n"
@@ -158,19 +159,23 @@ def test_keys_that_the_profile_does_not_name_stay(door: Door, rig: Rig, fresh: H
 def test_a_new_key_takes_the_place_of_the_old_one_once_it_has_let_us_in(
     door: Door, rig: Rig, fresh: Host
 ) -> None:
-    door.come_to(2201, "deploy")
-    home, path = rig.home / ".ssh", "/home/deploy/.ssh/authorized_keys"
-    old = (home / "id_ed25519.pub").read_text().strip()
+    home, path = door.control.directory, "/home/deploy/.ssh/authorized_keys"
+    old = (rig.home / ".ssh/id_ed25519.pub").read_text().strip()
     fresh.write(path, f"no-pty {old}\n", mode=0o600, owner="deploy:deploy")
-    door.control.run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-C", "new", "-f", home / "id_ecdsa")
-    new = (home / "id_ecdsa.pub").read_text().strip()
+    door.control.run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-C", "new", "-f", home / "new")
+    new = (home / "new.pub").read_text().strip()
+    shut = f'from="192.0.2.1" {new}'
 
     def profile(*keys: str) -> str:
         return f"ssh: {{port: 2201}}\nusers: [{{name: deploy, keys: {json.dumps(keys)}}}]\n"
 
     try:
-        # sshd takes the new one from elsewhere only: the old one stays as it was, and is no news twice.
-        shut = f'from="192.0.2.1" {new}'
+        # Nothing is changed while the new one is not at hand.
+        door.come_to(2201, "deploy")
+        assert "of those you have none at hand" in " ".join(door.refused(profile(new)).split())
+        assert fresh.read(path) == f"no-pty {old}\n"
+        # sshd takes the new one from elsewhere only: the old one stays as it was, run after run.
+        door.come_to(2201, "deploy", (str(home / "new"),))
         for _ in range(2):
             said = " ".join(door.refused(profile(shut)).split())
             assert "door: keys: the host lets deploy in with none of the keys of config/host.yml" in said
@@ -180,16 +185,14 @@ def test_a_new_key_takes_the_place_of_the_old_one_once_it_has_let_us_in(
         assert fresh.read(path) == f"{new}\n"
         assert door.drift() == {}
         assert door.bootstrap() == []
-        # Who has the old one alone does not come in, and who has the new one comes back in the same way.
-        (home / "id_ecdsa").rename(home / "away")
+        # Who has the old one alone does not come in; who has both comes back to it in the same way.
+        door.come_to(2201, "deploy")
         assert "lets nobody in as 'deploy'" in door.run("server", "exec", "true", check=False).stderr
-        (home / "away").rename(home / "id_ecdsa")
+        door.come_to(2201, "deploy", (str(home / "new"),))
         assert door.prepare(profile(old)) == ["user-deploy"]
         assert fresh.read(path) == f"{old}\n"
         assert door.bootstrap() == []
     finally:
-        (home / "id_ecdsa").unlink(missing_ok=True)
-        (home / "id_ecdsa.pub").unlink(missing_ok=True)
         fresh.write(path, f"{old}\n", mode=0o600, owner="deploy:deploy")
 
 
@@ -204,14 +207,14 @@ def test_files_of_the_hosts_own_shut_out_neither_users_nor_who_is_at_work(door: 
         ("AllowGroups wheel", "AllowGroups"),
         ("DenyGroups doc*", "DenyGroups"),
         ("AuthorizedKeysFile /etc/ssh/keys/%u", "AuthorizedKeysFile"),
-        ("AuthenticationMethods publickey,password", "AuthenticationMethods"),
+        ("AuthenticationMethods publickey,publickey", "AuthenticationMethods"),
         ("PubkeyAuthentication no", "PubkeyAuthentication"),
         ("RevokedKeys /etc/ssh/revoked", "RevokedKeys"),
     ):
         fresh.write(vendor, f"{text}\n")
         said = " ".join(door.refused(base).split())
+        fresh.exec(f"rm {vendor}")
         assert f"sshd would not let deploy in, by {by}: {vendor}:{by}" in said, said
-    fresh.exec(f"rm {vendor}")
 
     # In the profile's own, about the one who is at work.
     def own(where: str, what: str) -> str:
@@ -230,8 +233,11 @@ def test_files_of_the_hosts_own_shut_out_neither_users_nor_who_is_at_work(door: 
     assert fresh.exec("cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*").stdout == before
     assert door.prepare(own("User deploy Address 192.0.2.1", "ForceCommand /bin/true")) == ["ssh", "files"]
     assert door.bootstrap() == []
-    fresh.exec("rm /etc/ssh/sshd_config.d/20-own.conf")
-    door.prepare(base)
+    # Of a block that asks for a port sshd -T says nothing unless it is told one.
+    assert door.prepare(own("LocalPort 22", "AllowTcpForwarding no")) == ["ssh", "files"]
+    assert door.bootstrap() == []
+    assert door.drift() == {}
+    assert door.prepare(base) == ["files"]
 
 
 def test_the_lists_are_read_as_sshd_reads_them(door: Door, fresh: Host) -> None:
