@@ -7,6 +7,7 @@ import gzip
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cloudinit.names import HARMLESS
 from cloudinit.recipe import Recipe
 from cloudinit.script import as_script
 from cloudinit.users import User
@@ -26,6 +27,9 @@ def users_of(users: Sequence[User], *, groups: bool) -> list[dict[str, Any]]:
 
 def _user(user: User, groups: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": user.name, "shell": user.shell, "lock_passwd": user.password is None}
+    if user.name in HARMLESS:
+        # useradd refuses a user whose group is there already; cloud-init makes this one where it is missing.
+        entry["primary_group"] = "freehold"
     if groups:
         entry["groups"] = list(user.all_groups)
     if user.sudo:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cloudinit.parts.caddyfile import ADMIN
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT, http_address
-from cloudinit.parts.ssh import config_text
+from cloudinit.parts.ssh import ANYBODY, config_text
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY
@@ -110,7 +110,8 @@ def commands(profile: HostProfile) -> dict[str, str]:
             "~$n", "$(getent passwd $n | cut -d: -f6)"
         ),
         "sudo": f"for n in {names}; do runuser -u $n -- sudo -n true && echo $n; done",
-        "sshd": "sshd -T",
+        # With a Match LocalPort in its files it says nothing unless it is told a port.
+        "sshd": f"sshd -T || sshd -T -C {ANYBODY}{profile.ssh.port}",
         # sshd prints lists one by one, minutes as seconds, words in its own capitals: it is asked for both.
         "sshd-meant": f"sshd -T -f /dev/stdin <<'MEANT_END'\n{config_text(profile)}MEANT_END",
         "firewall": "nft -j list table inet freehold",

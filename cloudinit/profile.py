@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cloudinit.authority import with_root
 from cloudinit.extrafiles import ExtraFile, fill, read_files
+from cloudinit.lockouts import option_places, refuse_lockouts
 from cloudinit.network import Network
 from cloudinit.services import Docker, Firewall, Proxy, Ssh, Updates
 from cloudinit.users import User, read_groups, read_users
@@ -170,6 +171,7 @@ def _read(node: Node, root: Path | None) -> HostProfile:
     files, sources = fill(profile.files, node.get("files"), root)
     proxy = with_root(profile.proxy, node.get("proxy"), root)
     _refuse_shared_port(profile, node)
+    refuse_lockouts(profile.users, profile.ssh, node)
     return replace(profile, files=files, proxy=proxy, places={**dict(_places(node)), **sources})
 
 
@@ -209,6 +211,7 @@ def _places(node: Node) -> Iterator[tuple[str, Location]]:
     port = _child(node.get("ssh"), "port")
     if port is not None:
         yield "ssh.port", port.where
+    yield from option_places(node)
     for key in ("packages", "commands", "files"):
         for index, item in enumerate((node.get(key) or node).elements()):
             path = item.get("path")

@@ -86,7 +86,7 @@ def without_comments(text: str) -> str:
 
 
 def shell_library(name: str) -> str:
-    """Shell functions, by the name of their file: `library` (bash), `lists` (sh)."""
+    """Shell functions, by the name of their file: `library`, `door` (bash), `lists` (sh)."""
     return Path(__file__).with_name("data").joinpath(f"{name}.sh").read_text(encoding="utf-8")
 
 

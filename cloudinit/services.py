@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cloudinit.sshoptions import read_options
 from freehold.settings import convert, fail, setting
 from freehold.wording import describe
 from freehold.yamlfile import Node
@@ -38,47 +39,6 @@ def _read_sources(node: Node) -> tuple[_Source, ...]:
     return tuple(_read_source(convert(str, item), item) for item in nodes)
 
 
-# What the profile itself says about sshd, or what would open a door that it shuts.
-_OWN_SSH = {
-    "port": "say it with port",
-    "permitrootlogin": "say it with root",
-    "maxsessions": "say it with max_sessions",
-    "maxstartups": "say it with max_sessions",
-    "passwordauthentication": "passwords are never taken; leave it out",
-    "kbdinteractiveauthentication": "passwords are never taken; leave it out",
-    "challengeresponseauthentication": "passwords are never taken; leave it out",
-    "permitemptypasswords": "passwords are never taken; leave it out",
-    "pubkeyauthentication": "keys are the only way in; leave it out",
-    "authorizedkeysfile": "users' keys are in ~/.ssh/authorized_keys; leave it out",
-    "usepam": "Debian's sshd needs PAM; leave it out",
-    "include": "leave it out",
-    "match": "write a file of your own below /etc/ssh/sshd_config.d with files:",
-}
-
-
-def _read_ssh_options(node: Node) -> Mapping[str, str]:
-    values = {name: _ssh_value(entry) for name, entry in convert(Mapping[str, Node], node).items()}
-    seen: set[str] = set()
-    for name, entry in node.items():
-        at = entry.key_where or entry
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]+", name):
-            fail(at, f"{name!r} is no setting of sshd", hint="for example AllowTcpForwarding")
-        if name.lower() in _OWN_SSH:
-            fail(at, f"the setting {name!r} is Freehold's own", hint=_OWN_SSH[name.lower()])
-        if name.lower() in seen:
-            fail(at, f"the setting {name!r} stands twice", hint="sshd does not tell capitals apart")
-        seen.add(name.lower())
-    return values
-
-
-def _ssh_value(node: Node) -> str:
-    # sshd says yes and no; YAML 1.1 makes true and false of them.
-    text = ("yes" if node.value else "no") if node.kind == "bool" else str(convert(str | int, node)).strip()
-    if not text or re.search(r"[\n\r#]", text):
-        fail(node, "a setting of sshd is one line, without a comment")
-    return text
-
-
 @dataclass(frozen=True)
 class Ssh:
     """sshd: keys only, and nothing that a deploy does not need."""
@@ -100,7 +60,7 @@ class Ssh:
     )
     options: Mapping[str, str] = setting(
         factory=dict,
-        parse=_read_ssh_options,
+        parse=read_options,
         help="More settings, as sshd_config(5) names them.",
         schema={"type": "object"},
         example={"AllowTcpForwarding": "no"},

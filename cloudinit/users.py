@@ -5,27 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cloudinit import names
 from cloudinit.keys import KeySource, PublicKey, read_keys
 from freehold.secret import Secret
-from freehold.settings import convert, fail, near, read, setting
+from freehold.settings import convert, fail, read, setting
 from freehold.yamlfile import Node
 
 # shadow-utils on Debian: lower case, at most 32 characters.
 NAME = r"[a-z_][a-z0-9_-]{0,31}"
-
-# Accounts and groups that Debian's base-passwd, its packages and Freehold itself own.
-_RESERVED = """
-root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt
-systemd-network systemd-resolve systemd-timesync messagebus sshd docker sudo adm wheel
-freehold freehold-proxy syslog uuidd tss landscape fwupd-refresh polkitd
-"""
-RESERVED = frozenset(_RESERVED.split())
-# Further groups that Debian has before any user: cloud-init's useradd makes no user of such a name.
-_GROUPS = """
-tty disk kmem dialout fax voice cdrom floppy tape audio dip operator src shadow utmp video sasl plugdev
-staff users nogroup systemd-journal input kvm render sgx clock netdev
-"""
-GROUPS = frozenset(_GROUPS.split())
 
 # crypt(5) prefixes with a cost that still holds: SHA-256, SHA-512, bcrypt, scrypt, yescrypt.
 STRONG_HASHES = ("$5$", "$6$", "$2b$", "$2y$", "$7$", "$y$", "$gy$")
@@ -60,6 +47,8 @@ class User:
 
     # Not of the file: it names no keys, and these are added to what the host has instead of replacing it.
     keys_added: bool = False
+    # Data of keys that leave the file, and stay on a host for as long as no other has let their owner in.
+    keys_kept: tuple[str, ...] = ()
 
     @property
     def public_keys(self) -> tuple[PublicKey, ...]:
@@ -91,20 +80,20 @@ def read_users(node: Node) -> tuple[User, ...]:
 
 def read_groups(node: Node) -> tuple[str, ...]:
     """Read `groups:`, a list of names that are no group of the system's."""
-    names = convert(tuple[str, ...], node)
-    assert isinstance(names, tuple)
-    for index, (name, item) in enumerate(zip(names, node.elements(), strict=True)):
+    wanted = convert(tuple[str, ...], node)
+    assert isinstance(wanted, tuple)
+    for index, (name, item) in enumerate(zip(wanted, node.elements(), strict=True)):
         if not re.fullmatch(NAME, name):
             fail(
                 item,
                 f"the system forbids the group name {name!r}",
                 hint="lower case letters, digits, - and _",
             )
-        if name in RESERVED:
+        if names.is_reserved_group(name):
             fail(item, f"the group {name!r} belongs to the system", hint="leave it out; it is there")
-        if name in names[:index]:
+        if name in wanted[:index]:
             fail(item, f"the group {name!r} stands twice", hint="keep one of them")
-    return names
+    return wanted
 
 
 def _read_user(node: Node) -> User:
@@ -132,13 +121,9 @@ def _check_name(name: str, node: Node) -> str:
         if guess:
             hint += f"; for example {guess!r}"
         fail(node, f"the system forbids the user name {name!r}", hint=hint)
-    if name in RESERVED:
-        hint = "root's own keys are left alone; name another user, such as deploy"
-        if name != "root":
-            hint = f"it belongs to the system; did you mean {near(name, ['deploy', 'admin']) or 'deploy'!r}?"
-        fail(node, f"the system forbids the user name {name!r}", hint=hint)
-    if name in GROUPS:
-        fail(node, f"Debian has a group {name!r}", hint="name the user otherwise, such as deploy")
+    reason, hint = names.why_not(name)
+    if reason:
+        fail(node, f"no user can be called {name!r}: {reason}", hint=hint)
     return name
 
 

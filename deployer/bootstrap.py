@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from cloudinit.keys import PublicKey
 from cloudinit.profile import HostProfile
 from cloudinit.proxybinary import BINARY, MINIMUM, UPLOAD_PATH, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
-from cloudinit.script import as_script, shell_library
+from cloudinit.script import as_script, shell_library, without_comments
 from deployer.become import Become, Way
+from deployer.door import demand_another_key, keep_the_door, keeping, leaving_key, prove_another_key
 from deployer.remote import Remote
 from deployer.report import text_error
 from deployer.script import ScriptResult
 from freehold.board import Progress
-from freehold.errors import ConfigError, HostError, InputError
+from freehold.errors import ConfigError, HostError
 
 QUESTION = f"""\
 echo "${{SSH_CONNECTION:-none}}"
@@ -34,6 +34,7 @@ elif sudo -n true 2>/dev/null; then echo sudo
 else echo password
 fi
 id -un
+id -nG
 """
 TIMEOUT = 1800.0
 
@@ -55,7 +56,8 @@ class Look:
     """A host before the recipe: its machine (`x86_64`), proxy, system, and how one becomes root on it.
 
     `client` is the address that we come from, as the host sees it, and `port` the one that we came to;
-    empty and 0 where the host does not say. `user` is whom we log in as.
+    empty and 0 where the host does not say; `address` is the host's own one that we came to. `user` is whom
+    we log in as, and `groups` are that user's.
     """
 
     client: str
@@ -65,6 +67,8 @@ class Look:
     system: str
     way: Way
     user: str
+    address: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def look(remote: Remote) -> Look:
     """Ask a host what it is; HostError where it does not answer as a Debian would."""
     answer = remote.exec(shlex.join(["sh", "-c", QUESTION]), timeout=120)
     lines = [line.strip() for line in answer.stdout.splitlines()]
-    if len(lines) != 6 or lines[4] not in ("root", "sudo", "password", "none"):
+    if len(lines) != 7 or lines[4] not in ("root", "sudo", "password", "none"):
         raise HostError(
             "the host does not answer as a Debian server would",
             host=remote.name,
@@ -88,52 +92,22 @@ def look(remote: Remote) -> Look:
             hint="Debian 12 and 13 and their derivatives are supported",
             details=[*lines[-5:], *answer.stderr.splitlines()[-5:]],
         )
-    client, _, _, port = lines[0].split() if lines[0].count(" ") == 3 else ("", "", "", "0")
-    return Look(client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]), lines[5])
+    client, _, address, port = lines[0].split() if lines[0].count(" ") == 3 else ("", "", "", "0")
+    if not _is_address(client) or not _is_address(address):
+        # A sshd that something else than a socket feeds calls both UNKNOWN.
+        client, address, port = "", "", "0"
+    groups = tuple(lines[6].split())
+    return Look(
+        client, int(port), lines[1], lines[2], lines[3], cast(Way, lines[4]), lines[5], address, groups
+    )
 
 
-def keep_the_door(found: Look, profile: HostProfile, host: str, key: str = "") -> None:
-    """InputError where the recipe would shut out the very computer that it is run from.
-
-    `key` is the one that let it in, as `TYPE DATA`, where that is known.
-    """
-    _keep_the_login(found, profile, host, key)
-    if found.port not in (0, profile.ssh.port) and "ssh.port" not in profile.places:
-        raise InputError(
-            f"sshd on {host} listens on port {found.port}, and config/host.yml does not say so: "
-            f"the firewall would leave only port {profile.ssh.port} open",
-            hint=f"write `ssh: {{port: {found.port}}}` into config/host.yml to keep the port, "
-            f"or `ssh: {{port: {profile.ssh.port}}}` to move sshd there; nothing was changed",
-        )
-    allow = profile.ssh.allow
-    if not allow or not profile.firewall.enabled or not found.client:
-        return
-    client = ipaddress.ip_address(found.client.partition("%")[0])
-    if not any(client in network for network in allow):
-        raise InputError(
-            f"{host} sees this computer as {client}, which ssh.allow in config/host.yml shuts out",
-            hint=f"add {client}, or the network of the host that you come through; nothing was changed",
-        )
-
-
-def _keep_the_login(found: Look, profile: HostProfile, host: str, key: str) -> None:
-    if found.user == "root" and not profile.ssh.root:
-        raise InputError(
-            f"you log in to {host} as root, whom ssh.root: false in config/host.yml shuts out",
-            hint="leave ssh.root out until another user can log in (ssh: {user: NAME} in deploy.yml); "
-            "nothing was changed",
-        )
-    user = next((user for user in profile.users if user.name == found.user), None)
-    if user is None or user.keys_added or not user.public_keys or not key:
-        return
-    kind, data = key.split()
-    if data not in {named.data for named in user.public_keys}:
-        raise InputError(
-            f"the key that let you in to {host} as {user.name} is not among those that config/host.yml "
-            f"gives {user.name}, and would be taken away",
-            hint=f"add the key {PublicKey(kind, data).fingerprint}, and remove it once another has "
-            "let you in; nothing was changed",
-        )
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def bootstrap(
@@ -158,7 +132,11 @@ def bootstrap(
             step="upgrade",
             hint="`freehold server bootstrap` lets a host fetch the program itself where it is too old",
         )
-    keep_the_door(found, profile, remote.name, remote.proven_key())
+    key = remote.proven_key()
+    keep_the_door(found, profile, remote.name, key)
+    old = leaving_key(found, profile, key)
+    if old is not None:
+        demand_another_key(remote, found, profile, old)
     if profile.packages:
         progress.update(remote.name, "looking packages up")
         _check_packages(remote, profile, found, become)
@@ -172,9 +150,23 @@ def bootstrap(
         status, output = remote.feed(command, _gzipped(local_caddy(), become.head.encode()))
         if status != 0:
             raise HostError("the proxy's program could not be written", host=remote.name, details=[output])
+    if old is None:
+        return _run(remote, profile, progress, found, become)
+    # No run takes the key away that it came by, before another one has let it in.
+    first = _run(remote, keeping(profile, found, old), progress, found, become)
+    progress.update(remote.name, "logging in with another key")
+    prove_another_key(remote, found, profile, old)
+    last = _run(remote, profile, progress, found, become)
+    return Bootstrapped(remote.name, tuple(dict.fromkeys((*first.changed, *last.changed))), last.result)
+
+
+def _run(
+    remote: Remote, profile: HostProfile, progress: Progress, found: Look, become: Become
+) -> Bootstrapped:
+    """Run the recipe of a profile; FreeholdError with the step that failed."""
     changed: list[str] = []
     result = remote.run_text(
-        become.head + as_script(make_recipe(profile), offline=False),
+        become.head + _door(found) + as_script(make_recipe(profile), offline=False),
         command=become.command("bash -s"),
         timeout=TIMEOUT,
         on_event=lambda event: (
@@ -188,6 +180,12 @@ def bootstrap(
     if not result.ok:
         raise text_error(result)
     return Bootstrapped(remote.name, tuple(changed), result)
+
+
+def _door(found: Look) -> str:
+    """What asks sshd whom it lets in, and who came from where: sudo keeps that from a script."""
+    came = f"{found.user} {found.client} {found.address} {found.port}" if found.client else ""
+    return f"FREEHOLD_CAME={shlex.quote(came)}\n{without_comments(shell_library('door'))}"
 
 
 def _check_packages(remote: Remote, profile: HostProfile, found: Look, become: Become) -> None:

@@ -160,7 +160,8 @@ def build(end: Endpoint) -> Connection:
         ours = hop is connection or hop is jump
         only = (ours and end.keys_only) or hop.ssh_config.get("identitiesonly") == "yes"
         more = dict(hop.connect_kwargs)
-        keys = Keys(hop.user, given if ours else (), more.pop("key_filename", ()), only=only)
+        among = end.among if hop is connection else None
+        keys = Keys(hop.user, given if ours else (), more.pop("key_filename", ()), only=only, among=among)
         hop.connect_kwargs = {**more, "auth_strategy": keys}
         if isinstance(hop.gateway, str):
             command = proxy_command(hop.gateway, hop.host, hop.port, hop.user)
@@ -172,6 +173,12 @@ def build(end: Endpoint) -> Connection:
                 hop.client.load_system_host_keys(str(path))
         hop = hop.gateway
     return connection
+
+
+def holds(end: Endpoint) -> bool:
+    """Whether there is a key at hand that a connection would offer; no host is asked."""
+    keys: Keys = build(end).connect_kwargs["auth_strategy"]
+    return keys.any()
 
 
 def proxy_command(text: str, host: str, port: int, user: str) -> str:

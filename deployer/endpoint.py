@@ -31,6 +31,8 @@ class Endpoint:
     """None: the user's own ~/.ssh/config; empty: none."""
     key_data: tuple[Secret, ...] = ()
     """Private keys themselves, in PEM form."""
+    among: frozenset[str] | None = None
+    """Data of public keys: of all keys at hand, only these are offered."""
     forward_agent: bool = False
     dns_retries: int = 0
 

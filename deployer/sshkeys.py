@@ -36,9 +36,17 @@ class Keys(AuthStrategy):
     """
 
     def __init__(
-        self, user: str, given: Sequence[paramiko.PKey] = (), files: Iterable[str] = (), *, only: bool = False
+        self,
+        user: str,
+        given: Sequence[paramiko.PKey] = (),
+        files: Iterable[str] = (),
+        *,
+        only: bool = False,
+        among: frozenset[str] | None = None,
     ) -> None:
+        """`among`: the data of the public keys that may be offered; all where it is None."""
         super().__init__(paramiko.SSHConfig())
+        self.among = among
         self.user = user
         self.only = only
         self.given = tuple(given)
@@ -71,8 +79,18 @@ class Keys(AuthStrategy):
             for key in self.offered(agent):
                 yield InMemoryPrivateKey(self.user, key)
 
+    def any(self) -> bool:
+        """Whether there is a key to offer."""
+        with _agent() as agent:
+            return next(self.offered(agent), None) is not None
+
     def offered(self, agent: Sequence[paramiko.PKey]) -> Iterator[paramiko.PKey]:
         """The keys in their order; `agent` are those that it has."""
+        for key in self._at_hand(agent):
+            if self.among is None or key.get_base64() in self.among:
+                yield key
+
+    def _at_hand(self, agent: Sequence[paramiko.PKey]) -> Iterator[paramiko.PKey]:
         yield from self.given
         for file in self.files:
             yield from self._load(file)
@@ -86,10 +104,14 @@ class Keys(AuthStrategy):
 
     def _load(self, file: Path) -> list[paramiko.PKey]:
         try:
-            return [key] if (key := load(file)) is not None else []
+            key = load(file)
         except paramiko.PasswordRequiredException:
             self.locked.append(file)
             return []
+        if key is not None and self.among is not None:
+            # It is to show what it opens itself, not its certificate.
+            key.public_blob = None
+        return [key] if key is not None else []
 
 
 @contextlib.contextmanager

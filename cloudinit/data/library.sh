@@ -207,11 +207,27 @@ mend_packages() {
     say "$said"
 }
 
+# apt_install WORDS... : apt's own patience, DPkg::Lock::Timeout, is for dpkg's locks. It gives up at once where another
+# program has the archives' lock, as unattended-upgrades has while it fetches, or comes between it and the dpkg it runs.
+apt_install() {
+    local try said=$FREEHOLD_WORK/apt
+    for try in $(seq 60); do
+        if apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+            -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@" 2>"$said"; then
+            cat -- "$said" >&2
+            return 0
+        fi
+        grep -qE 'Unable to lock directory|locked by another process' "$said" || break
+        [ "$try" != 1 ] || say "another program has apt's archives or dpkg; waiting for it"
+        sleep 5
+    done
+    cat -- "$said" >&2
+    return 1
+}
+
 # install_packages PACKAGE... : those that are missing.
 install_packages() {
     local package missing=()
-    local apt=(apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3
-        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install)
     for package in "$@"; do
         installed "$package" || missing+=("$package")
     done
@@ -222,11 +238,11 @@ install_packages() {
         mend_packages
         update_lists
         # In a broken state apt takes no further wish.
-        "${apt[@]}" --fix-broken
+        apt_install --fix-broken
     else
         update_lists
     fi
-    "${apt[@]}" "${missing[@]}"
+    apt_install "${missing[@]}"
     changed "installed ${missing[*]}"
 }
 

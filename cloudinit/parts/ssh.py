@@ -11,6 +11,8 @@ from cloudinit.steps import File, Step
 PACKAGES = ("openssh-server",)
 FOLDER = "/etc/ssh/sshd_config.d/"
 PATH = f"{FOLDER}10-freehold.conf"
+# A connection of nobody's in particular; its port comes last.
+ANYBODY = "user=nobody,addr=127.0.0.1,host=localhost,laddr=127.0.0.1,lport="
 
 
 def settings(profile: HostProfile) -> dict[str, str]:
@@ -49,6 +51,7 @@ def steps(profile: HostProfile) -> tuple[Step, ...]:
     port = profile.ssh.port
     # The profile's own are checked and read with the rest.
     own = tuple(as_file(item) for item in profile.files if item.path.startswith(FOLDER))
+    users = "".join(f" {user.name}" for user in profile.users)
     named = " | ".join(shlex.quote(path) for path in (PATH, *(item.path for item in own)))
     return (
         Step(
@@ -72,6 +75,7 @@ for path in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
 done
 if live; then
 {_compare(port).strip()}
+if declare -F keep_door >/dev/null; then keep_door {port}{users}; fi
 fi
 # systemd would listen in sshd's place, on the port of the socket's unit. The sshd that it started ends
 # first (sessions stay): the alias that enabling makes can let systemd forget a service that runs, which
@@ -118,7 +122,10 @@ def _compare(port: int) -> str:
     # What sshd would do: other files have a say in it, and the firewall shuts what is not meant.
     return f"""
 said=$(sshd -t 2>&1) || refuse "sshd refuses the settings: $said"
-would=$(sshd -T)
+# Without a port of a connection it does not say what a file holds that has a Match LocalPort.
+would=$(sshd -T 2>&1) ||
+    would=$(sshd -T -C {ANYBODY}{port} 2>&1) ||
+    refuse "sshd does not say what it would do: $would"
 ports=$(sed -n 's/^listenaddress .*://p' <<<"$would" | sort -un | tr '\\n' ' ')
 [ "$ports" = "{port} " ] || refuse "sshd would listen on port ${{ports% }}, not on {port} alone:" \\
     "$(grep -isE '^[[:space:]]*(Port|ListenAddress)[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)"

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from cloudinit.leaks import in_text
+from cloudinit.names import HARMLESS
 from cloudinit.profile import HostProfile
 from cloudinit.steps import Directory, File, Step
 from cloudinit.users import User
@@ -82,12 +83,13 @@ done
 def _user(user: User) -> Step:
     name = user.name
     groups = " ".join(user.all_groups)
+    own = "freehold" if name in HARMLESS else "$name"
     lines = [
         f"name={name} shell={shlex.quote(user.shell)}",
         '[ -x "$shell" ] || give_up "there is no shell $shell for $name"',
         'if ! id -u "$name" >/dev/null 2>&1; then',
         "    own=--user-group",
-        '    if getent group "$name" >/dev/null; then own=--gid=$name; fi',
+        f'    if getent group "$name" >/dev/null; then own=--gid={own}; fi',
         '    useradd --create-home "$own" --shell "$shell" "$name"',
         '    changed "user $name"',
         "fi",
@@ -161,6 +163,15 @@ directory "$home/.ssh" 700 "$name" "$(id -gn "$name")"
 """
     if user.keys_added:
         return f"{head}{_added(user)}"
+    if user.keys_kept:
+        return f"""{head}
+kept=$(grep -sF {" ".join(f"-e {data}" for data in user.keys_kept)} "$home/.ssh/authorized_keys" || true)
+{{
+cat <<'KEYS_END'
+{text}KEYS_END
+if [ -n "$kept" ]; then say "$kept"; fi
+}} | file "$home/.ssh/authorized_keys" 600 "$name" "$(id -gn "$name")"
+"""
     return f"""{head}
 file "$home/.ssh/authorized_keys" 600 "$name" "$(id -gn "$name")" <<'KEYS_END'
 {text}KEYS_END

@@ -39,6 +39,19 @@ commands: ["echo ran >>/var/tmp/ran"]
 machines:
   HOST: {hostname: app-1, fqdn: app-1.example.com}
 """
+# Has the lists' lock for a while, and the archives' until the recipe's apt was refused it.
+DAILY = """\
+import fcntl, os, subprocess, time
+lists, archives = (open(f"/var/{path}/lock", "w") for path in ("lib/apt/lists", "cache/apt/archives"))
+for lock in (lists, archives):
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+while not os.path.exists("/var/lib/freehold-bootstrap/lock"): time.sleep(0.1)
+time.sleep(3)
+lists.close()
+asks = lambda: subprocess.call(["pgrep", "-f", "apt-get .*fix-broke[n]"]) == 0
+while not asks(): time.sleep(0.01)
+while asks(): time.sleep(0.01)
+"""
 
 
 @pytest.fixture(params=["bookworm", "trixie"])
@@ -235,14 +248,7 @@ def break_off(host: Host) -> None:
         timeout=300,
     )
     assert "dpkg was interrupted" in host.exec("apt-get -y install htop 2>&1", check=False).stdout
-    hold = (
-        "import fcntl, os, time\n"
-        "lists = open('/var/lib/apt/lists/lock', 'w')\n"
-        "fcntl.lockf(lists, fcntl.LOCK_EX)\n"
-        "while not os.path.exists('/var/lib/freehold-bootstrap/lock'): time.sleep(0.1)\n"
-        "time.sleep(3)"
-    )
-    host.exec(("systemd-run", "--unit=daily", "python3", "-c", hold))
+    host.exec(("systemd-run", "--unit=daily", "python3", "-c", DAILY))
 
 
 def jail_shuts_out(host: Host, stranger: Host) -> None:

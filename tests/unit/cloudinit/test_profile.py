@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cloudinit.cloudconfig import users_of
 from cloudinit.parts.caddyfile import ACME_ROOT, caddyfile
 from cloudinit.profile import HostProfile, load_profile, parse_profile
 from cloudinit.recipe import make_recipe
@@ -75,12 +76,53 @@ machines:
     assert profile.machine("other").network is None
 
 
+@pytest.mark.parametrize("name", ["operator", "staff", "users", "src"])
+def test_a_user_may_be_called_like_a_group_that_gives_no_power(name: str) -> None:
+    (user,) = parse_profile(f"users: [{name}]").users
+    assert user.name == name
+    # cloud-init's useradd makes no second group.
+    (entry,) = users_of([user], groups=False)
+    assert entry["primary_group"] == "freehold"
+    (entry,) = users_of(HostProfile().users, groups=False)
+    assert "primary_group" not in entry
+
+
+ADMITTED = [
+    "{AllowUsers: deploy}",
+    "{allowusers: 'admin de?loy d*'}",
+    "{AllowUsers: deploy@192.0.2.0/24}",
+    "{AllowUsers: 'x \"deploy\"'}",
+    "{AllowUsers: '*@!198.51.100.7,*'}",
+    "{AllowGroups: sudo}",
+    "{AllowGroups: deploy}",
+    "{DenyUsers: deploy@198.51.100.0/24 ops}",
+    "{DenyGroups: guests}",
+    "{AuthenticationMethods: any}",
+    "{AuthenticationMethods: 'publickey,keyboard-interactive publickey'}",
+    "{ForceCommand: none}",
+    "{ListenAddress: 192.0.2.7}",
+    "{ListenAddress: '2001:db8::7'}",
+    "{ListenAddress: '0.0.0.0:22'}",
+]
+
+
+@pytest.mark.parametrize("options", ADMITTED)
+def test_settings_of_sshd_that_let_everybody_in_are_taken(options: str) -> None:
+    profile = parse_profile(f"ssh:\n  options: {options}")
+    assert len(profile.ssh.options) == 1
+
+
 WRONG = [
     ("usres: []", 1, "unknown key 'usres'", "did you mean 'users'"),
     ("users: deploy", 1, "expected a list of users", ""),
     ("users:\n  - name: Deploy", 2, "forbids the user name 'Deploy'", "'deploy'"),
-    ("users:\n  - root", 2, "forbids the user name 'root'", "root's own keys"),
-    ("users:\n  - www-data", 2, "forbids the user name 'www-data'", "system"),
+    ("users:\n  - root", 2, "no user can be called 'root'", "root's own keys"),
+    ("users:\n  - www-data", 2, "'www-data' is an account of Debian's own", "such as deploy"),
+    ("users: [games]", 1, "'games' is an account of Debian's own", "such as deploy"),
+    ("users: [systemd-oom]", 1, "'systemd-oom' is an account of Debian's own", "such as deploy"),
+    ("users: [freehold]", 1, "'freehold' is Freehold's own", "such as deploy"),
+    ("users: [docker]", 1, "'docker' gives power over a host", "with groups: [docker]"),
+    ("users: [shadow]", 1, "'shadow' gives power over a host", "with groups: [shadow]"),
     ("users:\n  - deploy\n  - deploy", 3, "stands twice", ""),
     ("users:\n  ops:\n    name: x", 3, "the name stands twice", ""),
     ("users:\n  - name: ops\n    password: hunter2", 3, "plain password", "openssl passwd -6"),
@@ -115,10 +157,28 @@ WRONG = [
     ("ssh:\n  options: {permitrootlogin: yes}", 2, "Freehold's own", "say it with root"),
     ("ssh:\n  options: {Banner: none, banner: x}", 2, "stands twice", "capitals"),
     ("ssh:\n  options:\n    Banner: |\n      a\n      b\n", 3, "one line", ""),
+    ("ssh:\n  options: {ForceCommand: /bin/date}", 2, "no deploy could", "Match User NAME"),
+    ("ssh:\n  options: {ChrootDirectory: /srv}", 2, "no deploy could leave it", "Match User NAME"),
+    ("ssh:\n  options: {AuthenticationMethods: password}", 2, "asks for more than a key", "leave it out"),
+    ("ssh:\n  options: {authenticationmethods: 'publickey,password'}", 2, "expected publickey", "leave it"),
+    ("ssh:\n  options: {PubkeyAuthentication: no}", 2, "Freehold's own", "keys are the only way in"),
+    ("ssh:\n  options: {AuthorizedKeysFile: /etc/keys/%u}", 2, "Freehold's own", "authorized_keys"),
+    ("ssh:\n  options: {Port: 2222}", 2, "Freehold's own", "say it with port"),
+    ("ssh:\n  options: {UsePAM: no}", 2, "Freehold's own", "needs PAM"),
+    ("ssh:\n  options: {MaxSessions: 1}", 2, "Freehold's own", "max_sessions"),
+    ("ssh: {max_sessions: 1}", 1, "1 is too small; the least is 2", ""),
+    ("ssh:\n  options: {Match: User x}", 2, "Freehold's own", "sshd_config.d with files:"),
+    ("ssh:\n  options: {RefuseConnection: yes}", 2, "Freehold's own", "nobody could log in"),
+    ("ssh:\n  options: {ListenAddress: '192.0.2.7:2222'}", 2, "names port 2222", "ssh: {port: 2222}"),
+    ("ssh:\n  options: {ListenAddress: '[2001:db8::7]:2222'}", 2, "names port 2222", "leave the port out"),
+    ("users: []\nssh: {root: no}", 2, "nobody could log in", "under users:"),
+    ("users: []\nssh:\n  options: {AllowUsers: ops}", 3, "shuts out root", "AllowUsers: ops root"),
+    ("users: [a, b]\nssh:\n  options:\n    AllowUsers: a c", 4, "shuts out b", "AllowUsers: a c b"),
+    ("ssh:\n  options: {AllowGroups: admins}", 2, "AllowGroups shuts out deploy", "admins freehold"),
+    ("ssh:\n  options: {DenyUsers: '* !deploy'}", 2, "DenyUsers shuts out deploy", "of an address only"),
+    ("ssh:\n  options: {DenyGroups: doc*}", 2, "or a group of that user", "leave what matches deploy out"),
     ("machines: {web-1: {hostname: Web}}", 1, "right form", ""),
     (f"machines:\n  web-1: {{hostname: {'a.' * 32}b}}", 2, "longer than the 64", ""),
-    ("users:\n  - operator", 2, "Debian has a group 'operator'", "deploy"),
-    ("users: [{name: staff}]", 1, "Debian has a group 'staff'", "deploy"),
     ("proxy: {bind_ips: [203.0.113]}", 1, "'203.0.113' does not appear to be", "without ports"),
     ("proxy:\n  bind_ips:\n    - 1.2.3.4\n    - 1.2.3.4:80", 4, "'1.2.3.4:80' does not", "without ports"),
     ("proxy: {bind_ips: ['[1.2.3.4]']}", 1, "'[1.2.3.4]' does not", "without ports"),

@@ -15,7 +15,7 @@ from cloudinit.parts.users import secrets_of
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.proxybinary import HASHES, VERSION, local_caddy
 from cloudinit.recipe import make_recipe
-from cloudinit.script import StepEvent, as_script, parse_event, without_comments
+from cloudinit.script import StepEvent, as_script, parse_event, shell_library, without_comments
 from freehold.errors import ConfigError
 
 EVERYTHING = """
@@ -45,6 +45,17 @@ def test_the_script_is_bash(text: str, offline: bool) -> None:
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, timeout=30)
     assert checked.stderr == ""
     assert checked.returncode == 0
+
+
+def test_what_a_bootstrap_sends_ahead_is_bash() -> None:
+    text = without_comments(shell_library("door"))
+    checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=30)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    # The step calls it where it is there, and a seed is small without it.
+    script = as_script(make_recipe(parse_profile("users: [deploy, ops]")), offline=False)
+    assert "if declare -F keep_door >/dev/null; then keep_door 22 deploy ops; fi\n" in script
+    assert "keep_door() {" in text
+    assert "keep_door() {" not in script
 
 
 def test_the_same_profile_is_the_same_script_and_another_is_another() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -290,6 +291,85 @@ install_packages htop
     assert asked() == whole
     (tmp_path / "held").touch()
     assert asked() == ["dpkg -a", *whole]
+
+
+APT = """\
+Dir "{0}";
+Dir::State::status "{0}/var/lib/dpkg/status";
+Dir::Bin::dpkg "/usr/bin/dpkg";
+APT::Sandbox::User "";
+Dpkg::Options {{ "--root={0}"; "--log={0}/log"; "--force-not-root"; "--force-bad-path"; }};
+"""
+HOLD = """\
+import fcntl, sys
+held = open(sys.argv[1], "w")
+fcntl.lockf(held, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def own_packages(root: Path) -> str:
+    """An apt and a dpkg of their own below `root`, with one package to install; how a shell uses them."""
+    for name in (
+        "var/lib/apt/lists/partial",
+        "var/cache/apt/archives/partial",
+        "var/log/apt",
+        "package/DEBIAN",
+    ):
+        (root / name).mkdir(parents=True)
+    for name in ("info", "updates", "triggers"):
+        (root / "var/lib/dpkg" / name).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").touch()
+    (root / "etc/apt/apt.conf.d").mkdir(parents=True)
+    (root / "apt.conf").write_text(APT.format(root))
+    fields = "Package: probe\nVersion: 1\nArchitecture: all\nMaintainer: me\nDescription: probe\n"
+    (root / "package/DEBIAN/control").write_text(fields)
+    package = root / "probe_1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", root / "package", package], check=True, stdout=subprocess.DEVNULL)
+    listed = f"{fields}Filename: ./{package.name}\nSize: {package.stat().st_size}\n"
+    listed += f"SHA256: {hashlib.sha256(package.read_bytes()).hexdigest()}\n"
+    (root / "Packages").write_text(listed)
+    (root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{root} ./\n")
+    return f"""
+export APT_CONFIG={root}/apt.conf
+broken_off() {{ return 1; }}
+dpkg-query() {{ command dpkg-query --admindir={root}/var/lib/dpkg "$@"; }}
+"""
+
+
+@pytest.mark.needs("apt-get", "dpkg-deb")
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "var/lib/apt/lists/lock",
+        "var/cache/apt/archives/lock",
+        "var/lib/dpkg/lock-frontend",
+        "var/lib/dpkg/lock",
+    ],
+)
+def test_packages_are_installed_once_other_programs_let_go_of_apts_locks(tmp_path: Path, lock: str) -> None:
+    """apt itself, and a lock that it is refused at least once."""
+    root = tmp_path / "root"
+    use = own_packages(root)
+    with subprocess.Popen(
+        ["python3", "-c", HOLD, root / lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        # The recipe waits by `sleep`; apt says that it does, on dpkg's locks.
+        text = f"""{use}
+let_go() {{ kill {holder.pid} 2>/dev/null || true; }}
+sleep() {{ let_go; command sleep 0.1; }}
+: >{tmp_path}/said
+( until grep -q "Waiting for cache lock" {tmp_path}/said {tmp_path}/apt; do command sleep 0.1; done; let_go ) 2>/dev/null &
+trap "kill $! 2>/dev/null || true" EXIT
+install_packages probe | tee {tmp_path}/said
+"""  # noqa: E501 - one shell command a line
+        said = in_library(text, tmp_path)
+    assert said.endswith("changed: installed probe\n0\n"), said
+    assert ("waiting for it" in said) is ("dpkg" not in lock)
+    assert "Status: install ok installed" in (root / "var/lib/dpkg/status").read_text()
 
 
 def test_one_run_waits_for_the_other_and_not_for_what_that_one_started(tmp_path: Path) -> None:

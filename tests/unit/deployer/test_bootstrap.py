@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import grp
+import json
 import os
 import pwd
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +12,10 @@ from typing import Any
 import pytest
 
 from cloudinit.profile import HostProfile, parse_profile
-from deployer.bootstrap import QUESTION, Look, keep_the_door, look
+from deployer.bootstrap import QUESTION, Look, look
+from deployer.door import keep_the_door, keeping, leaving_key
 from deployer.remote import Output
-from freehold.errors import HostError, InputError
+from freehold.errors import ConfigError, HostError, InputError
 
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuF"
@@ -44,13 +48,15 @@ def test_the_question_is_answered_by_a_real_shell() -> None:
     )
     found = ask(done.stdout)
     assert found.user == pwd.getpwuid(os.getuid()).pw_name
-    assert (found.client, found.port) == ("192.0.2.7", 2222)
+    assert (found.client, found.address, found.port) == ("192.0.2.7", "192.0.2.10", 2222)
+    assert grp.getgrgid(os.getgid()).gr_name in found.groups
     assert found.machine == subprocess.run(["uname", "-m"], capture_output=True, text=True).stdout.strip()
 
 
 def test_a_host_that_does_not_say_where_we_come_from_is_no_reason_to_stop() -> None:
-    found = ask("none\nx86_64\nv2.11.1 h1:x\nDebian GNU/Linux 13 (trixie)\npassword\nadmin\n")
-    assert found == Look("", 0, "x86_64", "v2.11.1 h1:x", "Debian GNU/Linux 13 (trixie)", "password", "admin")
+    found = ask("none\nx86_64\nv2.11.1 h1:x\nDebian GNU/Linux 13 (trixie)\npassword\nadmin\nadmin sudo\n")
+    system = "Debian GNU/Linux 13 (trixie)"
+    assert found == Look("", 0, "x86_64", "v2.11.1 h1:x", system, "password", "admin", "", ("admin", "sudo"))
     keep_the_door(found, parse_profile("ssh: {allow: 198.51.100.0/24}"), "web-1")
 
 
@@ -97,14 +103,93 @@ def test_root_does_not_shut_its_own_door() -> None:
     assert "nothing was changed" in caught.value.hint
 
 
-def test_the_key_that_let_us_in_is_not_taken_away() -> None:
+def test_a_key_that_leaves_the_profile_is_known_by_the_login_that_it_gave() -> None:
     named = parse_profile(f"users: [{{name: deploy, keys: ['{OTHER}']}}]")
-    with pytest.raises(InputError, match="the key that let you in to web-1 as deploy") as caught:
-        keep_the_door(FOUND, named, "web-1", ED)
-    assert "add the key SHA256:" in caught.value.hint
-    keep_the_door(FOUND, named, "web-1", OTHER)
+    old = leaving_key(FOUND, named, ED)
+    assert old is not None
+    assert f"{old.type} {old.data}" == ED
+    assert keeping(named, FOUND, old).users[0].keys_kept == (old.data,)
+    assert leaving_key(FOUND, named, OTHER) is None
     # A certificate, or another user's account, is none of the profile's.
-    keep_the_door(FOUND, named, "web-1", "")
-    keep_the_door(replace(FOUND, user="admin"), named, "web-1", ED)
+    assert leaving_key(FOUND, named, "") is None
+    assert leaving_key(replace(FOUND, user="admin"), named, ED) is None
     (user,) = named.users
-    keep_the_door(FOUND, replace(named, users=(replace(user, keys_added=True),)), "web-1", ED)
+    assert leaving_key(FOUND, replace(named, users=(replace(user, keys_added=True),)), ED) is None
+
+
+HERE = replace(FOUND, address="192.0.2.10", groups=("users", "docker"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{AllowUsers: 'ops deploy@192.0.2.*'}",
+        "{AllowUsers: 'deploy@192.0.2.0/24,!192.0.2.9'}",
+        "{DenyUsers: deploy@192.0.2.8}",
+        "{AllowGroups: sudo}",
+        "{ListenAddress: 192.0.2.10}",
+        "{ListenAddress: 0.0.0.0, AddressFamily: inet}",
+        "{ListenAddress: host.example.com}",
+        "{PubkeyAcceptedAlgorithms: 'ssh-ed*,rsa-sha2-512'}",
+        "{PubkeyAcceptedAlgorithms: -ssh-rsa}",
+        "{PubkeyAcceptedAlgorithms: +ssh-rsa}",
+    ],
+)
+def test_settings_of_sshd_that_let_us_in_again_are_taken(text: str) -> None:
+    keep_the_door(HERE, parse_profile(f"ssh: {{options: {text}}}"), "web-1", ED)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{AllowUsers: deploy@198.51.100.0/24}", "as deploy from 192.0.2.7, whom AllowUsers shuts out"),
+        ("{AllowUsers: 'deploy@192.0.2.0/24,!192.0.2.7'}", "whom AllowUsers shuts out"),
+        # Without UseDNS sshd asks for no names.
+        ("{allowusers: deploy@*.example.com}", "whom allowusers shuts out"),
+        ("{DenyUsers: deploy@192.0.2.7}", "whom DenyUsers shuts out"),
+        ("{DenyGroups: users}", "whom DenyGroups shuts out"),
+        # The user is on the server already, without a group of its name.
+        ("{AllowGroups: deploy}", "whom AllowGroups shuts out"),
+        ("{ListenAddress: 127.0.0.1}", "you reach web-1 at 192.0.2.10, where sshd would not listen any more"),
+        ("{ListenAddress: '::'}", "ListenAddress says otherwise"),
+        ("{AddressFamily: inet6}", "AddressFamily says otherwise"),
+        (
+            "{PubkeyAcceptedAlgorithms: 'rsa-sha2-*'}",
+            "does not take the key that let you in: expected one of ssh-ed",
+        ),
+        ("{PubkeyAcceptedKeyTypes: '-ssh-ed25519'}", "PubkeyAcceptedKeyTypes does not take the key"),
+    ],
+)
+def test_settings_of_sshd_that_shut_us_out_are_named_with_their_line(text: str, message: str) -> None:
+    profile = parse_profile(f"ssh:\n  options: {text}")
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        keep_the_door(HERE, profile, "web-1", ED)
+    assert caught.value.where is not None
+    assert caught.value.where.line == 2
+    assert "nothing was changed" in caught.value.hint
+
+
+def test_who_comes_as_root_or_as_a_user_of_the_servers_own_is_let_in_again_too() -> None:
+    profile = parse_profile("ssh: {options: {AllowUsers: deploy}}")
+    for user in ("root", "admin"):
+        with pytest.raises(ConfigError, match=f"you log in to web-1 as {user} from 192"):
+            keep_the_door(replace(HERE, user=user), profile, "web-1", ED)
+    by_group = parse_profile("ssh: {options: {AllowGroups: freehold wheel}}")
+    keep_the_door(replace(HERE, user="admin", groups=("admin", "wheel")), by_group, "web-1", ED)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('command="uptime"', "is let in for one command only"),
+        ('no-pty,from="198.51.100.0/24,!198.51.100.7"', "and web-1 sees this computer as 192.0.2.7"),
+    ],
+)
+def test_the_options_of_our_key_let_us_in_again(options: str, message: str) -> None:
+    def profile(text: str) -> HostProfile:
+        return parse_profile(json.dumps({"users": [{"name": "deploy", "keys": [f"{text} {ED}"]}]}))
+
+    with pytest.raises(InputError, match=message):
+        keep_the_door(HERE, profile(options), "web-1", ED)
+    keep_the_door(HERE, profile('no-pty,from="192.0.2.*"'), "web-1", ED)
+    keep_the_door(HERE, profile(options), "web-1", OTHER)

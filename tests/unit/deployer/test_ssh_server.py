@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
 import pytest
 from paramiko import common
 
-from deployer.connect import open_connection
+from deployer.connect import holds, open_connection
 from deployer.endpoint import Endpoint
 from deployer.sshkeys import public_parts
 from freehold.errors import ConnectError
@@ -205,6 +207,36 @@ def test_without_keys_of_its_own_the_usual_ones_are_offered(home: Path, server: 
     enter(server.endpoint(keys=(str(named),)))
     with pytest.raises(ConnectError):
         enter(server.endpoint(keys=(str(named),), keys_only=True))
+
+
+def test_of_the_keys_at_hand_some_alone_are_offered(home: Path, server: Server, agent: Path) -> None:
+    (home / ".ssh").mkdir()
+    authority, usual, held = make(home, "authority"), make(home, ".ssh/id_ed25519"), make(home, "held")
+    words = ["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", "deploy", f"{usual}.pub"]
+    subprocess.run(words, check=True)
+    add(home, held)
+    server.door.accepted += [public(make(home, "named")), public(held)]
+    named = server.endpoint(keys=(str(home / "named"),))
+    data = {file: base64.b64encode(part).decode() for file in (usual, held) for part in (key_part(file),)}
+    # Without its certificate, which would let in for another reason.
+    with pytest.raises(ConnectError, match="lets nobody in"):
+        enter(replace(named, among=frozenset({data[usual]})))
+    assert server.door.shown == [key_part(usual)]
+    enter(replace(named, among=frozenset({data[held]})))
+    assert server.door.shown[1:] == [key_part(held)]
+    connections = server.door.connections
+    assert [holds(replace(named, among=frozenset({text}))) for text in (*data.values(), "AAAA")] == [
+        True,
+        True,
+        False,
+    ]
+    assert holds(named)
+    assert server.door.connections == connections
+
+
+def key_part(file: Path) -> bytes:
+    """The public part of a key itself."""
+    return base64.b64decode(Path(f"{file}.pub").read_text().split()[1])
 
 
 def test_a_certificate_goes_with_its_key(home: Path, server: Server) -> None:
