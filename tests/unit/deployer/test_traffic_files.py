@@ -283,7 +283,7 @@ def test_a_deploy_looks_for_the_certificates_that_come_by_themselves(tmp_path: P
     names = {"hosts": ["shop.test", "www.shop.test"], "app_port": 3000}
     config = samples.config(tmp_path, proxy={**names, "ssl": True})
     step = certificates.await_step(config.roles)
-    assert step is not None and step.shell == "await_certificates 10 shop.test www.shop.test"
+    assert step is not None and step.shell == "await_certificates 30 shop.test www.shop.test"
     without = samples.config(tmp_path, proxy=names)
     assert certificates.await_step(without.roles) is None
     lines = ("no certificate: shop.test: connection refused", "anything")
