@@ -97,6 +97,14 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
         runner=context.runner,
         version=target.version,
     )
+    if target.lab:
+        from deployer.rehearsal import bound, everywhere
+
+        if addresses := bound(whole):
+            context.console.info(
+                f"proxy.run.bind_ips names {', '.join(addresses)}: in the lab the proxies listen on every address"
+            )
+        whole = everywhere(whole)
     # What the file's template sets (`Dotenv.load`) hooks, builds and accessories' templates see, too.
     context.environ = whole.environ
     if isinstance(whole.secrets, Secrets):
