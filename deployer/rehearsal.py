@@ -84,8 +84,9 @@ def rehearsed(profile: HostProfile, config: DeployConfig) -> HostProfile:
 
 def bound(config: DeployConfig) -> tuple[str, ...]:
     """The addresses that `bind_ips` of the deploy file names."""
-    runs = [item.proxy.run for item in (*config.roles, *config.accessories) if item.proxy is not None]
-    return tuple(dict.fromkeys(address for run in runs if run is not None for address in run.bind_ips))
+    proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
+    runs = [proxy.run for proxy in proxies if proxy is not None and proxy.run is not None]
+    return tuple(dict.fromkeys(address for run in runs for address in run.bind_ips))
 
 
 def everywhere(config: DeployConfig) -> DeployConfig:

@@ -117,11 +117,16 @@ def wait_ready(
     _wait_cloud_init(state, machine, console, since, deadline, started, runner, alive, stop)
 
 
+CALL = b"SSH-2.0-Freehold\r\n"
+
+
 def banner(address: str, port: int, timeout: float) -> str:
     """What an SSH server says first, or nothing. User-mode networking accepts before the machine does."""
     try:
         with socket.create_connection((address, port), timeout=timeout) as connection:
             connection.settimeout(timeout)
+            # passt before 2024 lets a server begin only when its client has said something.
+            connection.sendall(CALL)
             data = connection.recv(255)
     except OSError:
         return ""

@@ -100,9 +100,9 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
     if target.lab:
         from deployer.rehearsal import bound, everywhere
 
-        if addresses := bound(whole):
+        if addresses := ", ".join(bound(whole)):
             context.console.info(
-                f"proxy.run.bind_ips names {', '.join(addresses)}: in the lab the proxies listen on every address"
+                f"the lab's proxies listen everywhere, not on {addresses} (proxy.run.bind_ips)"
             )
         whole = everywhere(whole)
     # What the file's template sets (`Dotenv.load`) hooks, builds and accessories' templates see, too.

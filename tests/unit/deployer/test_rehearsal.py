@@ -95,7 +95,7 @@ def test_proxies_listen_on_every_address_of_a_machine(tmp_path: Path) -> None:
         wanted = run_of(machines, host)
         assert wanted is not None
         assert set(words(wanted)) <= set(listening(proxy).split())
-    assert lab_spec(config, tmp_path).machines[0].guest.http == 8000
+    assert lab_spec(config, tmp_path).machines[0].guest == GuestPorts(22, 8000, 443)
 
 
 def test_an_accessorys_own_host_is_a_machine_that_the_others_know(tmp_path: Path) -> None:
