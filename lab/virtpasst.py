@@ -43,7 +43,15 @@ def why_not_passt(virt: Virt, uri: str, runtime: Path, arch: str) -> str:
             finally:
                 machine.destroy()
     except LabError as exc:
-        return exc.message.splitlines()[0]
+        return shortly(exc.message)
+
+
+def shortly(message: str) -> str:
+    """What passt said last, out of what libvirt says when it ended; else all that libvirt says, on a line."""
+    said = message.partition("unexpected exit status")[2].splitlines()
+    # Where no syslog listens, passt adds that to each of its lines.
+    last = [line.strip() for line in said if line.strip() and not line.rstrip().endswith("to syslog")]
+    return last[-1] if last else " ".join(message.split())
 
 
 def probe_xml(arch: str) -> str:

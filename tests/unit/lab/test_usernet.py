@@ -14,7 +14,7 @@ from freehold.environment import which
 from lab import daemon
 from lab.domain import domain_xml
 from lab.usernet import Management, install_passt
-from lab.virtpasst import probe_xml
+from lab.virtpasst import probe_xml, shortly
 from tests.conftest import cannot_run
 from tests.unit.lab.test_domain import DOMAIN, MANAGEMENT, arguments
 
@@ -86,6 +86,24 @@ def test_the_passt_that_libvirt_finds_keeps_this_computers_services_to_itself(tm
     text = (tmp_path / "bin" / "passt").read_text()
     assert "--no-map-gw" in text and "--gateway 198.18.1.2" in text
     assert subprocess.run([tmp_path / "bin" / "passt", "--version"], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        (
+            "it does not start: internal error: Child process (passt -t 22) unexpected exit status 1: "
+            "Failed to send 69 bytes to syslog\nNo external routable interface\n",
+            "No external routable interface",
+        ),
+        (
+            "it does not start: XML document failed\nto validate",
+            "it does not start: XML document failed to validate",
+        ),
+    ],
+)
+def test_why_passt_does_not_work_is_told_on_a_line(message: str, short: str) -> None:
+    assert shortly(message) == short
 
 
 @pytest.fixture
