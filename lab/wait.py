@@ -126,8 +126,8 @@ def banner(address: str, port: int, timeout: float) -> str:
     try:
         with socket.create_connection((address, port), timeout=timeout) as connection:
             connection.settimeout(timeout)
-            # passt before October 2024 lets a server begin only when its client has said something, and while
-            # its machine does not answer, a connection that is half closed keeps a processor busy: end it whole.
+            # passt before October 2024 lets a server begin only when its client has said something. And while
+            # no machine answers, a connection that is half closed keeps its processor busy: end it whole.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(CALL)
             data = connection.recv(255)
