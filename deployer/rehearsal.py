@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cloudinit.profile import HostProfile, load_profile
 from deployer.config import DeployConfig, load_config
+from deployer.config.proxy import Proxy
 from deployer.endpoint import Endpoint
 from deployer.hostprofile import running_as
 from freehold.process import Runner
@@ -70,13 +71,43 @@ def lab_profile(root: Path) -> HostProfile:
 def rehearsed(profile: HostProfile, config: DeployConfig) -> HostProfile:
     """The profile of a lab's machines: they let this computer in, whatever `ssh.allow` says.
 
-    No authority signs for them, so where HTTPS is automatic they do.
+    No authority signs for them, so where HTTPS is automatic they do. Their proxies listen everywhere, see
+    `everywhere`.
     """
     profile = profile.admitting(*SOURCES)
+    profile = dataclasses.replace(profile, proxy=dataclasses.replace(profile.proxy, bind_ips=()))
     proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
     if not any(proxy is not None and proxy.ssl is True for proxy in proxies):
         return profile
     return dataclasses.replace(profile, proxy=dataclasses.replace(profile.proxy, acme_ca="internal"))
+
+
+def bound(config: DeployConfig) -> tuple[str, ...]:
+    """The addresses that `bind_ips` of the deploy file names."""
+    proxies = [*(role.proxy for role in config.roles), *(item.proxy for item in config.accessories)]
+    runs = [proxy.run for proxy in proxies if proxy is not None and proxy.run is not None]
+    return tuple(dict.fromkeys(address for run in runs for address in run.bind_ips))
+
+
+def everywhere(config: DeployConfig) -> DeployConfig:
+    """The deploy file as a lab's machines can follow it: their proxies listen on all addresses.
+
+    Those that `bind_ips` names are production's. A machine has another one by which this computer reaches it,
+    and systemd would listen on an address that is not there without a word.
+    """
+    return dataclasses.replace(
+        config,
+        roles=tuple(dataclasses.replace(role, proxy=_unbound(role.proxy)) for role in config.roles),
+        accessories=tuple(
+            dataclasses.replace(item, proxy=_unbound(item.proxy)) for item in config.accessories
+        ),
+    )
+
+
+def _unbound(proxy: Proxy | None) -> Proxy | None:
+    if proxy is None or proxy.run is None:
+        return proxy
+    return dataclasses.replace(proxy, run=dataclasses.replace(proxy.run, bind_ips=()))
 
 
 def lab_endpoints(config: DeployConfig, root: Path, runner: Runner) -> dict[str, Endpoint]:

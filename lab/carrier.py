@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.image import Image, load_image
-from builder.spec import MiB
+from builder.spec import ARCHES, MiB
 from cloudinit.keys import PublicKey
 from freehold.errors import LabError
 from freehold.paths import cache_dir
@@ -27,6 +27,7 @@ from lab.preflight import FIRST_BOOT, OVERHEAD, check_memory, check_ports, check
 from lab.state import LabState, MachineState
 from lab.virt import Virt
 from lab.virtnet import free_memory
+from lab.virtpasst import why_not_passt
 from lab.wire import Wire
 
 # From this version on QEMU finds the switch again when the switch was restarted.
@@ -77,6 +78,7 @@ class OwnCarrier:
         self.user_key, self.runner = user_key, runner
         self.wire = Wire(state.runtime)
         self.reconnect = virt.qemu_version >= RECONNECTS
+        self.passt = False
 
     def ready(self, cold: Sequence[MachineState], tell: Tell) -> None:
         machines = self.state.machines
@@ -85,6 +87,18 @@ class OwnCarrier:
         check_memory(cold)
         check_space(cold, self.state.directory)
         check_ports(cold)
+        leaving = [machine for machine in cold if self.state.way_out(machine)]
+        self.passt = bool(leaving) and self._on_passt(leaving[0], tell)
+
+    def _on_passt(self, machine: MachineState, tell: Tell) -> bool:
+        """Whether passt carries machines that may leave; where it does not, QEMU's slirp does."""
+        why = "the libvirt is not the lab's own"
+        if self.state.private:
+            arch = ARCHES[self.golden[self.state.image_of(machine)].image.arch].qemu
+            why = why_not_passt(self.virt, self.state.uri, self.state.runtime, arch)
+        if why:
+            tell(f"no passt ({why}): slirp carries the machines, which reach this computer's own services")
+        return not why
 
     def start(self, machine: MachineState) -> None:
         golden = self.golden[self.state.image_of(machine)]
@@ -104,6 +118,7 @@ class OwnCarrier:
             kernel=golden.kernel,
             socket=self.wire.socket,
             reconnect=self.reconnect,
+            passt=self.passt,
         )
         self.virt.define(domain_xml(domain))
         self.virt.start(machine.uuid)

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from freehold.environment import which
+from freehold.environment import SYSTEM_PATH, which
 from freehold.errors import LabError, UsageError
 from freehold.files import new_private_dir, write_atomic
 from freehold.paths import cache_dir
 from freehold.process import Runner
 from lab import virt
+from lab.usernet import install_passt
 
 PROGRAMS = {"virtqemud": "virtqemud-sock", "libvirtd": "libvirt-sock"}
 # Without a machine and without a client it ends by itself: nothing is left when a lab is forgotten.
@@ -156,7 +157,9 @@ def ensure(runtime: Path, runner: Runner) -> None:
             hint=f"set FREEHOLD_RUNTIME to a path of at most {UNIX_PATH - MONITOR - 13} letters",
         )
     write_atomic(config / "libvirt" / "qemu.conf", QEMU_CONF)
+    install_passt(home / "bin")
     env = {
+        "PATH": f"{home / 'bin'}:{os.environ.get('PATH', '')}:{SYSTEM_PATH}",
         "XDG_RUNTIME_DIR": str(new_private_dir(home / "run")),
         "XDG_CONFIG_HOME": str(config),
         # What QEMU can do takes seconds to ask; all labs share the answer.

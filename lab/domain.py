@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree as ET
 
-from lab.address import (
-    MANAGEMENT_ADDRESS,
-    MANAGEMENT_DNS,
-    MANAGEMENT_GATEWAY,
-    MANAGEMENT_NETWORK,
-)
 from lab.bootpath import CPU_WITHOUT, MACHINE_WITHOUT
+from lab.usernet import CARD, SLOT, Management, passt_interface, slirp_netdev
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 OWN_NAMESPACE = "urn:freehold:lab"
@@ -42,16 +37,6 @@ class DirectKernel:
     kernel: Path
     initrd: Path
     cmdline: str
-
-
-@dataclass(frozen=True)
-class Management:
-    """User-mode network: `forwards` are (port here, port of the machine) on the address `loopback`."""
-
-    mac: str
-    loopback: str
-    forwards: tuple[tuple[int, int], ...]
-    internet: bool
 
 
 @dataclass(frozen=True)
@@ -104,6 +89,11 @@ class Domain:
     token: str = ""
 
 
+def chipset(arch: str) -> str:
+    """The board that QEMU emulates for an architecture."""
+    return "q35" if arch == "x86_64" else "virt"
+
+
 def domain_xml(domain: Domain) -> str:
     """The domain's XML, ready to define."""
     root = ET.Element("domain", type="kvm" if domain.accelerator == "kvm" else "qemu")
@@ -138,7 +128,7 @@ def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Elem
 
 
 def _boot(root: ET.Element, domain: Domain) -> None:
-    machine = "q35" if domain.arch == "x86_64" else "virt"
+    machine = chipset(domain.arch)
     if domain.kernel is not None:
         system = ET.SubElement(root, "os")
         _text(system, "type", "hvm", arch=domain.arch, machine=machine)
@@ -210,6 +200,8 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     for card in (domain.management, *domain.wires):
         if isinstance(card, Card):
             _card(devices, card)
+    if isinstance(domain.management, Management) and domain.management.passt:
+        passt_interface(devices, domain.management)
     rng = ET.SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
     ET.SubElement(devices, "controller", type="usb", model="none")
@@ -241,25 +233,6 @@ def _card(devices: ET.Element, card: Card) -> None:
     ET.SubElement(interface, "rom", enabled="no")
 
 
-def management_netdev(management: Management) -> str:
-    """QEMU's user-mode network with its forwards; libvirt's own XML knows neither forwards nor `restrict`."""
-    options = [
-        "user",
-        "id=management",
-        "ipv6=off",
-        f"net={MANAGEMENT_NETWORK}",
-        f"host={MANAGEMENT_GATEWAY}",
-        f"dns={MANAGEMENT_DNS}",
-        f"dhcpstart={MANAGEMENT_ADDRESS}",
-        f"restrict={'off' if management.internet else 'on'}",
-    ]
-    options += [
-        f"hostfwd=tcp:{management.loopback}:{here}-{MANAGEMENT_ADDRESS}:{there}"
-        for here, there in management.forwards
-    ]
-    return ",".join(options)
-
-
 def wire_netdev(wire: Wire, *, reconnect: bool) -> str:
     """The private network's end: frames on a stream to the lab's switch.
 
@@ -274,10 +247,10 @@ def _command_line(root: ET.Element, domain: Domain) -> None:
     # Fixed slots, as QEMU would give these the first ones, which libvirt means for its own devices.
     model = "virtio-net-pci,romfile=" if domain.arch == "x86_64" else "virtio-net-pci"
     arguments: list[str] = []
-    if isinstance(domain.management, Management):
-        card = f"{model},netdev=management,id=card-management,mac={domain.management.mac}"
-        arguments += ["-netdev", management_netdev(domain.management)]
-        arguments += ["-device", f"{card},bus=pcie.0,addr=0x10"]
+    if isinstance(domain.management, Management) and not domain.management.passt:
+        card = f"{model},netdev=management,id={CARD},mac={domain.management.mac}"
+        arguments += ["-netdev", slirp_netdev(domain.management)]
+        arguments += ["-device", f"{card},bus=pcie.0,addr={SLOT}"]
     for wire in domain.wires:
         if isinstance(wire, Wire):
             place = f"bus=pcie.0,addr={FIRST_WIRE + wire.place:#x}"

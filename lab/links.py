@@ -16,6 +16,7 @@ from lab.natnet import apart, lan_name, lan_xml
 from lab.networks import Plug
 from lab.state import LabState, MachineState
 from lab.switch import Link
+from lab.usernet import CARD
 from lab.virt import ALIVE, Virt
 from lab.virtnet import set_cable
 from lab.wire import Wire
@@ -39,7 +40,7 @@ class OwnLinks:
 
     def management(self, machine: MachineState, *, up: bool) -> None:
         """The cable to this computer."""
-        self.virt.monitor(machine.uuid, "set_link", name="card-management", up=up)
+        self.virt.monitor(machine.uuid, "set_link", name=CARD, up=up)
 
     def spoil(self, machine: MachineState, plugs: Sequence[Plug], link: Link) -> None:
         """Delay, lose and slow down what goes over cables to the others."""

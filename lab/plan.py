@@ -13,12 +13,13 @@ from builder.spec import ARCHES
 from cloudinit.profile import HostProfile
 from lab.address import addresses, numbering
 from lab.bootpath import kernel_arguments
-from lab.domain import Accelerator, DirectKernel, Domain, Management, Wire
+from lab.domain import Accelerator, DirectKernel, Domain, Wire
 from lab.model import LabSpec, MachineSpec, guest_ports
 from lab.natnet import management_address
 from lab.networks import NetworkState, planned, plugged
 from lab.state import Hypervisor, LabState, MachineState
 from lab.topology import LAN
+from lab.usernet import Management
 
 
 @dataclass(frozen=True)
@@ -188,11 +189,12 @@ def domain_of(
     kernel: Path,
     socket: Callable[[str], Path],
     reconnect: bool,
+    passt: bool = False,
 ) -> Domain:
     """The domain of a machine as the state describes it.
 
     `kernel` is the image's own or what `kernel.unpacked` made of it; `socket` is where the switch has a port;
-    `reconnect`: see `domain.wire_netdev`.
+    `reconnect`: see `domain.wire_netdev`; `passt`: whether it carries machines that may leave.
     """
     numbers = {network.name: network.number for network in state.networks}
     folder = state.folder(machine)
@@ -217,6 +219,7 @@ def domain_of(
             loopback=machine.address,
             forwards=machine.forwards,
             internet=state.way_out(machine),
+            passt=passt and state.way_out(machine),
         ),
         wires=tuple(
             Wire(plug.mac, socket(plug.port(machine.name)))

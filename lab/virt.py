@@ -68,7 +68,7 @@ def _hint(exc: libvirt.libvirtError) -> str:
         return "no libvirt daemon answers there"
     if "cannot allocate memory" in text or "cannot set up guest memory" in text:
         return "not enough memory: give the machines less (`memory:` in config/lab.yml) or stop another lab"
-    if "could not set up host forwarding" in text:
+    if "could not set up host forwarding" in text or "failed to bind any port" in text:
         return "an address of the lab is in use: `freehold lab gc` removes leftovers of other runs"
     return ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -117,11 +118,18 @@ def wait_ready(
     _wait_cloud_init(state, machine, console, since, deadline, started, runner, alive, stop)
 
 
+CALL = b"SSH-2.0-Freehold\r\n"
+
+
 def banner(address: str, port: int, timeout: float) -> str:
     """What an SSH server says first, or nothing. User-mode networking accepts before the machine does."""
     try:
         with socket.create_connection((address, port), timeout=timeout) as connection:
             connection.settimeout(timeout)
+            # passt before October 2024 lets a server begin only when its client has said something. And while
+            # no machine answers, a connection that is half closed keeps its processor busy: end it whole.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(CALL)
             data = connection.recv(255)
     except OSError:
         return ""

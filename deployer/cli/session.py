@@ -97,6 +97,14 @@ def open_session(context: Context, target: Target, *, accessories: bool = False)
         runner=context.runner,
         version=target.version,
     )
+    if target.lab:
+        from deployer.rehearsal import bound, everywhere
+
+        if addresses := ", ".join(bound(whole)):
+            context.console.info(
+                f"the lab's proxies listen everywhere, not on {addresses} (proxy.run.bind_ips)"
+            )
+        whole = everywhere(whole)
     # What the file's template sets (`Dotenv.load`) hooks, builds and accessories' templates see, too.
     context.environ = whole.environ
     if isinstance(whole.secrets, Secrets):

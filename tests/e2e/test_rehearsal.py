@@ -88,3 +88,39 @@ def test_after_the_cable_is_back_the_deploy_goes_through(
         assert [serving(target(lab, name)) for name in WEB] == ["v2", "v2"]
     jobs = lab_hosts["203.0.113.8"].check_output("docker ps --filter label=role=job --format '{{.Image}}'")
     assert len(jobs.split()) == 1
+
+
+# The same lab by another deploy file, of which the third machine is no server: it has an accessory alone.
+STORE = """\
+service: shop
+image: freehold/shop
+servers:
+  - web-1.example.com
+proxy:
+  ssl: false
+  host: shop.example.com
+ssh:
+  user: deploy
+accessories:
+  store:
+    image: hello-base
+    host: 203.0.113.8
+    cmd: python3 -m http.server 5432
+    port: "5432:5432"
+"""
+
+
+def test_an_accessory_on_a_host_of_its_own_is_reached_by_the_address_of_production(
+    lab: Lab, deployed: Production
+) -> None:
+    file = deployed.root / "config" / "store.yml"
+    file.write_text(STORE)
+    try:
+        deployed.freehold("accessory", "boot", "store", "--lab", "-c", "config/store.yml")
+        ask = ["curl", "-s", "--retry", "20", "--retry-all-errors", "-o", "/dev/null", "-w", "%{http_code}"]
+        assert lab.exec("web-1", [*ask, "http://203.0.113.8:5432/"]).stdout.endswith("200")
+        containers = lab.exec("job-1", ["docker", "ps", "--format", "{{.Names}}"]).stdout.split()
+        assert "shop-store" in containers
+        deployed.freehold("accessory", "remove", "store", "--lab", "-y", "-c", "config/store.yml")
+    finally:
+        file.unlink()

@@ -4,12 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from cloudinit.hostkeys import generate_host_key
+from cloudinit.keys import parse_public_key
 from cloudinit.parts.firewall import rules
+from cloudinit.parts.listeners import listening, socket_unit
 from cloudinit.profile import HostProfile
-from deployer.rehearsal import lab_name, lab_spec, rehearsed
+from deployer.commands.hostproxy import run_of, words
+from deployer.hostprofile import running_as
+from deployer.rehearsal import bound, everywhere, lab_name, lab_profile, lab_spec, rehearsed
 from lab.address import SOURCES
 from lab.model import GuestPorts
+from lab.plan import plan_state
+from lab.seeds import network, seed_files
 from tests.unit.deployer.samples import config as sample
+from tests.unit.lab.samples import PLACE
 
 LONG = "s" * 60
 
@@ -63,3 +71,49 @@ def test_machines_let_this_computer_in_where_ssh_is_open_to_some_networks_only(t
 
 def test_ssh_that_is_open_to_everybody_stays_so(tmp_path: Path) -> None:
     assert rehearsed(HostProfile(), sample(tmp_path)).ssh == HostProfile().ssh
+
+
+def test_proxies_listen_on_every_address_of_a_machine(tmp_path: Path) -> None:
+    """Those of production are not there, and nobody would be told: systemd listens on them all the same."""
+    with_profile(tmp_path, "proxy: {bind_ips: [203.0.113.7]}\n")
+    run = {"http_port": 8000, "bind_ips": ["203.0.113.7", "2001:db8::7"]}
+    theirs = {
+        "image": "registry",
+        "host": "db-1",
+        "proxy": {"host": "r.test", "run": {"bind_ips": ["203.0.113.9"]}},
+    }
+    config = sample(tmp_path, proxy={"host": "shop.test", "run": run}, accessories={"registry": theirs})
+    assert bound(config) == ("203.0.113.7", "2001:db8::7", "203.0.113.9")
+    machines = everywhere(config)
+    assert bound(machines) == ()
+    profile = rehearsed(lab_profile(tmp_path), machines)
+    assert profile.proxy.bind_ips == ()
+    for host, port in (("web-1", "8000"), ("db-1", "80")):
+        proxy = running_as(profile, machines, host).proxy
+        assert f"ListenStream={port}\n" in socket_unit(proxy)
+        # What a deploy compares is what the machine's Caddyfile says.
+        wanted = run_of(machines, host)
+        assert wanted is not None
+        assert set(words(wanted)) <= set(listening(proxy).split())
+    assert lab_spec(config, tmp_path).machines[0].guest == GuestPorts(22, 8000, 443)
+
+
+def test_an_accessorys_own_host_is_a_machine_that_the_others_know(tmp_path: Path) -> None:
+    accessories = {
+        "db": {"image": "postgres", "host": "10.0.0.9"},
+        "cache": {"image": "redis", "host": "cache.test"},
+    }
+    spec = lab_spec(sample(tmp_path, accessories=accessories), tmp_path)
+    assert [(item.name, item.host, item.roles) for item in spec.machines] == [
+        ("web-1", "web-1", ("web",)),
+        ("web-2", "web-2", ("web", "jobs")),
+        ("db-1", "10.0.0.9", ("db",)),
+        ("cache", "cache.test", ("cache",)),
+    ]
+    state = plan_state(spec, PLACE, {})
+    web, db = state.machine("web-1"), state.machine("10.0.0.9")
+    assert "10.0.0.9/32" in network(state, db).v2()["ethernets"]["eth1"]["addresses"]
+    assert {"to": "10.0.0.9/32", "via": db.lan} in network(state, web).v2()["ethernets"]["eth1"]["routes"]
+    key = generate_host_key()
+    seed = seed_files(state, web, host_key=key, user_key=parse_public_key(key.public)).vendor_data
+    assert f"{state.machine('cache').lan} cache.test" in " ".join(seed.split())

@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lab.domain import Card, DirectKernel, Domain, Management, Wire, domain_xml, management_netdev
+from lab.domain import Card, DirectKernel, Domain, Wire, domain_xml
+from lab.usernet import Management, slirp_netdev
 
 MANAGEMENT = Management("52:54:00:00:00:01", "127.80.3.11", ((2222, 22), (8080, 80)), internet=False)
 WIRE = Wire("52:54:00:00:00:02", Path("/run/lan/web-1.sock"))
@@ -68,7 +69,7 @@ def test_no_frame_leaves_this_computer() -> None:
 
 
 def test_the_way_out_is_open_only_where_it_was_asked_for() -> None:
-    assert "restrict=off" in management_netdev(replace(MANAGEMENT, internet=True))
+    assert "restrict=off" in slirp_netdev(replace(MANAGEMENT, internet=True))
 
 
 def test_each_wire_has_a_card_and_a_slot_of_its_own() -> None:

@@ -11,10 +11,10 @@ from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.users import User
-from lab.domain import Management
 from lab.model import GuestPorts, LabSpec, MachineSpec, Ports
 from lab.plan import differing, domain_of, further_disks, held, plan_state
 from lab.seeds import known_hosts, network, seed_files
+from lab.usernet import Management
 from tests.unit.lab.samples import PLACE, SPEC, lab_state
 
 

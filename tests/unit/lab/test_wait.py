@@ -90,7 +90,9 @@ def serve(data: bytes) -> tuple[socket.socket, int]:
     def answer() -> None:
         connection, _ = server.accept()
         with connection:
-            connection.sendall(data)
+            # A client that says nothing would never hear a server behind an older passt.
+            if connection.recv(255).startswith(b"SSH-2.0-"):
+                connection.sendall(data)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
