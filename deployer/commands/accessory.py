@@ -155,15 +155,15 @@ def ready_steps(config: DeployConfig, accessory: Accessory, host: str) -> list[S
 
 def settle_step(accessory: Accessory) -> Step:
     """The new container runs: what stepped aside for it goes."""
-    aside = f"docker ps --all --quiet --filter {shlex.quote(f'name=^/?{accessory.service}_replaced_')}"
+    aside = f"docker ps --all --quiet --filter {shlex.quote(docker.named(accessory.service, '_replaced_'))}"
     return Step(f"settle-{accessory.name}", f"{aside} | xargs -r docker rm --force", "remove the old one")
 
 
 def put_back_step(accessory: Accessory) -> Step:
     """The new container did not come up: the old one gets its name and its work again."""
-    name = shlex.quote(accessory.service)
+    name, aside = shlex.quote(accessory.service), shlex.quote(docker.named(accessory.service, "_replaced_"))
     shell = f"""\
-old=$(docker ps --all --quiet --filter {shlex.quote(f"name=^/?{accessory.service}_replaced_")} | head -n 1)
+old=$(docker ps --all --quiet --filter {aside} | head -n 1)
 if [ -n "$old" ]; then
     docker rm --force {name} >/dev/null 2>&1 || true
     put_back {name}
@@ -228,7 +228,7 @@ def remove_steps(
         shell = f"{proxy.activate_fragment(service, None)}\nrm -f {target}"
         steps.append(Step(f"routes-{name}", shell, f"no more traffic to {name}"))
     if container:
-        mine = shlex.quote(f"name=^/?{accessory.service}(_replaced_[0-9]+)?$")
+        mine = shlex.quote(docker.named(accessory.service, "(_replaced_[0-9]+)?$"))
         ps = f"docker ps --all --quiet --filter {mine}"
         shell = f"{ps} | xargs -r docker stop >/dev/null\n{ps} | xargs -r docker rm --force"
         steps.append(Step(f"remove-{name}", shell, f"remove {name}"))

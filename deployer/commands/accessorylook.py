@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.commands import layout
+from deployer.commands import docker, layout
 from deployer.commands.registry import Access, logged_in
 from deployer.config import Accessory
 from deployer.script import Step
@@ -34,7 +34,7 @@ def look_step(accessories: Sequence[Accessory]) -> Step:
     lines = []
     for item in accessories:
         shown = "\t".join(("container", item.name, *fields))
-        ps = ["docker", "ps", "--all", "--filter", f"name=^/?{item.service}$", "--format", shown]
+        ps = ["docker", "ps", "--all", "--filter", docker.named(item.service), "--format", shown]
         lines.append(shlex.join(ps))
         inspect = shlex.join(["docker", "image", "inspect", "--format", "{{.Id}}", item.image])
         lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from deployer.commands import jobs, layout, phases, proxy, prune
+from deployer.commands import docker, jobs, layout, phases, proxy, prune
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
@@ -25,11 +25,11 @@ def current_name(config: DeployConfig, role: Role, version: str | None = None) -
     """Shell words that yield the running container of a role: of a version, or the one that serves."""
     ps = ["docker", "ps", *filters(config, role), "--filter", "status=running", "--format", "{{.Names}}"]
     if version:
-        exact = shlex.join([*ps, "--filter", f"name=^/?{config.container_name(role, version)}$"])
+        exact = shlex.join([*ps, "--filter", docker.named(config.container_name(role, version))])
         return f"$({exact} | head -n 1)"
     # `docker ps` lists the newest first; one that steps aside or is being tried is not the one that serves.
     last = layout.serving(config.name, role.name)
-    serving = f'{shlex.join(ps)} | grep -x -- {shlex.quote(config.container_prefix(role))}-"{last}"'
+    serving = f'{shlex.join(ps)} | grep -Fx -- {shlex.quote(config.container_prefix(role))}-"{last}"'
     return f"$({{ {serving} || {shlex.join(ps)} | grep -v _replaced_; }} | head -n 1)"
 
 

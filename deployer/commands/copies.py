@@ -18,18 +18,24 @@ def paths(config: DeployConfig, version: str) -> tuple[str, str]:
     return layout.version(config.name, version), layout.before(config.name, version)
 
 
-def keep(config: DeployConfig, roles: Sequence[Role], version: str, image: str) -> str:
-    """Before `roles` are started at a version: what is there of it, and whose the names are."""
+def keep(config: DeployConfig, roles: Sequence[Role] | None, version: str, image: str) -> str:
+    """Before `roles` are started at a version: what is there of it, and whose the names are.
+
+    None: nothing is started yet, and nobody's name is touched. What a run that was cut off took of roles that
+    are left out now is given back, names and files: what is committed is the whole version.
+    """
     directory, copy = paths(config, version)
-    names = [config.container_name(role, version) for role in roles]
-    return "\n".join(
-        [
-            settle(config, version),
-            shlex.join(["keep_files", directory, copy, image, layout.history(config.name)]),
-            shlex.join(["keep_names", copy, *names]),
-            shlex.join(["mkdir", "-p", directory]),
-        ]
-    )
+    lines = [
+        settle(config, version),
+        shlex.join(["keep_files", directory, copy, image, layout.history(config.name)]),
+    ]
+    if roles is not None:
+        names = [config.container_name(role, version) for role in roles]
+        lines.append(shlex.join(["keep_names", copy, *names]))
+        for role in config.left_out:
+            words = [f"{config.prefix_of(role)}-{version}", *layout.role_files(role)]
+            lines.append(shlex.join(["role_back", directory, copy, *words]))
+    return "\n".join([*lines, shlex.join(["mkdir", "-p", directory])])
 
 
 def settle(config: DeployConfig, *versions: str) -> str:
@@ -46,6 +52,11 @@ def in_use(config: DeployConfig, version: str) -> str:
 def out_of_use(config: DeployConfig, version: str) -> str:
     """It is not, after all."""
     return shlex.join(["files_out_of_use", layout.before(config.name, version)])
+
+
+def files_back(config: DeployConfig, *versions: str) -> str:
+    """The files of versions as they were kept; nothing has been started since."""
+    return "\n".join(shlex.join(["put_only_files_back", *paths(config, name)]) for name in versions)
 
 
 def back(config: DeployConfig, *versions: str) -> str:

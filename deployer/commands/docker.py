@@ -60,6 +60,12 @@ def run_argv(
     return argv + options_argv(networks.rest(role.options, "restart"))
 
 
+def named(name: str, more: str = "$") -> str:
+    """The value of `--filter` for containers of a name, with whatever `more`, an expression, may follow."""
+    # Docker takes an expression, in which the dots of a version would be any sign.
+    return f"name=^/?{name.replace('.', '[.]')}{more}"
+
+
 def hostname(host: str, container: str) -> str:
     """What a container takes for its host's name: the host with a mark of the container, as with Kamal.
 

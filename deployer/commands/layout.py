@@ -87,6 +87,11 @@ def port_file(name: str, version_: str, role: str) -> str:
     return f"{version(name, version_)}/{role}.port"
 
 
+def role_files(role: str) -> tuple[str, ...]:
+    """What a role has in a version's directory, by name."""
+    return tuple(f"{role}.{kind}" for kind in ("env", "env.multi", "probe", "secrets", "run", "port"))
+
+
 def routes(name: str, version_: str) -> str:
     """The proxy's files at a version, as a tree like that below `PROXY`."""
     return f"{version(name, version_)}/proxy"

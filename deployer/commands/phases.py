@@ -96,7 +96,7 @@ def prepare(
 
 def environment(config: DeployConfig, host: str, roles: Sequence[Role], version: str, image: str) -> Script:
     """Write the environment of a version ahead of `prepare`, so that its image can be run by hand."""
-    kept = copies.keep(config, roles, version, image)
+    kept = copies.keep(config, None, version, image)
     keep = Step("keep", kept, "keep what is there of this version")
     return guarded(config, [keep, *_env_steps(config, host, roles, version)])
 

@@ -76,7 +76,7 @@ def _removal(config: DeployConfig, facts: HostFacts, role: Role, version: str) -
     """The containers of a version that `facts` do not know go; the name is whose it was before."""
     name, grace = config.container_name(role, version), phases.grace(config, role, drained=True)
     known = [c for c in facts.of_role(role) if c.version == version]
-    ending = f"docker stop --time {grace} $id >/dev/null 2>&1 || true\ndocker rm --force $id"
+    ending = f"docker stop --time {grace} $id >/dev/null 2>&1 || true\ndiscard $id"
     spare = ""
     if role.proxy is not None:
         spare = shlex.join(["spare", config.container_prefix(role)])
@@ -94,21 +94,26 @@ def _removal(config: DeployConfig, facts: HostFacts, role: Role, version: str) -
         lines.append(shlex.join(["give_name", name, before.id]))
         if not before.running:
             lines += [f"{spare} {shlex.quote(name)}"] if spare else []
-            lines.append(f"docker stop --time {grace} {shlex.quote(name)} >/dev/null")
+            stop = f"docker stop --time {grace} {shlex.quote(name)} >/dev/null"
+            lines.append(f'if [ -n "$(named {shlex.quote(name)})" ]; then {stop}; fi')
     return "\n".join(lines)
 
 
 def forget_environment(config: DeployConfig, facts: HostFacts, version: str) -> Script:
     """What `environment` wrote is gone, and what it found is back. May be repeated."""
-    return phases.guarded(config, [_ours(config, facts), *_files_back(config, facts, version)])
+    steps = [_ours(config, facts), *_files_back(config, facts, version, started=False)]
+    return phases.guarded(config, steps)
 
 
 def _ours(config: DeployConfig, facts: HostFacts, *since: str) -> Step:
     return phases.ours_step(config, len(facts.history), "", *since)
 
 
-def _files_back(config: DeployConfig, facts: HostFacts, version: str, *others: str) -> list[Step]:
-    steps = [Step("files", copies.back(config, version, *others), "its files back")]
+def _files_back(
+    config: DeployConfig, facts: HostFacts, version: str, *others: str, started: bool = True
+) -> list[Step]:
+    back = copies.back if started else copies.files_back
+    steps = [Step("files", back(config, version, *others), "its files back")]
     if version not in {container.version for container in facts.containers}:
         names = [config.container_name(role, version) for role in config.roles]
         forget = f"unless_there {shlex.join(names)} -- {phases.forget(config, version)}"

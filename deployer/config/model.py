@@ -177,7 +177,11 @@ class DeployConfig:
 
     def container_prefix(self, role: Role) -> str:
         """`app-web` or `app-web-staging`: containers are named so, followed by the version."""
-        return "-".join(part for part in (self.service, role.name, self.destination) if part)
+        return self.prefix_of(role.name)
+
+    def prefix_of(self, role: str) -> str:
+        """`container_prefix` of a role of this name, which may be left out of this configuration."""
+        return "-".join(part for part in (self.service, role, self.destination) if part)
 
     def container_name(self, role: Role, version: str) -> str:
         """The name of the container of a role at a version."""

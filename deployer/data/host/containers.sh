@@ -58,10 +58,15 @@ container_id() {
 # answer: its silence would tell nothing.
 unless_there() {
     local filters=() left
-    while [ "$1" != -- ]; do filters+=(--filter "name=^/?$1\$") && shift; done
+    while [ "$1" != -- ]; do filters+=(--filter "name=$(exactly "$1")\$") && shift; done
     shift
     left=$(docker ps --all --format '{{.Names}}' "${filters[@]}")
     if [ -z "$left" ]; then "$@"; else echo "kept: $left is still there"; fi
+}
+
+# exactly NAME: how an expression of Docker's filters begins that is of this name. Versions have dots in them.
+exactly() {
+    echo "^/?${1//./[.]}"
 }
 
 # step_aside NAME: make room for a new container of this name; one that runs keeps running.
@@ -77,7 +82,7 @@ aside() {
 # named NAME: the id of the container of this name; nothing where there is none. Fails where Docker does not
 # answer: its silence would tell nothing.
 named() {
-    docker ps --all --no-trunc --format '{{.ID}}' --filter "name=^/?$1\$"
+    docker ps --all --no-trunc --format '{{.ID}}' --filter "name=$(exactly "$1")\$"
 }
 
 # give_name NAME ID: the container of this id has the name, and whatever else has it steps aside. Without one that
@@ -95,10 +100,21 @@ give_name() {
 strangers() {
     local name=$1 all id
     shift
-    all=$(docker ps --all --no-trunc --format '{{.ID}}' --filter "name=^/?$name(_replaced_[0-9]+)?\$")
+    all=$(docker ps --all --no-trunc --format '{{.ID}}' --filter "name=$(exactly "$name")(_replaced_[0-9]+)?\$")
     for id in $all; do
         case " $* " in *" $id "*) ;; *) echo "$id" ;; esac
     done
+}
+
+# discard ID: remove a container. That somebody else does so too, or has done it, is no failure.
+discard() {
+    local tries=0
+    until docker rm --force "$1" >/dev/null 2>&1 || [ -z "$(docker ps --all --quiet --filter "id=$1")" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 20 ] || { echo "failed: $1 cannot be removed"; return 1; }
+        sleep 0.5
+    done
+    echo "$1"
 }
 
 # report NAME CAUSE: why a container is not ready, what state it is in, what it said last; then fail.
@@ -220,6 +236,6 @@ drain() {
 # put_back NAME: a container that stepped aside gets its name again.
 put_back() {
     local old
-    old=$(docker ps --all --format '{{.Names}}' --filter "name=^/?$1_replaced_" | sort | tail -n 1)
+    old=$(docker ps --all --format '{{.Names}}' --filter "name=$(exactly "$1")_replaced_" | sort | tail -n 1)
     [ -z "$old" ] || docker rename "$old" "$1"
 }

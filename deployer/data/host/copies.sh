@@ -38,6 +38,21 @@ keep_names() {
     if [ -n "$new" ]; then durable "${copy%/*}"; fi
 }
 
+# role_back DIRECTORY COPY NAME FILE...: a role of the version is not deployed this time. If a run took its name that
+# was cut off, name and files are what served, as its copy will not be there much longer.
+role_back() {
+    local directory=$1 copy=$2 name=$3 kept file
+    shift 3
+    kept=$(awk -v name="$name" '$1 == name { print "=" $2 }' "$copy/.containers" 2>/dev/null || true)
+    if [ -z "$kept" ]; then return; fi
+    give_name "$name" "${kept#=}"
+    mkdir -p "$directory"
+    for file in "$@"; do
+        rm -f "$directory/$file"
+        if [ -e "$copy/$file" ]; then cp -a "$copy/$file" "$directory/$file"; fi
+    done
+}
+
 # files_in_use COPY: the version whose files COPY was before is committed. From now on only its own way back wants
 # the copy.
 files_in_use() {
@@ -64,6 +79,17 @@ no_copies() {
         case " $* " in *" ${copy##*/} "*) continue ;; esac
         put_files_back "$versions/${copy##*/}" "$copy"
     done
+}
+
+# put_only_files_back DIRECTORY COPY: as `keep_files` found it, where nothing has been started since. What an earlier
+# run started is still to be settled, or is on trial: its copy stays.
+put_only_files_back() {
+    if [ ! -d "$2" ]; then return; fi
+    if [ ! -e "$2/.containers" ]; then put_files_back "$@"; return; fi
+    rm -rf "$1"
+    cp -a "$2" "$1"
+    rm -f "$1/.containers"
+    rmdir "$1" 2>/dev/null || true
 }
 
 # put_files_back DIRECTORY COPY: as `keep_files` and `keep_names` found it. A trial of the version ends: what was

@@ -7,7 +7,7 @@ activate() {
     local want=$1 path name host keep= changed= found
     shift
     exec 8>"$LOCKS/proxy.lock"
-    flock -w 120 8 || { echo "failed: another deploy of this host has held the proxy's routes for 120 s"; return 1; }
+    flock -w 60 8 || { echo "failed: another deploy of this host has held the proxy's routes for 60 s"; return 1; }
     cd "$PROXY"
     [ -d sites ] && [ -d routes ] && [ -d targets ] || mkdir -p sites routes targets
     begin() {

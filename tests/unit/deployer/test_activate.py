@@ -153,7 +153,7 @@ def test_a_lock_that_is_never_free_is_told(tmp_path: Path) -> None:
     done = host.words("activate /nonexistent shop-web.caddy")
     assert (done.returncode, done.stdout) == (
         1,
-        "failed: another deploy of this host has held the proxy's routes for 120 s\n",
+        "failed: another deploy of this host has held the proxy's routes for 60 s\n",
     )
     done = host.words("free_address shop-web-v2")
     assert (done.returncode, done.stdout) == (

@@ -105,6 +105,50 @@ def story(tmp_path: Path) -> Story:
     return made
 
 
+def test_a_role_that_is_left_out_is_what_served(story: Story) -> None:
+    """Both were prepared once more and killed; then one of them alone is deployed."""
+    served = story.ids()
+    story.prepare(story.again, "v1")
+    assert story.ids()[1] != served[1]
+    web = story.again.select(roles=("web",))
+    assert web.left_out == ("jobs",)
+    story.run(phases.prepare(web, "web-1", web.roles, "v1", "image"))
+    story.commit(web, "v1")
+    assert story.ids()[0] != served[0] and story.ids()[1] == served[1]
+    assert (story.host.app / "versions/v1/jobs.env").read_text() == "GREETING=old\n"
+    assert (story.host.app / "versions/v1/web.env").read_text() == "GREETING=again\n"
+
+
+def test_an_environment_that_was_written_ahead_touches_no_names(story: Story) -> None:
+    """A hook fails before anything starts: what an earlier run left is for the next one to settle."""
+    story.prepare(story.again, "v2")
+    tried = {name: one for name, one in story.host.ids.items() if name.endswith("-v2")}
+    known = story.look()
+    story.run(phases.environment(story.old, "web-1", story.old.roles, "v2", "image"))
+    assert {name: one for name, one in story.host.ids.items() if name.endswith("-v2")} == tried
+    story.run(wayback.forget_environment(story.old, known, "v2"))
+    assert {name: one for name, one in story.host.ids.items() if name.endswith("-v2")} == tried
+    assert story.environment("v2") == {"GREETING=again"}
+    # The same where the version served before, and stands aside for what was prepared.
+    story.prepare(story.again, "v1")
+    named = story.ids()
+    story.run(phases.environment(story.again, "web-1", story.again.roles, "v1", "image"))
+    story.run(wayback.forget_environment(story.again, story.look(), "v1"))
+    assert story.ids() == named and story.environment() == {"GREETING=old"}
+
+
+def test_versions_with_dots_are_not_taken_for_one_another(story: Story) -> None:
+    """Docker looks names up by expressions: what goes is the failed version, not another one that serves."""
+    story.deploy(story.old, "1-2")
+    served = {name: one for name, one in story.host.ids.items() if name.endswith("-1-2")}
+    known = story.look()
+    story.prepare(story.again, "1.2")
+    roles = story.old.roles
+    story.run(wayback.undo(story.old, known, roles, "1.2", audit="me"))
+    assert {name: one for name, one in story.host.ids.items() if name.endswith("2")} == served
+    assert all(story.host.containers[name] == "running" for name in served)
+
+
 STEPS = 5
 """The files; environments of two roles; two starts."""
 

@@ -72,7 +72,7 @@ def test_a_container_that_stepped_aside_has_its_name_and_files_back(
     script = wayback.undo(config, before, config.roles_on("web-1"), "v1", audit="me")
     remove = next(step.shell for step in script.steps if step.name == "remove")
     # The visitors who were given it have their answers before it goes.
-    lines = ("drain 30", "docker stop", "docker rm --force $id", f"give_name shop-web-v1 {aside.id}")
+    lines = ("drain 30", "docker stop", "discard $id", f"give_name shop-web-v1 {aside.id}")
     places = [remove.index(text) for text in lines]
     assert places == sorted(places), remove
 
