@@ -154,9 +154,19 @@ def keeping(profile: HostProfile, found: Look, key: PublicKey) -> HostProfile:
 
 
 def demand_another_key(remote: Remote, found: Look, profile: HostProfile, old: PublicKey) -> None:
-    """InputError where we hold none of the keys that are to take the place of the one that let us in."""
+    """InputError where we hold none of the keys that are to take the place of the one that let us in.
+
+    And where sshd is to move as well: its new port is nobody's whose key we know.
+    """
     user = _user(found, profile)
     assert user is not None
+    if found.port not in (0, profile.ssh.port):
+        raise InputError(
+            f"sshd on {remote.name} is to move from port {found.port} to {profile.ssh.port} (ssh.port in "
+            f"config/host.yml), and the key that let you in as {user.name} to be taken away: one at a time",
+            hint=f"leave the key {old.fingerprint} in config/host.yml until the port has moved, and "
+            f"deploy.yml and known_hosts say so; {UNCHANGED}",
+        )
     if not holds(replace(remote.endpoint, among=_data(user))):
         raise InputError(
             f"the key that let you in to {remote.name} as {user.name} is not among those that "
@@ -170,11 +180,9 @@ def prove_another_key(remote: Remote, found: Look, profile: HostProfile, old: Pu
     """Log in anew with a key that the profile gives; HostError where the host takes none of them."""
     user = _user(found, profile)
     assert user is not None
-    moved = found.port not in (0, profile.ssh.port)
-    end = replace(remote.endpoint, among=_data(user))
     details: Collection[str] = ()
     try:
-        with Remote(replace(end, port=profile.ssh.port) if moved else end) as other:
+        with Remote(replace(remote.endpoint, among=_data(user))) as other:
             said = other.exec(f"echo {_PROOF}", timeout=60)
             proven = other.proven_key()
         if _PROOF in said.stdout.split() and proven and proven.split()[1] in _data(user):

@@ -22,7 +22,8 @@ would_say() { grep -qxE "$1" <<<"$would"; }
 # shut_out NAME : the setting that keeps somebody out; nothing where none does.
 shut_out() {
     local own
-    read -ra own <<<"$(id -nG "$1")"
+    # Names of a directory's groups may have blanks.
+    mapfile -d '' own < <(id -nGz "$1")
     if ! would_say 'pubkeyauthentication yes'; then say PubkeyAuthentication
     elif ! would_say 'authenticationmethods (.* )?(any|publickey)( .*)?'; then say AuthenticationMethods
     elif [ -n "$(matched denyusers "$1" | grep -v @)" ]; then say DenyUsers
@@ -51,6 +52,18 @@ refuse_by() {
         "$(grep -isE "^[[:space:]]*$2[[:space:]=]" /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)"
 }
 
+# see_door : what sshd says of who is at work, before any file changes.
+see_door() {
+    local name client address port
+    read -r name client address port <<<"${FREEHOLD_CAME:-}" || true
+    [ -n "$name" ] || return 0
+    sshd -T -C "user=$name,addr=$client,host=$client,laddr=$address,lport=$port" >"$FREEHOLD_WORK/door" 2>/dev/null ||
+        true
+}
+
+# as_before SETTING
+as_before() { grep -qxF "$(grep "^$1 " <<<"$would")" "$FREEHOLD_WORK/door" 2>/dev/null; }
+
 # keep_door PORT NAME... : users of the profile get in by their keys, and so does who is at work. Of whom a Match block
 # is about, only that one is asked: others may come from elsewhere.
 keep_door() {
@@ -67,9 +80,12 @@ keep_door() {
     would=$(sshd -T -C "user=$name,addr=$client,host=$client,laddr=$address,lport=$port" 2>&1) ||
         refuse "sshd refuses the settings: $would"
     by=$(shut_out "$name")
-    [ "$name" != root ] || ! would_say 'permitrootlogin (no|forced-commands-only)' || by=PermitRootLogin
-    ! would_say 'maxsessions [01]' || by=MaxSessions
-    would_say 'forcecommand none' || by=ForceCommand
-    would_say 'chrootdirectory none' || by=ChrootDirectory
+    # What is as it was when this run came in lets it in.
+    if [ "$name" = root ] && would_say 'permitrootlogin (no|forced-commands-only)'; then
+        as_before permitrootlogin || by=PermitRootLogin
+    fi
+    ! would_say 'maxsessions [01]' || as_before maxsessions || by=MaxSessions
+    would_say 'forcecommand none' || as_before forcecommand || by=ForceCommand
+    would_say 'chrootdirectory none' || as_before chrootdirectory || by=ChrootDirectory
     [ -z "$by" ] || refuse_by "$name from $client" "$by"
 }

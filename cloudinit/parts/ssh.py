@@ -107,6 +107,7 @@ if live; then
     fi
     mkdir -p /run/sshd /etc/ssh/sshd_config.d "$FREEHOLD_WORK/ssh"
     cp -a /etc/ssh/sshd_config /etc/ssh/sshd_config.d "$FREEHOLD_WORK/ssh/"
+    if declare -F see_door >/dev/null; then see_door; fi
 fi
 # refuse MESSAGE... : leave sshd's files as they were, for the next boot would read them.
 refuse() {{
