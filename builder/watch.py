@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -32,6 +33,8 @@ STUCK = {
 # What a busy computer does to an emulated kernel, which finds no tick in the time that it gives its timer.
 LOST_TICKS = "IO-APIC + timer doesn't work"
 RESETS = 3
+# The end of a panic's report may come after the reset, and of a line the first half before the other.
+_UNSURE = re.compile(r"---\[ end Kernel[^\n]*|Kernel panic[^\n]*\Z")
 
 
 class Serial:
@@ -50,12 +53,16 @@ class Serial:
         """All since the start, or since the last reset."""
         if not self.serial.exists():
             return ""
-        text = self.serial.read_text(errors="replace")
-        if LOST_TICKS in text[self._begin :] and self._reset and self._resets < RESETS:
+        text = self._text()
+        while LOST_TICKS in _UNSURE.sub("", text) and self._reset and self._resets < RESETS:
             self._resets += 1
-            self._begin = len(text)
+            self._begin += len(text)
             self._reset()
-        return text[self._begin :]
+            text = self._text()
+        return _UNSURE.sub("", text)
+
+    def _text(self) -> str:
+        return self.serial.read_text(errors="replace")[self._begin :]
 
 
 def stuck(console: str) -> str:

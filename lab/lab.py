@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -226,7 +227,10 @@ class Lab:
         """Every machine as it is now."""
         state = self.state
         found = []
-        with self.connected(state) as virt:
+        with self.connected(state) as virt, ThreadPoolExecutor(len(state.machines)) as pool:
+            # One that boots or stands still takes as long as it may.
+            names = [machine.name for machine in state.machines]
+            answers = dict(zip(names, pool.map(self.answers, state.machines), strict=True))
             for machine in state.machines:
                 current = virt.state(machine.uuid)
                 fetch_console(virt, state, machine)
@@ -234,21 +238,13 @@ class Lab:
                     MachineStatus(
                         machine,
                         current,
-                        self._boot_stage(state, machine, current),
+                        _boot_stage(state, machine, current, answers[machine.name]),
                         virt.resident(machine.uuid),
                         volume_use(virt, state, machine) if state.nat else disk_use(state, machine),
                         snapshots.names(virt.snapshots(machine.uuid)),
                     )
                 )
         return tuple(found)
-
-    def _boot_stage(self, state: LabState, machine: MachineState, current: str) -> str:
-        if current != "running":
-            return "-"
-        tail = console_tail(state.console(machine))
-        if fatal(tail):
-            return fatal(tail)
-        return "SSH answers" if self.answers(machine) else stage(tail)
 
     def console_log(self, machine: str) -> Path:
         """What the machine printed on its serial console since its last start: a file, brought up to date."""
@@ -303,3 +299,12 @@ class Lab:
 def _until(state: LabState, seconds: float | None) -> float:
     """When machines have to be ready, on time.monotonic()."""
     return time.monotonic() + (state.deadline if seconds is None else seconds)
+
+
+def _boot_stage(state: LabState, machine: MachineState, current: str, answers: bool) -> str:
+    if current != "running":
+        return "-"
+    tail = console_tail(state.console(machine))
+    if fatal(tail):
+        return fatal(tail)
+    return "SSH answers" if answers else stage(tail)

@@ -72,7 +72,11 @@ def probe_xml(arch: str) -> str:
 def _started(runtime: Path) -> str:
     """Why the passt that the libvirt started is not the lab's, or nothing."""
     for process in sweep.processes([runtime]):
-        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        try:
+            words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            # It has ended since.
+            continue
         if process.name.startswith("passt") and any(PROBE.encode() in word for word in words):
             return "" if ALONE.encode() in words else "libvirt starts it without what a lab needs"
     return "it ended at once"

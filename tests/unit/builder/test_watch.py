@@ -70,6 +70,18 @@ def test_a_kernel_that_lost_its_ticks_is_started_anew(tmp_path: Path) -> None:
         with serial.open("a") as file:
             file.write("login:" if len(resets) > 1 else panic)
 
+    def late() -> None:
+        """The rest of the panic's report comes after the button was pressed."""
+        with serial.open("a") as file:
+            file.write(f"---[ end Kernel panic - not syncing: {LOST_TICKS}! ]---\nBIOS\n")
+
+    serial.write_text("Kernel panic - not syncing: IO-APIC + tim")
+    assert Serial(serial, late).read() == ""
+    serial.write_text(panic)
+    console = Serial(serial, late)
+    assert (console.read(), console.read()) == ("\nBIOS\n",) * 2
+    assert serial.read_text().count("BIOS") == 1
+
     def again() -> None:
         serial.write_text(serial.read_text() + panic)
 

@@ -110,7 +110,8 @@ def test_why_passt_does_not_work_is_told_on_a_line(message: str, short: str) -> 
 def place() -> Iterator[Path]:
     if not any(which(name) for name in daemon.PROGRAMS):
         cannot_run("unit", "no libvirt daemon is installed")
-    with TemporaryDirectory(prefix="fh") as folder:
+    # Whatever TMPDIR says: paths of sockets are short.
+    with TemporaryDirectory(prefix="fh", dir="/tmp") as folder:
         yield Path(folder)
 
 
