@@ -36,6 +36,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self.reusable = True
+        self._answered = False
 
     @classmethod
     async def open(cls, target: Target) -> Connection:
@@ -57,6 +58,7 @@ class Connection:
         wish = "keep-alive" if keep else "close"
         head = f"GET {path} HTTP/1.1\r\nHost: {self.target.authority}\r\nConnection: {wish}\r\n\r\n"
         try:
+            self._answered = False
             self._writer.write(head.encode())
             await self._writer.drain()
             answer = await self._answer()
@@ -68,7 +70,8 @@ class Connection:
         except (ConnectionResetError, BrokenPipeError) as exc:
             # So the kernel says it where the other side had not read the request.
             self.close()
-            raise Lost("the connection was closed without an answer") from exc
+            where = "in the answer" if self._answered else "without an answer"
+            raise Lost(f"the connection was closed {where}") from exc
         except (OSError, ValueError, asyncio.LimitOverrunError) as exc:
             self.close()
             raise Lost(f"{type(exc).__name__}: {exc}") from exc
@@ -78,6 +81,7 @@ class Connection:
 
     async def _answer(self) -> Answer:
         status, headers = await self._head()
+        self._answered = True
         if headers.get("transfer-encoding", "").lower() == "chunked":
             body = b""
             while size := int((await self._reader.readuntil(b"\r\n")).split(b";")[0], 16):

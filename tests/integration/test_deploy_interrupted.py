@@ -228,12 +228,10 @@ def test_a_host_that_vanishes_in_commit(project: Project) -> None:
 def test_one_deploy_at_a_time(project: Project) -> None:
     project.image("v2")
     project.image("v3")
-    other = project.directory / "other"
-    with (
-        held(project.hosts[1], "proxy.lock"),
-        project.start("deploy", "--skip-push", "--version", "v2") as first,
-    ):
-        project.until(lambda: project.serving()[0] == "v2", "the first deploy")
+    other, begun, go = (project.directory / name for name in ("other", "begun", "go"))
+    hold_up(project, "v2", begun, go)
+    with project.start("deploy", "--skip-push", "--version", "v2") as first:
+        project.until(begun.exists, "the first deploy")
         refused = squeezed(project.send("v3", expect=1))
         assert "web-1: locked by root@" in refused and "deploy v2" in refused, refused
         assert "--lock-wait" in refused
@@ -243,22 +241,28 @@ def test_one_deploy_at_a_time(project: Project) -> None:
         waiting = (program("freehold"), "deploy", "--skip-push", "--version", "v3", "--lock-wait=300")
         with project.rig.control_start(waiting, cwd=project.directory, stdout=other) as second:
             project.until(lambda: "locked by root@" in other.read_text(), "the waiting")
-            release(project.hosts[1], "proxy.lock")
+            go.touch()
             assert first.wait(180) == 0, project.printed
             assert second.wait(180) == 0, other.read_text()
     assert project.settled("v3")
+
+
+def hold_up(project: Project, version: str, begun: Path, go: Path) -> None:
+    """A deploy of a version makes the file `begun`, and goes on when there is the file `go`."""
+    hook = project.directory / ".freehold" / "hooks" / "pre-app-boot"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(
+        f"#!/bin/sh\n[ $KAMAL_VERSION = {version} ] || exit 0\n"
+        f"touch {begun}\nuntil [ -e {go} ]; do sleep 0.1; done\n"
+    )
+    hook.chmod(0o755)
 
 
 @contextmanager
 def waiting(project: Project, *words: str) -> Iterator[Started]:
     """A command that waits for a deploy of version 3, which goes on once the block has begun."""
     other, begun, go = (project.directory / name for name in ("other", "begun", "go"))
-    hook = project.directory / ".freehold" / "hooks" / "pre-app-boot"
-    hook.parent.mkdir(parents=True)
-    hook.write_text(
-        f"#!/bin/sh\n[ $KAMAL_VERSION = v3 ] || exit\ntouch {begun}\nuntil [ -e {go} ]; do sleep 0.1; done\n"
-    )
-    hook.chmod(0o755)
+    hold_up(project, "v3", begun, go)
     project.image("v3")
     with project.start("deploy", "--skip-push", "--version", "v3") as first:
         project.until(begun.exists, "the first deploy")

@@ -53,8 +53,12 @@ def request(
     """Raises OSError where there is no connection and http.client.HTTPException for a broken answer."""
     connection = _Connection(namespace, address, port, timeout)
     try:
-        connection.request(method, path, body=body, headers=dict(headers or {}))
-        answer = connection.getresponse()
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            answer = connection.getresponse()
+        except (ConnectionResetError, BrokenPipeError) as exc:
+            # Closed before a word of an answer, however the kernel says it.
+            raise http.client.RemoteDisconnected(str(exc)) from exc
         found = {name.lower(): value for name, value in answer.getheaders()}
         return Response(answer.status, found, answer.read())
     finally:

@@ -275,7 +275,7 @@ class Traffic:
                 text = self.project.ask(host, f"/stream?chunks={STREAM_CHUNKS}").text
             except Exception as exc:
                 # In the words of the load, by which `traffic` knows what a reload may do.
-                cut = isinstance(exc, ConnectionResetError | BrokenPipeError)
+                cut = isinstance(exc, http.client.RemoteDisconnected)
                 self._broken.append(f"{host.name} stream: {CUT if cut else f'{type(exc).__name__}: {exc}'}")
                 # One that is refused at once would be asked without rest.
                 self._over.wait(0.1)

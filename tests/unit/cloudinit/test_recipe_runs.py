@@ -380,7 +380,10 @@ def test_one_run_waits_for_the_other_and_not_for_what_that_one_started(tmp_path:
         inode = os.fstat(held.fileno()).st_ino
 
         def release() -> None:
+            end = time.monotonic() + 50
             while not re.search(rf"-> FLOCK .*:{inode} ", Path("/proc/locks").read_text()):
+                if time.monotonic() > end:
+                    break
                 time.sleep(0.05)
             held.close()
 
