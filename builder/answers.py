@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from builder.autoinstall import Autoinstall
 from freehold.errors import ConfigError
-from freehold.settings import near
+from freehold.settings import near, read
 from freehold.source import Location
 from freehold.yamlfile import Node, parse, read_text
 
@@ -27,40 +28,32 @@ PLAIN_PASSWORDS = {
     "network-console/password": "network-console/authorized_keys_url instead",
 }
 
-AUTOINSTALL_KEYS = (
-    "version",
-    "interactive-sections",
-    "early-commands",
-    "locale",
-    "refresh-installer",
-    "keyboard",
-    "source",
-    "network",
-    "proxy",
-    "apt",
-    "storage",
-    "identity",
-    "active-directory",
-    "ubuntu-pro",
-    "ssh",
-    "codecs",
-    "drivers",
-    "oem",
-    "snaps",
-    "debconf-selections",
-    "packages",
-    "kernel",
-    "kernel-crash-dumps",
-    "kernel-cmdline",
-    "timezone",
-    "updates",
-    "shutdown",
-    "late-commands",
-    "error-commands",
-    "reporting",
-    "user-data",
-    "zdevs",
-)
+# Keys of cloud-config that hold one.
+PLAIN_KEYS = ("plain_text_passwd", "password", "chpasswd")
+# Questions whose very answer is a secret, whatever its type.
+WIRELESS = ("netcfg/wireless_wep", "netcfg/wireless_wpa")
+GRUB_HASH = re.compile(r"grub\.pbkdf2\.sha512\.\d{5,}\.[0-9A-F]+\.[0-9A-F]+")
+URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@]*:[^\s/@]+@", re.IGNORECASE)
+# Cheaper than these a hash is guessed faster than it should be (crypt(5) has the costs).
+ROUNDS = 5000
+BCRYPT_COST = 10
+# Of yescrypt and scrypt the cost is one character of `./0-9A-Za-z`.
+COST = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def is_strong(text: str) -> bool:
+    """Whether a text is the hash of a password of a strong kind, made at no less than the usual cost."""
+    if not HASH.match(text):
+        return False
+    if found := re.match(r"\$[56]\$rounds=(\d+)\$", text):
+        return int(found[1]) >= ROUNDS
+    if found := re.match(r"\$2[aby]\$(\d\d)\$", text):
+        return int(found[1]) >= BCRYPT_COST
+    if found := re.match(r"\$g?y\$.(.)", text):
+        return COST.index(found[1]) >= COST.index("9") if found[1] in COST else False
+    if found := re.match(r"\$7\$(.)", text):
+        return COST.index(found[1]) >= COST.index("C") if found[1] in COST else False
+    return True
 
 
 def read_preseed(path: Path) -> str:
@@ -119,8 +112,31 @@ def _check_line(line: str, where: Location) -> None:
             where=where,
             hint=f"write {instead}",
         )
-    if question.endswith("-password-crypted") and not HASH.match(value):
+    if question in WIRELESS and value:
+        raise ConfigError(
+            f"{question} holds a wireless network's secret, which everybody who has the medium could read",
+            where=where,
+            hint="install over a cable",
+        )
+    if kind == "password" and value and "-crypted" not in question:
+        raise ConfigError(
+            f"{question} holds a plain password, which everybody who has the medium could read",
+            where=where,
+            hint="leave it out, or let preseed/early_command fetch it",
+        )
+    if question == "grub-installer/password-crypted":
+        if not GRUB_HASH.fullmatch(value):
+            raise ConfigError(
+                f"{question} is no hash of a strong kind", where=where, hint="see `grub-mkpasswd-pbkdf2`"
+            )
+    elif question.endswith("-password-crypted") and not is_strong(value):
         raise ConfigError(f"{question} is no hash of a strong kind", where=where, hint=HASH_HINT)
+    if URL_PASSWORD.search(value):
+        raise ConfigError(
+            f"{question} holds a password in a URL, which everybody who has the medium could read",
+            where=where,
+            hint="let the proxy or mirror know the machine by its address",
+        )
 
 
 def read_autoinstall(path: Path) -> str:
@@ -139,43 +155,63 @@ def read_autoinstall(path: Path) -> str:
 
 
 def check_autoinstall(node: Node) -> None:
-    """ConfigError where the installer would stop, or ask."""
+    """ConfigError where the installer would stop, ask, or carry what others must not read."""
     if node.kind != "map":
         raise ConfigError(f"autoinstall is a {node.kind}, and should be a map", where=node.where)
-    for key, value in node.items():
-        if key not in AUTOINSTALL_KEYS:
-            guess = near(key, list(AUTOINSTALL_KEYS))
-            raise ConfigError(
-                f"unknown key {key!r}",
-                where=value.key_where or value.where,
-                hint=f"did you mean {guess!r}?" if guess else f"known: {', '.join(AUTOINSTALL_KEYS)}",
-            )
     version = node.get("version")
     if version is None or version.plain() != 1:
         raise ConfigError(
             "version is missing, or not 1", where=(version or node).where, hint="write `version: 1`"
         )
-    asked = node.get("interactive-sections")
-    if asked is not None and asked.plain():
+    answers = read(Autoinstall, node)
+    if answers.interactive_sections:
         raise ConfigError(
-            "interactive sections wait for a person", where=asked.where, hint="leave interactive-sections out"
+            "interactive sections wait for a person",
+            where=node.at(["interactive-sections"]).where,
+            hint="leave interactive-sections out",
         )
-    identity = node.get("identity")
-    if identity is None:
-        if node.get("user-data") is None:
-            raise ConfigError(
-                "neither identity nor user-data says who may log in", where=node.where, hint="add one of them"
-            )
+    if answers.identity is None and answers.user_data is None:
+        raise ConfigError(
+            "neither identity nor user-data says who may log in", where=node.where, hint="add one of them"
+        )
+    if answers.identity is not None and not is_strong(answers.identity.password):
+        raise ConfigError(
+            "identity.password is no hash of a strong kind",
+            where=node.at(["identity", "password"]).where,
+            hint=HASH_HINT,
+        )
+    for place in (["proxy"], ["apt", "proxy"], ["apt", "http_proxy"], ["apt", "https_proxy"]):
+        _refuse_url_password(node, place)
+    _check_user_data(node.get("user-data"))
+
+
+def _refuse_url_password(node: Node, place: list[str]) -> None:
+    found: Node | None = node
+    for key in place:
+        found = found.get(key) if found is not None else None
+    if found is not None and URL_PASSWORD.search(str(found.value)):
+        raise ConfigError(
+            "a password in a URL, which everybody who has the medium could read",
+            where=found.where,
+            hint="let the proxy know the machine by its address",
+        )
+
+
+def _check_user_data(node: Node | None) -> None:
+    """cloud-config for the installed system: strong hashes may be in it, no plain passwords."""
+    if node is None:
         return
-    _check_identity(identity)
-
-
-def _check_identity(identity: Node) -> None:
-    for name in ("hostname", "username", "password"):
-        part = identity.get(name) if identity.kind == "map" else None
-        if part is None or not isinstance(part.plain(), str):
-            raise ConfigError(f"identity needs {name}, as text", where=(part or identity).where)
-        if name == "password" and not HASH.match(part.plain()):
+    for name, entry in node.items():
+        if name in ("passwd", "hashed_passwd") and entry.kind == "str":
+            if not is_strong(str(entry.value)):
+                raise ConfigError(f"{name} is no hash of a strong kind", where=entry.where, hint=HASH_HINT)
+        elif name in PLAIN_KEYS and entry.kind != "null":
             raise ConfigError(
-                "identity.password is no hash of a strong kind", where=part.where, hint=HASH_HINT
+                f"{name} holds a plain password, which everybody who has the medium could read",
+                where=entry.key_where or entry.where,
+                hint=f"write hashed_passwd instead: {HASH_HINT}",
             )
+        else:
+            _check_user_data(entry)
+    for element in node.elements():
+        _check_user_data(element)

@@ -115,7 +115,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         # sshd prints lists one by one, minutes as seconds, words in its own capitals: it is asked for both.
         "sshd-meant": f"sshd -T -f /dev/stdin <<'MEANT_END'\n{config_text(profile)}MEANT_END",
         "firewall": "nft -j list table inet freehold",
-        "updates": "apt-config dump | grep -E '^(APT::Periodic|Unattended-Upgrade)::[A-Za-z-]+ '",
+        "updates": "apt-config dump | grep -E '^(APT::Periodic|Unattended-Upgrade)::[A-Za-z:-]+ '",
         "zone": "readlink -f /etc/localtime",
         "locale": "cat /etc/locale.conf /etc/default/locale",
         "sysctl": f"sysctl {kernel}" if kernel else ":",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from freehold.settings import setting
+from cloudinit.contradictions import EVERYWHERE, Card, Way, check_card, check_cards
+from cloudinit.contradictions import Interface as _Interface
+from freehold.settings import Place, Wrong, setting
 
-_Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+T = TypeVar("T")
 _MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
 
 
@@ -20,9 +23,34 @@ class Route:
     via: str = setting(help="Address of the gateway.", example="192.0.2.254")
 
     def __post_init__(self) -> None:
-        network, gateway = ipaddress.ip_network(self.to), ipaddress.ip_address(self.via)
-        if network.version != gateway.version:
-            raise ValueError(f"the route to {network} cannot go via {gateway}: IPv4 and IPv6 are mixed")
+        self.way()
+
+    def way(self, place: Place = ()) -> Way:
+        """What contradictions are looked for in. Wrong at what is no network or address."""
+        to = _parse(ipaddress.ip_network, self.to, (*place, "to"))
+        via = _parse(ipaddress.ip_address, self.via, (*place, "via"))
+        return Way(to, via, (*place, "via"))
+
+
+def _parse(reader: Callable[[str], T], text: str, place: Place) -> T:
+    try:
+        return reader(text)
+    except ValueError as exc:
+        raise Wrong(str(exc), place) from exc
+
+
+def _own(text: str, place: Place) -> tuple[_Interface, Place]:
+    address = _parse(ipaddress.ip_interface, text, place)
+    if "/" not in text:
+        raise Wrong(f"{text} has no prefix; write {text}/{24 if address.version == 4 else 64}", place)
+    return address, place
+
+
+def _gateway(family: int, text: str, place: Place) -> Way:
+    address = _parse(ipaddress.ip_address, text, place)
+    if address.version != family:
+        raise Wrong(f"gateway{family} {text} is no IPv{family} address", place)
+    return Way(EVERYWHERE[family], address, place)
 
 
 @dataclass(frozen=True)
@@ -44,43 +72,35 @@ class Interface:
     rename: bool = setting(False, help="Give the card that `mac` finds this name.")
 
     def __post_init__(self) -> None:
-        own = [ipaddress.ip_interface(address) for address in self.addresses]
-        for text, address in zip(self.addresses, own, strict=True):
-            if "/" not in text:
-                raise ValueError(f"{text} has no prefix; write {text}/{24 if address.version == 4 else 64}")
-            network = address.network
-            ends = (network.network_address, network.broadcast_address)
-            if address.version == 4 and network.prefixlen < 31 and address.ip in ends:
-                raise ValueError(f"{text} is the network's own or its broadcast address, not a host's")
-        if len({address.ip for address in own}) != len(own):
-            raise ValueError(f"{self.name} has one address twice")
-        for server in self.nameservers:
-            ipaddress.ip_address(server)
+        for index, server in enumerate(self.nameservers):
+            _parse(ipaddress.ip_address, server, ("nameservers", index))
         if self.search and not self.nameservers:
             # cloud-init would leave out the search, and the servers of every card after this one.
-            raise ValueError(
+            raise Wrong(
                 f"{self.name}: search needs nameservers; to search beside DHCP's, write Domains= into "
-                "/etc/systemd/resolved.conf.d/search.conf with files"
+                "/etc/systemd/resolved.conf.d/search.conf with files",
+                ("search",),
             )
-        self._check_gateway(self.gateway4, 4, own)
-        self._check_gateway(self.gateway6, 6, own)
-        if self.dhcp4 and self.gateway4:
-            raise ValueError(f"{self.name}: dhcp4 brings its own gateway; leave gateway4 out")
         if self.rename and self.mac is None:
-            raise ValueError(f"{self.name}: rename needs the mac of the card")
+            raise Wrong(f"{self.name}: rename needs the mac of the card", ("rename",))
+        check_card(self.card())
 
-    def _check_gateway(self, gateway: str | None, version: int, own: list[_Interface]) -> None:
-        if gateway is None:
-            return
-        address = ipaddress.ip_address(gateway)
-        if address.version != version:
-            raise ValueError(f"gateway{version} {gateway} is no IPv{version} address")
-        if address.version == 6 and address.is_link_local:
-            return
-        if not any(address in item.network for item in own):
-            raise ValueError(f"the gateway {gateway} is in none of the networks of {self.name}")
-        if any(address == item.ip for item in own):
-            raise ValueError(f"the gateway {gateway} is the host's own address")
+    def card(self, place: Place = ()) -> Card:
+        """What contradictions are looked for in; `place` leads to this map. Wrong at what is no address."""
+        asks = frozenset(family for family, does in ((4, self.dhcp4), (6, self.dhcp6)) if does)
+        gateways = ((4, "gateway4", self.gateway4), (6, "gateway6", self.gateway6))
+        return Card(
+            self.name,
+            place,
+            tuple(_own(text, (*place, "addresses", index)) for index, text in enumerate(self.addresses)),
+            (
+                *(_gateway(family, text, (*place, key)) for family, key, text in gateways if text),
+                *(route.way((*place, "routes", index)) for index, route in enumerate(self.routes)),
+            ),
+            self.mtu,
+            dynamic=asks,
+            led=asks,
+        )
 
     def all_routes(self) -> list[tuple[str, str]]:
         """(destination, gateway) of every route, the default ones first."""
@@ -112,16 +132,7 @@ class Network:
             for value in values:
                 if values.count(value) > 1:
                     raise ValueError(f"two {what} {value}")
-        taken: set[str] = set()
-        for item in self.interfaces:
-            for address in item.addresses:
-                ip = str(ipaddress.ip_interface(address).ip)
-                if ip in taken:
-                    raise ValueError(f"two interfaces have the address {ip}")
-                taken.add(ip)
-        for family in ("gateway4", "gateway6"):
-            if sum(getattr(item, family) is not None for item in self.interfaces) > 1:
-                raise ValueError(f"more than one interface has a {family}")
+        check_cards([item.card(("interfaces", index)) for index, item in enumerate(self.interfaces)])
 
     def v2(self) -> dict[str, Any]:
         """network-config version 2."""

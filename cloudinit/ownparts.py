@@ -12,6 +12,7 @@ from typing import Any
 
 from cloudinit import leaks, schemas
 from cloudinit.leaks import Leak
+from cloudinit.ownnetwork import check_network
 from freehold import yamlfile
 from freehold.errors import ConfigError
 from freehold.source import Location
@@ -94,13 +95,17 @@ def _refuse_own(node: Node) -> None:
 def read_network(path: Path, name: str, *, golden: bool = False) -> str:
     """A network-config of version 1 or 2 as it stands; ConfigError at what cloud-init would not take.
 
+    And at what contradicts itself.
+
     `golden`: and at what it could not make on a golden image.
     """
     text = yamlfile.read_text(path, name)
     node = yamlfile.parse(text, name)
     schemas.validate_network(node)
+    inner = node.get("network") or node
+    check_network(inner)
     if golden:
-        _refuse_made_devices(node.get("network") or node)
+        _refuse_made_devices(inner)
     return text
 
 

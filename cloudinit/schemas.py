@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.errors import ConfigError
 from freehold.settings import near
-from freehold.source import Location
 from freehold.wording import describe
 from freehold.yamlfile import Node
 
@@ -115,23 +114,14 @@ def _deepest(errors: list[ValidationError]) -> ValidationError:
 
 
 def _error(error: ValidationError, root: Node, release: str) -> ConfigError:
-    node, where = _locate(root, list(error.absolute_path))
+    node = root.at(error.absolute_path)
+    where = node.where
     message, hint = _words(error, node)
     if error.validator == "additionalProperties":
         extra = _unknown(error)
         if extra and (entry := node.get(extra[0])) is not None:
             where = entry.key_where or entry.where
     return ConfigError(f"cloud-init {release} does not take this: {message}", where=where, hint=hint)
-
-
-def _locate(root: Node, path: list[str | int]) -> tuple[Node, Location]:
-    node = root
-    for part in path:
-        inner = node.elements()[part] if isinstance(part, int) else node.get(part)
-        if inner is None:
-            break
-        node = inner
-    return node, node.where
 
 
 def _unknown(error: ValidationError) -> list[str]:

@@ -260,7 +260,7 @@ class Updates:
     """Security updates, installed by themselves."""
 
     enabled: bool = setting(True, help="Install security updates every day.")
-    everything: bool = setting(False, help="Also the distribution's other stable updates.")
+    everything: bool = setting(False, help="Also point releases, and what Debian gives out between them.")
     reboot: str | None = setting(
         None,
         pattern=r"(?:[01]\d|2[0-3]):[0-5]\d",

@@ -56,6 +56,17 @@ class Meta:
     shown: str = ""
 
 
+Place = tuple[str | int, ...]
+
+
+class Wrong(ValueError):
+    """What a dataclass's `__post_init__` refuses, with the keys and indices below it that lead there."""
+
+    def __init__(self, message: str, place: Place = ()) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 def setting(
     default: Any = MISSING,
     *,
@@ -134,7 +145,7 @@ def read(cls: type[T], node: Node, *, extensions: bool = False) -> T:
     """Read a map into the frozen dataclass `cls`; raise ConfigError at the first thing that is wrong.
 
     `extensions` lets keys that begin with `x-` pass unread. A `ValueError` from the dataclass's own
-    `__post_init__` becomes a ConfigError at the map.
+    `__post_init__` becomes a ConfigError at the map, a `Wrong` one at the place that it names.
     """
     declared = keys_of(cls)
     if node.kind == "null":
@@ -154,6 +165,8 @@ def read(cls: type[T], node: Node, *, extensions: bool = False) -> T:
             fail(node, f"the key {key.name!r} is missing", hint=key.meta.help)
     try:
         return cls(**values)
+    except Wrong as exc:
+        fail(node.at(exc.place), str(exc))
     except ValueError as exc:
         fail(node, str(exc))
 

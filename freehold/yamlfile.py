@@ -7,7 +7,7 @@ indentation, a second document, a custom tag, and a file whose anchors expand pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +60,19 @@ class Node:
     def get(self, key: str) -> Node | None:
         """The node under `key`, or None where this is no map or lacks it."""
         return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def at(self, place: Iterable[str | int]) -> Node:
+        """The node that keys and indices lead to, or the last one that is there."""
+        node = self
+        for part in place:
+            if isinstance(part, str):
+                inner = node.get(part)
+            else:
+                inner = next(iter(node.elements()[part : part + 1]), None)
+            if inner is None:
+                break
+            node = inner
+        return node
 
     def items(self) -> Iterator[tuple[str, Node]]:
         """The entries of a map; nothing for any other kind."""

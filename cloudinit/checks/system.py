@@ -7,6 +7,7 @@ import re
 
 from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
+from cloudinit.parts.updates import origins
 from cloudinit.profile import HostProfile
 from cloudinit.recipe import make_recipe
 
@@ -29,7 +30,21 @@ def updates(facts: Facts, profile: HostProfile) -> str:
     at = found.get("Unattended-Upgrade::Automatic-Reboot-Time", "once") if reboot else None
     if at != profile.updates.reboot:
         return f"reboots for updates: {at or 'never'}, not as the profile says"
-    return running(facts, "apt-daily-upgrade.timer")
+    return _origins(facts, profile) or running(facts, "apt-daily-upgrade.timer")
+
+
+def _origins(facts: Facts, profile: HostProfile) -> str:
+    """What is wrong with where updates come from; files of the profile's own may add archives."""
+    name = "Unattended-Upgrade::Origins-Pattern:: "
+    found = [line.removeprefix(name).strip('";') for line in facts.lines("updates") if line.startswith(name)]
+    wanted = origins(profile)
+    if missing := [pattern for pattern in wanted if pattern not in found]:
+        return f"no updates from {missing[0]}"
+    own = "".join(
+        file.content or "" for file in profile.files if file.path.startswith("/etc/apt/apt.conf.d/")
+    )
+    more = [pattern for pattern in found if pattern not in wanted and pattern not in own]
+    return f"updates come from {more[0]} too" if more else ""
 
 
 @check("arrays", "Every array has all its disks")

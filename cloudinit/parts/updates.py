@@ -8,12 +8,26 @@ from cloudinit.steps import File, Step
 _PERIODIC = "/etc/apt/apt.conf.d/20auto-upgrades"
 _CHOICE = "/etc/apt/apt.conf.d/52freehold"
 _JAIL = "/etc/fail2ban/jail.d/freehold.conf"
+_SECURITY = "origin=Debian,codename=${distro_codename}-security,label=Debian-Security"
+# Point releases, and what Debian gives out between them.
+_OTHERS = (
+    "origin=Debian,codename=${distro_codename},label=Debian",
+    "origin=Debian,codename=${distro_codename}-updates,label=Debian",
+)
 _TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 
 
 def packages(profile: HostProfile) -> tuple[str, ...]:
     """unattended-upgrades, where it is wanted."""
     return ("unattended-upgrades",) if profile.updates.enabled else ()
+
+
+def origins(profile: HostProfile) -> tuple[str, ...]:
+    """Where unattended updates may come from, as unattended-upgrades matches archives' Release files.
+
+    https://wiki.debian.org/UnattendedUpgrades; `codename` keeps a host from being carried to a later release.
+    """
+    return (_SECURITY, *_OTHERS) if profile.updates.everything else (_SECURITY,)
 
 
 def steps(profile: HostProfile) -> tuple[Step, ...]:
@@ -33,8 +47,9 @@ def _updates(profile: HostProfile) -> Step:
     if updates.reboot:
         lines.append(f'Unattended-Upgrade::Automatic-Reboot-Time "{updates.reboot}";')
     lines.append('Unattended-Upgrade::Remove-Unused-Kernel-Packages "true";')
-    if updates.everything:
-        lines.append('Unattended-Upgrade::Origins-Pattern { "origin=${distro_id}"; };')
+    # apt appends to a list that Debian's own file has begun, with its point releases in it.
+    lines.append("#clear Unattended-Upgrade::Origins-Pattern;")
+    lines += [f'Unattended-Upgrade::Origins-Pattern:: "{pattern}";' for pattern in origins(profile)]
     # Persistent timers would catch up on an image's age while the first boot is still busy.
     drop_in = "[Timer]\nPersistent=false\n"
     files = (

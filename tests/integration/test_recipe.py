@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from cloudinit.checks import run_checks
+from cloudinit.extrafiles import ExtraFile
 from cloudinit.names import HARMLESS
 from cloudinit.parts import docker
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.recipe import Recipe, make_recipe
 from cloudinit.script import as_script
+from cloudinit.services import Updates
 from cloudinit.steps import File, Step
 from freehold.process import Completed
 from tests.rig import Host, Rig
@@ -286,3 +291,90 @@ def test_a_user_that_is_on_the_server_already_stays_as_it_is(hosts: Pair) -> Non
         assert "@@freehold user-operator ok" in run_steps(host, step).stdout
     finally:
         remove_user(host, "operator")
+
+
+# Archives as Debian's are, each with a newer version of one package that is installed.
+ARCHIVES = """\
+set -eu
+cd /var/tmp/archives
+suite=$1
+package() { # NAME VERSION DIRECTORY
+    mkdir -p "$1/DEBIAN" "$3"
+    printf '%s\\n' "Package: $1" "Version: $2" "Architecture: all" "Maintainer: x <x@example.com>" \\
+        "Description: x" >"$1/DEBIAN/control"
+    dpkg-deb --build "$1" "$3/$1.deb" >/dev/null
+}
+archive() { # NAME CODENAME LABEL
+    package "fh-$1" 1 installed
+    package "fh-$1" 2 "$1"
+    (
+        cd "$1"
+        { dpkg-deb --field "fh-$1.deb"; printf 'Filename: ./fh-%s.deb\\nSize: %s\\nSHA256: %s\\n' "$1" \\
+            "$(stat -c %s "fh-$1.deb")" "$(sha256sum <"fh-$1.deb" | cut -c -64)"; } >Packages
+        printf '%s\\n' "Origin: Debian" "Label: $3" "Suite: x" "Codename: $2" "SHA256:" \\
+            " $(sha256sum <Packages | cut -c -64) $(stat -c %s Packages) Packages" >Release
+    )
+    echo "deb [trusted=yes] file:$PWD/$1 ./" >>sources
+}
+archive security "$suite-security" Debian-Security
+archive point "$suite" Debian
+archive between "$suite-updates" Debian
+archive proposed "$suite-proposed-updates" Debian
+dpkg --install installed/*.deb >/dev/null
+mkdir lists
+cat >apt.conf <<END
+Dir::Etc::SourceList "$PWD/sources";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$PWD/lists";
+END
+APT_CONFIG=$PWD/apt.conf apt-get -q update
+"""
+
+
+def test_updates_come_from_where_the_profile_says(hosts: Pair, trixie: Host) -> None:
+    def update(text: str) -> str:
+        steps = make_recipe(parse_profile(text)).steps
+        return run_steps(host, *(step for step in steps if step.name == "updates")).stdout
+
+    def offered() -> set[str]:
+        dry = "APT_CONFIG=/var/tmp/archives/apt.conf unattended-upgrade --dry-run --verbose 2>&1"
+        shown = host.exec(dry, timeout=120).stdout
+        return set(re.findall(r"fh-(\w+)", shown.partition("Packages that will be upgraded:")[2]))
+
+    def patterns() -> list[str]:
+        shown = host.exec("apt-config dump Unattended-Upgrade::Origins-Pattern").stdout
+        return re.findall(r"Origins-Pattern:: \"(\S+)\";", shown)
+
+    for host in (hosts[0], trixie):
+        own = "/etc/apt/apt.conf.d/60own"
+        try:
+            host.exec("mkdir /var/tmp/archives")
+            host.exec(("bash", "-s", host.suite), stdin=ARCHIVES)
+            assert len(patterns()) == 1
+            assert offered() == {"security"}
+            assert "@@freehold updates ok" in update("")
+            assert "@@freehold updates changed" in update("updates: {everything: true}")
+            assert "@@freehold updates ok" in update("updates: {everything: true}")
+            assert offered() == {"security", "point", "between"}
+            everything = HostProfile(updates=Updates(everything=True))
+            assert drift(host, everything) == ""
+            assert "label=Debian too" in drift(host, HostProfile())
+            assert "@@freehold updates changed" in update("")
+            assert offered() == {"security"}
+            assert drift(host, HostProfile()) == ""
+            # What a file of the profile's adds is the profile's.
+            text = 'Unattended-Upgrade::Origins-Pattern:: "origin=Own";\n'
+            host.write(own, text)
+            assert drift(host, HostProfile()) == "updates come from origin=Own too"
+            assert drift(host, HostProfile(files=(ExtraFile(own, text),))) == ""
+        finally:
+            host.exec(
+                f"rm -rf {own} /var/tmp/archives; dpkg --purge fh-security fh-point fh-between fh-proposed"
+            )
+            update("")
+
+
+def drift(host: Host, profile: HostProfile) -> str:
+    """What `server check` says about updates."""
+    (found,) = (result for result in run_checks(host.testinfra(), profile) if result.id == "updates")
+    return found.detail

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import io
 import json
@@ -12,9 +14,13 @@ import pytest
 
 from builder import oci
 from builder.configured import tree_tar
-from builder.payload import Payload, TreeFile
+from builder.payload import Payload, TreeFile, payload
 from builder.rootfs import Installed, installed, mmdebstrap, release_epoch
 from builder.sbom import sbom
+from cloudinit.cloudconfig import recipe_config
+from cloudinit.profile import parse_profile
+from cloudinit.recipe import make_recipe
+from cloudinit.script import as_script
 from freehold.errors import BuildError
 
 STATUS = """\
@@ -74,6 +80,15 @@ def test_tree_tar_belongs_to_root_and_is_the_same_whatever_the_order() -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         entries = [(e.name, e.mode, e.uid, e.gid, e.mtime) for e in archive.getmembers()]
     assert entries == [("etc/a", 0o644, 0, 0, 1000), ("etc/b", 0o600, 0, 0, 1000)]
+
+
+def test_an_image_runs_the_recipe_that_a_seed_carries_and_a_server_is_sent() -> None:
+    """The bare-metal installer writes that image; test_vendor.py asks the hosts themselves."""
+    profile = parse_profile("users: [ops]\nswap: 1GiB\nfirewall: {open: [5432]}\n")
+    (written,) = recipe_config(make_recipe(profile))["write_files"]
+    carried = gzip.decompress(base64.b64decode(written["content"])).decode()
+    assert carried == as_script(make_recipe(profile), offline=False)
+    assert payload(profile, "bookworm").script.replace("FREEHOLD_OFFLINE=1", "FREEHOLD_OFFLINE=0") == carried
 
 
 def test_payload_key_follows_content(tmp_path: Path) -> None:

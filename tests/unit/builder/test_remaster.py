@@ -25,6 +25,12 @@ d-i partman-auto/expert_recipe string one \\
 d-i passwd/root-password-crypted password !
 d-i passwd/root-password seen true
 tasksel tasksel/first multiselect
+d-i passwd/user-password-crypted password $6$rounds=656000$salt$x
+d-i passwd/user-password-crypted password $y$j9T$salt$x
+d-i passwd/user-password-crypted password $2b$12$saltsaltsaltsaltsaltsa
+d-i grub-installer/password-crypted password grub.pbkdf2.sha512.10000.AB12.CD34
+d-i netcfg/wireless_wep string
+d-i mirror/http/proxy string http://proxy.example.com:3128/
 """
 
 
@@ -39,6 +45,15 @@ tasksel tasksel/first multiselect
         ("d-i grub-installer/password password secret\n", 1, "grub-mkpasswd-pbkdf2"),
         ("d-i network-console/password-again password secret\n", 1, "authorized_keys_url"),
         ("d-i passwd/root-password-crypted password $1$a$b\n", 1, "strong kind"),
+        ("d-i partman-crypto/passphrase password secret\n", 1, "plain password"),
+        ("d-i passwd/user-password-crypted password $6$rounds=1000$salt$x\n", 1, "strong kind"),
+        ("d-i passwd/user-password-crypted password $2b$04$saltsaltsaltsaltsaltsa\n", 1, "strong kind"),
+        ("d-i passwd/user-password-crypted password $y$j75$salt$x\n", 1, "strong kind"),
+        ("d-i passwd/user-password-crypted password $7$BU..../....salt$x\n", 1, "strong kind"),
+        ("d-i grub-installer/password-crypted password $1$a$b\n", 1, "grub-mkpasswd-pbkdf2"),
+        ("d-i netcfg/wireless_wep string s3cr3t\n", 1, "wireless network's secret"),
+        ("d-i netcfg/wireless_wpa string s3cr3tword\n", 1, "over a cable"),
+        ("d-i mirror/http/proxy string http://me:pw@proxy.example.com:3128/\n", 1, "password in a URL"),
         ("d-i a/b string x \\\n", 1, "goes on after its end"),
         ("# nothing\n", 0, "answers nothing"),
     ],
@@ -61,6 +76,76 @@ autoinstall:
 """
 
 
+WHOLE = f"""\
+#cloud-config
+autoinstall:
+  version: 1
+  locale: en_US.UTF-8
+  refresh-installer: {{update: true}}
+  keyboard: {{layout: de, variant: nodeadkeys, toggle: null}}
+  source: {{id: ubuntu-server-minimal, search_drivers: false}}
+  network: {{version: 2, ethernets: {{eth0: {{dhcp4: true}}}}}}
+  proxy: http://proxy.example.com:3128
+  apt: {{geoip: true, fallback: offline-install}}
+  storage: {{layout: {{name: lvm}}}}
+  ssh: {{install-server: true, authorized-keys: [ssh-ed25519 AAAA me], allow-pw: no}}
+  drivers: {{install: false}}
+  oem: {{install: auto}}
+  snaps: [{{name: htop, classic: true}}]
+  packages: [htop]
+  kernel: {{flavor: hwe}}
+  kernel-crash-dumps: {{enabled: null}}
+  timezone: Europe/Berlin
+  updates: all
+  shutdown: poweroff
+  early-commands: [echo one, [echo, two]]
+  late-commands:
+    - curtin in-target -- systemctl enable ssh
+  reporting: {{central: {{type: rsyslog, destination: "192.0.2.1"}}}}
+  user-data:
+    users:
+      - {{name: root, lock_passwd: true}}
+      - {{name: deploy, hashed_passwd: "{HASH}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("storage: 5", "storage", "expected a map"),
+        ("packages: htop", "packages", "expected a list"),
+        ("ssh: {install-server: maybe}", "ssh.install-server", "expected true or false"),
+        ("ssh: {install-sever: true}", "ssh.install-sever", "did you mean 'install-server'"),
+        ("late-commands: 3", "late-commands", "expected a list"),
+        ("late-commands: [{run: x}]", "late-commands[0]", "found a map"),
+        ("shutdown: halt", "shutdown", "reboot, poweroff"),
+        ("kernel: {}", "kernel", "one of package and flavor"),
+        ("snaps: [{classic: true}]", "snaps[0]", "'name' is missing"),
+        ("proxy: http://me:pw@proxy.example.com", "proxy", "password in a URL"),
+        ("user-data: {users: [{plain_text_passwd: pw}]}", "plain_text_passwd", "plain password"),
+        ("user-data: {chpasswd: {list: 'root:pw'}}", "chpasswd", "plain password"),
+        ("user-data: {users: [{passwd: $6$rounds=1000$a$b}]}", "passwd", "strong kind"),
+    ],
+)
+def test_what_ubuntus_installer_would_not_take_is_named_with_line_and_key(
+    text: str, key: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(f"{GOOD}  {text}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_autoinstall(path)
+    assert message in f"{caught.value} {caught.value.hint}"
+    where = caught.value.where
+    assert where is not None
+    assert (where.line, where.key.endswith(key)) == (4, True), where
+
+
+def test_every_key_of_an_autoinstall_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(WHOLE)
+    assert read_autoinstall(path) == WHOLE
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,7 +155,9 @@ autoinstall:
         (GOOD.replace(HASH, "secret"), "no hash of a strong kind"),
         (GOOD + "  interactive-sections: [network]\n", "wait for a person"),
         ("autoinstall:\n  version: 1\n", "who may log in"),
-        (GOOD.replace("hostname: web-1, ", ""), "identity needs hostname"),
+        (GOOD.replace("hostname: web-1, ", ""), "'hostname' is missing"),
+        (GOOD.replace("username: deploy", "username: Root User"), "does not have the right form"),
+        (GOOD.replace("$6$salt", "$6$rounds=1000$salt"), "no hash of a strong kind"),
     ],
 )
 def test_a_wrong_autoinstall_is_refused(text: str, message: str, tmp_path: Path) -> None:

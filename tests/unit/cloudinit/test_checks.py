@@ -19,6 +19,7 @@ from freehold.errors import FreeholdError
 # What a host of the golden image printed; the digests of its files are this recipe's own.
 GOOD = Path(__file__).with_name("facts-good.txt")
 PROFILE = HostProfile()
+POINT = '\nUnattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename},label=Debian";'
 
 
 def recorded() -> str:
@@ -158,6 +159,12 @@ BROKEN = [
         {"updates": facts().text("updates").replace('Reboot "false', 'Reboot "true')},
         "not as the profile says",
     ),
+    (
+        "updates",
+        {"updates": facts().text("updates").replace("-security", "")},
+        "no updates from origin=Debian",
+    ),
+    ("updates", {"updates": facts().text("updates") + POINT}, "label=Debian too"),
     ("files", {"owners": facts().text("owners").replace("644 root", "666 root", 1)}, "is 666 root root"),
     ("time", {"zone": "/usr/share/zoneinfo/Europe/Rome"}, "Europe/Rome"),
     ("locale", {"locale": "LANG=de_DE.UTF-8"}, "de_DE"),

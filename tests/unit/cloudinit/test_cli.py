@@ -3,6 +3,7 @@ from __future__ import annotations
 import email
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,92 @@ def test_a_golden_image_is_not_sent_a_network_that_it_cannot_make(
     assert f"net.yml:{line}:" in shown and "makes no bonds, bridges and VLANs" in shown
     # A vendor's image may have a renderer that does.
     assert call(root, "web-1", "--network-config", net) == 0
+
+
+OWN_NETWORKS = [
+    # Version 2: text, line, key, what is said.
+    ("  eth0:\n    addresses: [192.0.2.9/24]\n    gateway4: 203.0.113.1\n", 5, "gateway4", "in none of the"),
+    (
+        "  eth0:\n    addresses: [192.0.2.9/24]\n    routes:\n"
+        "      - {to: default, via: 192.0.2.1}\n      - {to: 0.0.0.0/0, via: 192.0.2.2}\n",
+        7,
+        "routes[1].via",
+        "second default route",
+    ),
+    ("  eth0:\n    addresses:\n      - 127.0.0.2/8\n", 5, "addresses[0]", "loopback"),
+    ("  eth0:\n    addresses: [nowhere/24]\n", 4, "addresses[0]", "nowhere"),
+    (
+        "  eth0: {addresses: [192.0.2.9/24]}\n  eth1:\n    addresses: [192.0.2.8/24]\n",
+        5,
+        "addresses[0]",
+        "both in",
+    ),
+    ("  eth0:\n    mtu: 1000\n    addresses: ['2001:db8::9/64']\n", 4, "mtu", "MTU of 1280"),
+    ("  eth0:\n    addresses: [172.30.0.9/24]\n", 4, "addresses[0]", "containers' network"),
+    ("  eth0: {dhcp4: true, gateway4: 192.0.2.1}\n", 3, "gateway4", "dhcp4 brings its own"),
+    (
+        "  eth0: {addresses: [192.0.2.9/24], routes: [{to: 172.30.9.0/24}]}\n",
+        3,
+        "routes[0].to",
+        "leads into 172.30.0.0/16",
+    ),
+    # Version 1.
+    (
+        "- type: physical\n  name: eth0\n  subnets:\n  - {type: static, address: 192.0.2.9,\n"
+        "     netmask: 255.255.255.0, gateway: 203.0.113.1}\n",
+        7,
+        "subnets[0].gateway",
+        "in none of the",
+    ),
+    (
+        "- {type: physical, name: eth0, subnets: [{type: static, address: 192.0.2.9}]}\n",
+        3,
+        "address",
+        "no prefix",
+    ),
+    (
+        "- {type: physical, name: a, subnets: [{type: static, address: 192.0.2.9/24}]}\n"
+        "- {type: vlan, name: b, vlan_link: a, vlan_id: 5, subnets: [{type: static, "
+        "address: 192.0.2.8/24}]}\n",
+        4,
+        "address",
+        "a and b are both in",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"), OWN_NETWORKS, ids=[case[3] for case in OWN_NETWORKS]
+)
+def test_a_network_config_that_contradicts_itself_is_refused(
+    root: Path, text: str, line: int, key: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "version: 1\nconfig:\n" if text.startswith("-") else "version: 2\nethernets:\n"
+    assert call(root, "web-1", "--network-config", write(root, "net.yml", head + text)) == 2
+    shown = capsys.readouterr().err
+    assert words in shown
+    (said,) = re.findall(r"net\.yml:(\d+):\d+ (\S+):", shown)
+    assert (int(said[0]), said[1].endswith(key)) == (line, True), said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 2\nethernets: {eth0: {dhcp4: true, routes: [{to: 198.51.100.0/24, via: 192.0.2.1}]}}\n",
+        # A router beyond the host's own network, which a route without one reaches.
+        "version: 2\nethernets:\n  eth0:\n    addresses: [203.0.113.9/32]\n"
+        "    routes: [{to: 192.0.2.1/32}, {to: 0.0.0.0/0, via: 192.0.2.1}]\n",
+        "version: 2\nethernets:\n  eth0:\n    dhcp4: true\n    dhcp4-overrides: {use-routes: false}\n"
+        "    gateway4: 192.0.2.1\n",
+        "version: 2\nethernets:\n  a:\n    addresses: [192.0.2.9/24]\n"
+        "    routes: [{to: default, via: 192.0.2.1}]\n"
+        "  b:\n    addresses: [198.51.100.9/24]\n    routes: [{to: default, via: 198.51.100.1, metric: 9}]\n",
+        "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n"
+        "  - {type: static, address: 192.0.2.9/24, gateway: 192.0.2.1}\n  - {type: dhcp6}\n",
+    ],
+)
+def test_a_network_config_that_does_not_is_taken(root: Path, text: str) -> None:
+    assert call(root, "web-1", "--network-config", write(root, "net.yml", text)) == 0
 
 
 def test_what_is_larger_than_16_kib_is_packed_for_any_form(root: Path) -> None:

@@ -216,6 +216,39 @@ NETWORKS = [
     ("{addresses: [192.0.2.9/24], routes: [{to: 198.51.100.0/24, via: '2001:db8::1'}]}", "mixed"),
     ("{dhcp4: true, search: [example.com]}", "eth0: search needs nameservers"),
     ("", "at least one interface"),
+    ("{addresses: [192.0.2.9/24], routes: [{to: 198.51.100.0/24, via: 203.0.113.1}]}", "in none of the"),
+    (
+        "{addresses: [192.0.2.9/24], gateway4: 192.0.2.1, routes: [{to: 0.0.0.0/0, via: 192.0.2.2}]}",
+        "second default route for IPv4",
+    ),
+    (
+        "{name: a, addresses: [192.0.2.9/24], gateway4: 192.0.2.1}, "
+        "{name: b, addresses: [198.51.100.9/24], gateway4: 198.51.100.1}",
+        "b has a second default route for IPv4; a has one",
+    ),
+    ("{dhcp6: true, addresses: ['2001:db8::9/64'], gateway6: '2001:db8::1'}", "leave gateway6 out"),
+    ("{addresses: [127.0.0.2/8]}", "loopback"),
+    ("{addresses: ['::1/128']}", "::1 is a loopback"),
+    ("{addresses: [224.0.0.5/24]}", "multicast"),
+    ("{addresses: ['ff02::5/64']}", "ff02::5 is a multicast"),
+    ("{addresses: [0.0.0.0/0]}", "unspecified"),
+    ("{name: a, addresses: [192.0.2.9/24]}, {name: b, addresses: [192.0.2.10/24]}", "both in 192.0.2.0/24"),
+    ("{addresses: ['2001:db8::9/64'], mtu: 1279}", "MTU of 1280"),
+    ("{dhcp6: true, mtu: 1000}", "need an MTU of 1280"),
+    ("{addresses: [172.30.4.4/24]}", "reaches into 172.30.0.0/16"),
+    ("{addresses: [172.16.4.4/12]}", "172.16.4.4/12 reaches into 172.30.0.0/16"),
+    (
+        "{addresses: [192.0.2.9/24], routes: [{to: 172.30.8.0/24, via: 192.0.2.1}]}",
+        "leads into 172.30.0.0/16",
+    ),
+]
+ACCEPTED = [
+    "{addresses: ['2001:db8::9/64', 'fe80::9/64'], mtu: 1280, gateway6: 'fe80::1'}",
+    "{name: a, addresses: ['fe80::9/64']}, {name: b, addresses: ['fe80::a/64']}",
+    "{addresses: [192.0.2.9/24], mtu: 1000}",
+    "{dhcp4: true, routes: [{to: 198.51.100.0/24, via: 192.0.2.1}]}",
+    "{name: a, dhcp4: true}, {name: b, addresses: [192.0.2.9/24], gateway4: 192.0.2.1}",
+    "{name: a, addresses: [192.0.2.9/24, 192.0.2.10/24, 198.51.100.4/32]}",
 ]
 
 
@@ -226,6 +259,24 @@ def test_a_network_that_contradicts_itself_is_refused(interfaces: str, message: 
         parse_profile(text)
     assert caught.value.where is not None
     assert caught.value.where.line == 3
+
+
+@pytest.mark.parametrize("interfaces", ACCEPTED)
+def test_a_network_that_does_not_is_taken(interfaces: str) -> None:
+    parse_profile(f"machines: {{web-1: {{network: {{interfaces: [{interfaces}]}}}}}}\n")
+
+
+def test_a_contradiction_is_named_with_its_key() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_profile(
+            "machines:\n  web-1:\n    network:\n      interfaces:\n"
+            "        - {name: a, addresses: [192.0.2.9/24]}\n"
+            "        - name: b\n          addresses:\n"
+            "            - 198.51.100.9/24\n            - 192.0.2.10/24\n"
+        )
+    assert str(caught.value.where) == (
+        "config/host.yml:9:15 machines.web-1.network.interfaces[1].addresses[1]"
+    )
 
 
 def test_the_schema_for_editors_takes_what_the_reader_takes() -> None:
