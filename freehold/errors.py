@@ -22,6 +22,7 @@ An error says what failed; `hint` says what to do next; `details` are the last l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from freehold.source import Location
@@ -58,6 +59,17 @@ class InputError(FreeholdError):
 
 class ConfigError(InputError):
     """A configuration file is wrong at `where`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        where: Location | None = None,
+        details: Sequence[str] = (),
+    ) -> None:
+        # What is quoted may be as long as the file.
+        super().__init__(_shortened(message), hint=_shortened(hint), where=where, details=details)
 
 
 class UsageError(InputError):
@@ -162,3 +174,7 @@ class BuildError(FreeholdError):
 
 class LabError(FreeholdError):
     """The lab could not do what was asked."""
+
+
+def _shortened(text: str) -> str:
+    return re.sub(r"\S{400,}", lambda found: f"{found[0][:60]}…{found[0][-20:]}", text)

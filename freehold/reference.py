@@ -40,6 +40,19 @@ def json_schema(cls: type[Any], *, title: str = "", extensions: bool = False) ->
     return schema
 
 
+def nothing_required(schema: Any) -> Any:
+    """The same schema for a file that says a part only, as another one says the rest."""
+    if isinstance(schema, Mapping):
+        return {
+            # What may not be there stays forbidden.
+            name: part if name == "not" else nothing_required(part)
+            for name, part in schema.items()
+            # A key of that name has a schema of its own, not a list of names.
+            if not (name == "required" and isinstance(part, list))
+        }
+    return [nothing_required(part) for part in schema] if isinstance(schema, list) else schema
+
+
 def _object(cls: type[Any]) -> dict[str, Any]:
     declared = {name: key for name, key in keys_of(cls).items() if not key.meta.hidden}
     schema: dict[str, Any] = {

@@ -20,6 +20,8 @@ from freehold.source import Location
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
 MAX_DEPTH = 64
+LONGEST_NUMBER = 1000
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 Value = None | bool | int | float | str | tuple["Node", ...] | dict[str, "Node"]
 Duplicates = Literal["error", "last"]
@@ -114,11 +116,17 @@ def read_text(path: Path, label: str) -> str:
 def parse(text: str, name: str, *, duplicates: Duplicates = "error") -> Node:
     """Parse YAML text; an empty document is a null node."""
     if "\0" in text:
-        raise ConfigError("binary data, not YAML", where=Location(name))
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError("binary data, not YAML", where=Location(name, line))
     try:
         loader = yaml.SafeLoader(text)
-    except yaml.YAMLError as exc:
-        raise _syntax_error(exc, name) from exc
+    except yaml.reader.ReaderError as exc:
+        before = text[: exc.position].split("\n")
+        raise ConfigError(
+            f"not valid YAML: the character U+{ord(text[exc.position]):04X} may not stand in it",
+            where=Location(name, len(before), len(before[-1]) + 1),
+            hint='remove it, or write it in double quotes as "\\x1b" or "\\u001b"',
+        ) from exc
     try:
         root = loader.get_single_node()
         if root is None:
@@ -127,7 +135,9 @@ def parse(text: str, name: str, *, duplicates: Duplicates = "error") -> Node:
     except yaml.YAMLError as exc:
         raise _syntax_error(exc, name) from exc
     except RecursionError as exc:
-        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", where=Location(name)) from exc
+        # Where the reading has come to.
+        where = Location(name, loader.get_mark().line + 1)
+        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", where=where) from exc
     finally:
         loader.dispose()
 
@@ -179,9 +189,16 @@ class _Converter:
         return Node(self.scalar(node, where), where, key_where, raw=str(node.value))
 
     def scalar(self, node: yaml.Node, where: Location) -> bool | int | float | str | None:
+        if node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
+            # Python refuses to write such a number down again, even in a message.
+            raise ConfigError(
+                f"a number of more than {LONGEST_NUMBER} characters",
+                where=where,
+                hint="quote it where it is a text",
+            )
         try:
             value = self.loader.construct_object(node, deep=True)
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             raise ConfigError(f"{node.value!r} is not a valid value: {exc}", where=where) from exc
         except yaml.YAMLError as exc:
             if "could not determine a constructor" in str(exc):

@@ -33,6 +33,8 @@ from lab.topology import LAN, Member, NetworkSpec
 
 SUITE_SCHEMA = {"enum": [*SUITES, *(f"{suite.system}-{suite.version}" for suite in SUITES.values())]}
 
+SIZE_SCHEMA = {"type": ["string", "integer"]}
+
 
 def _read_size(least: int) -> Callable[[Node], int]:
     def parse(node: Node) -> int:
@@ -68,10 +70,15 @@ class MachineFile:
     roles: tuple[str, ...] = setting((), help="What it is for.", example=["web"])
     cpus: int | None = setting(None, minimum=1, maximum=64, help="Virtual processors.")
     memory: int | None = setting(
-        None, parse=_read_size(LEAST_MEMORY), form="a size", help="Memory.", example="2G"
+        None, parse=_read_size(LEAST_MEMORY), form="a size", help="Memory.", schema=SIZE_SCHEMA, example="2G"
     )
     disk: int | None = setting(
-        None, parse=_read_size(LEAST_DISK), form="a size", help="Size of its disk.", example="20G"
+        None,
+        parse=_read_size(LEAST_DISK),
+        form="a size",
+        help="Size of its disk.",
+        schema=SIZE_SCHEMA,
+        example="20G",
     )
     suite: str | None = setting(None, parse=_read_suite, help="Release that it runs.", schema=SUITE_SCHEMA)
     image: Path | None = setting(None, help="Directory of a golden image of its own.", example="images/old")
@@ -83,7 +90,7 @@ class MachineFile:
         parse=_read_disks,
         form="list of sizes",
         help="Sizes of further, empty disks: `/dev/disk/by-id/virtio-data-1` and so on.",
-        schema={"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_DISKS},
+        schema={"type": "array", "items": SIZE_SCHEMA, "maxItems": MOST_DISKS},
         example=["10G"],
     )
     networks: Mapping[str, str] | None = setting(
@@ -118,7 +125,7 @@ class LabFile:
         form="a size",
         shown="1280M",
         help="Memory of each machine.",
-        schema={"type": ["string", "integer"]},
+        schema=SIZE_SCHEMA,
         example="1280M",
     )
     disk: int = setting(
@@ -127,7 +134,7 @@ class LabFile:
         form="a size",
         shown="8G",
         help="Size of each machine's disk.",
-        schema={"type": ["string", "integer"]},
+        schema=SIZE_SCHEMA,
         example="8G",
     )
     internet: bool = setting(False, help="Let the machines reach the internet.")

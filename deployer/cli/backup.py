@@ -77,6 +77,9 @@ def get(context: Context, name: str, which: str | None, output: Path | None, tar
         archive = pick(there(session, source, remote), which, name)
         path = output or context.root / archive.name
         fetch(remote, source, archive, path)
+    if context.console.json:
+        context.console.data({**vars(archive), "path": str(path)})
+        return
     context.console.success(f"{path} ({archive.sum[:12]})")
 
 

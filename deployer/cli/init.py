@@ -129,13 +129,14 @@ def config(context: Context, target: Target) -> None:
 @click.command()
 @hostless
 @click.argument("section", default="configuration")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of the file, for editors.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of a file, for editors.")
 @common_options
 @pass_context
 def docs(context: Context, section: str, schema: bool) -> None:
     """Explain the keys of a SECTION of config/deploy.yml (proxy, env, ssh, …).
 
-    `host` and `lab` are config/host.yml and config/lab.yml.
+    `host` and `lab` are config/host.yml and config/lab.yml. With --schema the SECTION is one of these, or
+    `destination` for config/deploy.DESTINATION.yml.
     """
     import dataclasses
     import textwrap
@@ -143,7 +144,7 @@ def docs(context: Context, section: str, schema: bool) -> None:
     from deployer.config import reference
 
     if schema:
-        context.console.data(reference.schema())
+        context.console.data(reference.schema(section))
         return
     rows = reference.section(section)
     if context.console.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -56,24 +57,37 @@ def top(context: Context, interval: float, target: Target) -> int:
 
 
 def show(context: Context, target: Target, *, watch: bool, interval: float, everything: bool) -> int:
-    """Ask and print, once or until Ctrl-C; with `--json` and `watch` one object a line."""
+    """Ask and print, once or until Ctrl-C; with `--json` and `watch` one list of hosts a line.
+
+    Once: 1 where something is not well. Ctrl-C is how watching ends, and no failure: 0.
+    """
     from deployer.cli.session import open_session
 
     session, console = open_session(context, target, accessories=True), context.console
     with session.fleet() as fleet:
-        while True:
-            found = look(session, fleet)
-            if console.json and watch:
-                console.print(json.dumps([dataclasses.asdict(host) for host in found]))
-            elif console.json:
-                console.data([dataclasses.asdict(host) for host in found])
-            else:
-                if watch and console.out.isatty():
-                    console.out.write(CLEAR)
-                print_tables(context, found, everything=everything)
-            if not watch:
-                return int(any(not well(host) for host in found))
-            time.sleep(interval)
+        if watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    frame(context, look(session, fleet), everything=everything)
+                    time.sleep(interval)
+            return 0
+        found = look(session, fleet)
+    if console.json:
+        console.data([dataclasses.asdict(host) for host in found])
+    else:
+        print_tables(context, found, everything=everything)
+    return int(any(not well(host) for host in found))
+
+
+def frame(context: Context, found: list[HostStatus], *, everything: bool) -> None:
+    """One of many looks, in place of the one before where this is a terminal."""
+    console = context.console
+    if console.json:
+        console.print(json.dumps([dataclasses.asdict(host) for host in found]))
+        return
+    if console.out.isatty():
+        console.out.write(CLEAR)
+    print_tables(context, found, everything=everything)
 
 
 def look(session: Session, fleet: Fleet) -> list[HostStatus]:

@@ -17,7 +17,7 @@ from deployer.config.logs import Logging, Output
 from deployer.config.proxy import Healthcheck, Proxy
 from deployer.config.servers import Boot, RoleSettings
 from freehold.errors import UsageError
-from freehold.reference import KeyDoc, json_schema, reference
+from freehold.reference import KeyDoc, json_schema, nothing_required, reference
 from freehold.settings import near
 from lab.labfile import LabFile
 
@@ -69,6 +69,19 @@ def section(name: str) -> list[KeyDoc]:
     return [row for row in rows if "." not in row.path] if name == "configuration" else rows
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of `config/deploy.yml`, for editors."""
-    return json_schema(Document, title="config/deploy.yml", extensions=True)
+FILES: Mapping[str, tuple[str, type[Any]]] = {
+    "configuration": ("config/deploy.yml", Document),
+    "destination": ("config/deploy.DESTINATION.yml", Document),
+    "host": ("config/host.yml", HostProfile),
+    "lab": ("config/lab.yml", LabFile),
+}
+"""Files with a JSON schema of their own. In a destination's no key is required, as the base may have it."""
+
+
+def schema(name: str = "configuration") -> dict[str, Any]:
+    """The JSON schema of a file of `config/`, for editors. UsageError: the section is no file."""
+    if name not in FILES:
+        raise UsageError(f"{name!r} is no file with a schema", hint=f"there are: {', '.join(FILES)}")
+    title, declaration = FILES[name]
+    found = json_schema(declaration, title=title, extensions=True)
+    return dict(nothing_required(found)) if name == "destination" else found

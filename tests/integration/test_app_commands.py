@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Control, program
-from tests.integration.app import images
+from tests.integration.app import images, reading
 from tests.integration.app.project import Project, squeezed
 from tests.integration.app.terminal import Terminal
 from tests.integration.test_deploy_interrupted import command_pid
@@ -294,11 +294,19 @@ def removing(project: Project, web: Host, other: Host) -> None:
 
 
 def test_looking_while_something_is_down(rig: Rig, hosts: tuple[Host, Host], control: Control) -> None:
-    """A proxy that is down hides nothing; a host that is not reached hides nothing of the others."""
+    """A proxy that is down hides nothing; a host that is not reached hides nothing of the others.
+
+    And what everything that looks says while nothing is down.
+    """
     project = Project(rig, hosts, control.directory)
-    project.config["accessories"] = {"cache": {"image": images.APP, "host": "web-2", "cmd": "sleep 1000"}}
-    project.save()
+    project.config["accessories"] = {
+        "cache": {"image": images.APP, "host": "web-2", "cmd": "sh -c 'echo ready; exec sleep 1000'"}
+    }
+    reading.prepare(project)
     project.deploy("v1")
+    reading.prints_json(project)
+    reading.shows_frames(project)
+    project.freehold("accessory", "remove_container", "cache")
     web, other = hosts
     proxy = "freehold-proxy.socket freehold-proxy.service"
     web.exec(f"systemctl stop {proxy}")

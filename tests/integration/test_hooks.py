@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.conftest import Control, program
@@ -68,6 +70,19 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     assert project.freehold("lock", "status").stdout.strip() == "free"
     recorded(project)
 
+    # The lock is held before anything is built.
+    look = f"'{program('freehold')}' lock status -H --json >>hooks.log 2>&1\nexit 8\n"
+    hook(project, "pre-build", f"#!/bin/sh\necho lock=$KAMAL_LOCK >>hooks.log\n{look}")
+    done = squeezed(project.freehold("deploy", "--version", "v2", expect=1))
+    assert "the hook pre-build failed with exit code 8" in done, done
+    assert "Building" not in done
+    _, told, *held = recorded(project)
+    (lock,) = json.loads("".join(held))
+    assert (told, lock["kind"], lock["why"]) == ("lock=true", "running", "deploy v2")
+    project.same_as(before)
+    assert project.freehold("lock", "status", "-H").stdout.strip() == "free"
+    (project.directory / ".freehold" / "hooks" / "pre-build").unlink()
+
     # It switched, and the hook that follows says no: everybody goes back.
     hook(project, "pre-deploy")
     hook(project, "post-app-boot", RECORD + "exit 4\n")
@@ -95,8 +110,8 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     assert names[1:] == [(name, "version=v2") for name in ORDER[1:]]
 
     logs = {path.name: path.read_text() for path in (project.directory / "log" / "deploys").iterdir()}
-    assert len([name for name in logs if name.endswith("_deploy.log")]) == 4
-    assert len([name for name in logs if name.endswith("_rollback.log")]) == 3 and len(logs) == 7
+    assert len([name for name in logs if name.endswith("_deploy.log")]) == 5
+    assert len([name for name in logs if name.endswith("_rollback.log")]) == 3 and len(logs) == 8
     first, second, *_ = (logs[name] for name in sorted(logs))
     assert "deployed v1" in first and "[web-2]" in first
     assert "the hook pre-deploy failed" in second

@@ -26,10 +26,32 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     return made
 
 
+def scheduled(host: Host, job: str) -> list[str]:
+    """The runs of a job that its timer asked for, as the host has written them down."""
+    runs = host.exec(f"cat /var/lib/freehold/apps/shop/jobs/{job}/runs 2>/dev/null", check=False).stdout
+    return [line for line in runs.splitlines() if line.split("\t")[2] == "schedule"]
+
+
+def fired(host: Host, job: str) -> int:
+    """How often the timer of a job has gone off since `begun`, as systemd saw it."""
+    unit = f"freehold-job-shop-{job}.service"
+    journal = host.exec(f"journalctl --quiet --output cat --grep '^Starting' --unit {unit}", check=False)
+    return len(journal.stdout.splitlines())
+
+
 def test_jobs_run_by_the_clock_and_follow_the_version(project: Project) -> None:
     first, second = project.hosts
+    every = {"schedule": "* * * * *", "host": "web-2"}
+    project.config["jobs"] |= {
+        "tick": {**every, "cmd": "echo $KAMAL_VERSION"},
+        "long": {**every, "cmd": "echo begun; sleep 3600"},
+    }
+    project.save()
+    before = {job: fired(second, job) for job in ("tick", "long")}
     project.deploy("v1")
+    long = project.start("jobs", "run", "long")
     try:
+        project.until(lambda: "begun" in project.printed, "the run that goes on")
         assert first.exec(UNITS).stdout.split() == [
             "freehold-job-shop-tidy.service",
             "freehold-job-shop-tidy.timer",
@@ -62,8 +84,24 @@ def test_jobs_run_by_the_clock_and_follow_the_version(project: Project) -> None:
         assert last["output"].split() == ["v2", "changed", "s3cret-of-the-test"]
         assert first.exec("systemctl is-active freehold-job-shop-tidy.timer").stdout.strip() == "active"
 
+        # By themselves, once for each time; not where one goes on, from before the last deploy.
+        project.until(lambda: fired(second, "long") > before["long"], "a timer")
+        project.until(lambda: bool(scheduled(second, "tick")), "a run by the clock")
+        timers = [f"freehold-job-shop-{job}" for job in ("tick", "long")]
+        second.exec(("systemctl", "stop", *(f"{name}.timer" for name in timers)))
+        asleep = " ".join(f"{name}.service" for name in timers)
+        second.exec(f"while systemctl is-active --quiet {asleep}; do sleep 0.1; done", timeout=120)
+        assert len(scheduled(second, "tick")) == fired(second, "tick") - before["tick"]
+        assert scheduled(second, "long") == [] and long.poll() is None
+        assert "long runs already" in second.exec("journalctl --unit freehold-job-shop-long.service").stdout
+        second.exec("docker kill shop-web-job-long")
+        assert long.wait(60) == 137
+        (run,) = json.loads(project.freehold("jobs", "logs", "long", "--json").stdout)
+        assert (run["why"], run["version"], run["code"]) == ("asked", "v1", 137)
+
         # A rollback brings back the jobs of its version; a deploy without a job takes its timer away.
-        del project.config["jobs"]["report"]
+        for job in ("report", "tick", "long"):
+            del project.config["jobs"][job]
         project.save()
         project.deploy("v3")
         assert second.exec(UNITS).stdout == ""
@@ -71,6 +109,7 @@ def test_jobs_run_by_the_clock_and_follow_the_version(project: Project) -> None:
         assert "freehold-job-shop-report.timer" in second.exec(UNITS).stdout
         assert project.freehold("jobs", "run", "tidy", expect=127).stdout.split()[:2] == ["v1", "hello"]
     finally:
+        long.stop()
         project.freehold("app", "remove", "-y")
     assert first.exec(UNITS).stdout == second.exec(UNITS).stdout == ""
 

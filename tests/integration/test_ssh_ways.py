@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,51 @@ def test_a_new_key_is_accepted_once_and_a_changed_one_never(project: Project) ->
         assert "not the known one" in refused and "ssh-keygen -R" in refused, refused
 
 
+@contextlib.contextmanager
+def ssh_config(rig: Rig, text: str) -> Iterator[None]:
+    """Have it in front of what ~/.ssh/config says, as the first word there counts."""
+    path = rig.home / ".ssh" / "config"
+    before = path.read_text()
+    path.write_text(text + before)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def a_hundred_names(project: Project) -> None:
+    """They are two hosts, which let nobody wait at the door beside those that are to come in."""
+    names = [f"{'even' if number % 2 == 0 else 'odd'}-{number}" for number in range(100)]
+    config = "".join(
+        f"Host {kind}-*\n  HostName {host.address}\n"
+        for kind, host in zip(("even", "odd"), project.hosts, strict=True)
+    )
+    project.config["servers"]["web"]["hosts"] = names
+    project.config["sshkit"] = {"max_concurrent_starts": 4}
+    project.save()
+    # The last word counts, other than with most of sshd's settings.
+    limit = "/etc/ssh/sshd_config.d/99-few.conf"
+    # One that came beside a dozen others would be turned away, and said so in the journal. Three times as
+    # many as there are, as sshd hears a little later than we do that somebody has come in.
+    few = f"echo MaxStartups 12:100:12 >{limit}; systemctl restart ssh; date +%s.%N"
+    since = [host.exec(few).stdout.strip() for host in project.hosts]
+    try:
+        with ssh_config(project.rig, config), project.rig.latency(40):
+            done = project.freehold("server", "exec", "hostname", timeout=400)
+            said = [line.split("|") for line in done.stdout.splitlines()]
+            assert {name.strip(): text.strip() for name, text in said} == {
+                name: "web-1" if name.startswith("even") else "web-2" for name in names
+            }
+        for host, time in zip(project.hosts, since, strict=True):
+            journal = host.exec(f"journalctl --quiet --output cat --unit ssh --since @{time}").stdout
+            assert journal.count("Accepted publickey") == 50
+            assert "MaxStartups" not in journal and "drop connection" not in journal
+    finally:
+        del project.config["sshkit"]
+        for host in project.hosts:
+            host.exec(f"rm {limit}; systemctl restart ssh")
+
+
 def test_ways_to_a_host(project: Project, tmp_path: Path) -> None:
     rig, first = project.rig, project.hosts[0]
     project.config["ssh"] |= {"proxy": "deploy@web-1"}
@@ -58,6 +105,15 @@ def test_ways_to_a_host(project: Project, tmp_path: Path) -> None:
     project.config["ssh"] = {"user": "deploy", "proxy_command": "ssh -W %h:%p deploy@web-1"}
     project.save()
     assert came_from(project, "web-2") == first.address
+    # As ~/.ssh/config says it, by the name that this has for the host.
+    with ssh_config(rig, f"Host inner\n  HostName {project.hosts[1].address}\n  ProxyJump deploy@web-1\n"):
+        project.config["servers"]["web"]["hosts"] = ["web-1", "inner"]
+        project.config["ssh"] = {"user": "deploy"}
+        project.save()
+        assert came_from(project, "inner") == first.address
+        assert came_from(project, "web-1") != first.address
+    a_hundred_names(project)
+    project.config["servers"]["web"]["hosts"] = ["web-1", "web-2"]
 
     # No key but the one in the secrets; then none that fits in front of the one that does.
     other = tmp_path / "other"

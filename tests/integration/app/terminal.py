@@ -57,6 +57,26 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before
 
+    @property
+    def settings(self) -> list[object]:
+        """Echo, line discipline and the rest, as the terminal has them now."""
+        return list(termios.tcgetattr(self._master))
+
+    def ended(self) -> int:
+        """Wait for the end, reading what is shown until then; the exit code."""
+        end = time.monotonic() + DEADLINE
+        while self._process.poll() is None or self._ready():
+            assert time.monotonic() < end, f"it goes on: {self.seen!r}"
+            if self._ready(0.1):
+                try:
+                    self.seen += os.read(self._master, 4096).decode(errors="replace")
+                except OSError:  # the other end has closed
+                    break
+        return self._process.wait(DEADLINE)
+
+    def _ready(self, seconds: float = 0) -> bool:
+        return bool(select.select([self._master], [], [], seconds)[0])
+
     def close(self) -> int:
         """Wait for the end; the exit code."""
         code = self._process.wait(DEADLINE)

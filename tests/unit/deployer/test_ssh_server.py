@@ -15,10 +15,15 @@ import paramiko
 import pytest
 from paramiko import common
 
-from deployer.connect import holds, open_connection
+from deployer.config import Sshkit
+from deployer.connect import CONNECT_TRIES, holds, open_connection
 from deployer.endpoint import Endpoint
+from deployer.fleet import Fleet
+from deployer.remote import Remote
+from deployer.script import Script, Step
 from deployer.sshkeys import public_parts
-from freehold.errors import ConnectError
+from freehold.console import Console
+from freehold.errors import ConnectError, HostError
 from freehold.secret import Secret
 
 PASSPHRASE = "open sesame"
@@ -32,6 +37,12 @@ class Door(paramiko.ServerInterface):
         self.shown: list[bytes] = []
         self.users: list[str] = []
         self.connections = 0
+        self.refusals = 0
+        """How many connections are closed without a word before one is served."""
+        self.entering = self.most_entering = 0
+        """Connections that nobody has been let in by yet."""
+        self.commands: list[bytes] = []
+        self.count = threading.Lock()
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -39,7 +50,31 @@ class Door(paramiko.ServerInterface):
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         self.users.append(username)
         self.shown.append(key.asbytes())
-        return common.AUTH_SUCCESSFUL if key.asbytes() in self.accepted else common.AUTH_FAILED
+        if key.asbytes() not in self.accepted:
+            return common.AUTH_FAILED
+        # The client hears of it afterwards, so that its next one cannot be counted beside this one.
+        with self.count:
+            self.entering -= 1
+        return common.AUTH_SUCCESSFUL
+
+    def knocked(self) -> bool:
+        """Count a connection; whether it is served."""
+        self.connections += 1
+        if self.connections <= self.refusals:
+            return False
+        with self.count:
+            self.entering += 1
+            self.most_entering = max(self.most_entering, self.entering)
+        return True
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        """Take a command, and lose the connection before it has ended."""
+        self.commands.append(command)
+        channel.get_transport().close()
+        return True
 
 
 class Server:
@@ -63,7 +98,9 @@ class Server:
         while not self.closed.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self.listener.accept()
-                self.door.connections += 1
+                if not self.door.knocked():
+                    client.close()
+                    continue
                 transport = paramiko.Transport(client)
                 self.transports.append(transport)
                 transport.add_server_key(self.key)
@@ -165,6 +202,34 @@ def test_every_kind_of_key_is_offered_once(home: Path, server: Server) -> None:
         enter(server.endpoint(keys=tuple(map(str, files)), key_data=(Secret(files[0].read_text()),)))
     assert list(dict.fromkeys(server.door.shown)) == [public(file) for file in files]
     assert server.door.connections == 1
+
+
+def test_connects_are_tried_again_and_commands_never(home: Path, server: Server) -> None:
+    good = make(home, "good")
+    server.door.accepted.append(public(good))
+    end, door = server.endpoint(keys=(str(good),)), server.door
+    door.refusals = CONNECT_TRIES - 1
+    with Remote(end) as remote:
+        remote.connect()
+        assert door.connections == CONNECT_TRIES
+        # What it had begun to do nobody knows.
+        with pytest.raises(HostError, match="the connection was lost"):
+            remote.run(Script((Step("step", "true"),)), timeout=60)
+    assert len(door.commands) == 1 and door.connections == CONNECT_TRIES
+    door.refusals = door.connections + CONNECT_TRIES
+    with Remote(end) as remote, pytest.raises(ConnectError, match="no SSH connection to"):
+        remote.exec("true")
+    assert len(door.commands) == 1 and door.connections == 2 * CONNECT_TRIES
+
+
+def test_a_hundred_hosts_are_connected_to_few_at_a_time(home: Path, server: Server) -> None:
+    good, names = make(home, "good"), [f"web-{number}" for number in range(100)]
+    server.door.accepted.append(public(good))
+    ends = {name: server.endpoint(name=name, keys=(str(good),)) for name in names}
+    with Fleet(ends, Console(quiet=True), Sshkit(max_concurrent_starts=4)) as fleet:
+        answers = fleet.each(names, lambda name: fleet[name].reached().port)
+        assert answers.all() == dict.fromkeys(names, server.port)
+    assert server.door.connections == 100 and 1 < server.door.most_entering <= 4
 
 
 def test_a_key_with_a_passphrase_comes_from_the_agent(home: Path, server: Server, agent: Path) -> None:

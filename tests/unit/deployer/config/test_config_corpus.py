@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
+from deployer.config.load import DEFAULT_FILE, read_files
+from deployer.config.reference import schema
+from deployer.config.template.world import local_world
 from freehold.errors import ConfigError
+from freehold.process import LocalRunner
 from tests.unit.deployer.config.project import Project
 
 BESIDE = Path(__file__).parents[5] / "shared" / "corpus" / "kamal"
@@ -212,6 +219,32 @@ def test_corpus(project: Project, case: Case) -> None:
         or "proxy: false" in (CORPUS / f"{case.name}.yml").read_text()
         or case.destination == "demo"
     )
+    editors_have_nothing_to_say(project, case)
+
+
+@functools.cache
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema(name))
+
+
+def editors_have_nothing_to_say(project: Project, case: Case) -> None:
+    """What loads fits the schemas that `docs --schema` prints: each file, and both as they are merged."""
+    world = local_world(project.root, project.environ, LocalRunner())
+    loaded = read_files(project.root, DEFAULT_FILE, case.destination, world)
+    texts = {
+        "configuration" if name == str(DEFAULT_FILE) else "destination": yaml.safe_load(rendered.text)
+        for name, rendered in loaded.rendered.items()
+    }
+    if case.destination is not None:
+        # Something that a base may lack, as its destinations say it.
+        texts["configuration"] = {"service": "x", **texts["configuration"]}
+    found = [(name, text) for name, text in (*texts.items(), ("configuration", loaded.node.plain()))]
+    complaints = [
+        f"{case.name} {name} {error.json_path}: {error.message}"
+        for name, text in found
+        for error in validator(name).iter_errors(text)
+    ]
+    assert complaints == []
 
 
 def test_the_table_names_every_file() -> None:

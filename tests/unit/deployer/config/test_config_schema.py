@@ -9,8 +9,9 @@ import jsonschema
 import pytest
 import yaml
 
+from deployer.cli.init import HOST
 from deployer.config.document import Document
-from deployer.config.reference import NAMES, SECTIONS, schema, section
+from deployer.config.reference import FILES, NAMES, SECTIONS, schema, section
 from deployer.config.supported import REFUSED
 from freehold.errors import UsageError
 from freehold.settings import keys_of
@@ -78,6 +79,29 @@ def test_the_schema_accepts_what_loads(text: str) -> None:
 def test_the_schema_refuses_what_does_not_load(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), schema())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_has_a_schema(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    texts = {
+        "configuration": FOUNDING,
+        "destination": "accessories: {db: {host: a}}\nproxy: {host: b}\nx-own: 1\n",
+        "host": HOST,
+        "lab": "machines: {web-1: {memory: 2G, disk: 20G, disks: [10G]}}\n",
+    }
+    jsonschema.validate(yaml.safe_load(texts[name]), schema(name))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"x-own": {}, "no-such-key": 1}, schema(name))
+
+
+def test_what_may_be_left_out_may_not_be_wrong() -> None:
+    for text in ("{accessories: {db: {imgae: x}}}", "{proxy: {app_port: http}}", "{env: {secret: X}}"):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(text), schema("destination"))
+    with pytest.raises(UsageError) as caught:
+        schema("proxy")
+    assert caught.value.hint == "there are: configuration, destination, host, lab"
 
 
 @pytest.mark.parametrize("name", NAMES)
