@@ -33,7 +33,7 @@ def scheduled(host: Host, job: str) -> list[str]:
 
 
 def fired(host: Host, job: str) -> int:
-    """How often the timer of a job has gone off since `begun`, as systemd saw it."""
+    """How often the timer of a job has gone off, as systemd saw it; earlier tests are in the journal too."""
     unit = f"freehold-job-shop-{job}.service"
     journal = host.exec(f"journalctl --quiet --output cat --grep '^Starting' --unit {unit}", check=False)
     return len(journal.stdout.splitlines())
