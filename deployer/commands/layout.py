@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from importlib.resources import files
 
-from cloudinit.parts.caddyfile import ADMIN, ASK, CADDYFILE, DEFAULT_ROUTES, LOG
+from cloudinit.parts.caddyfile import ADMIN, ASK, CADDYFILE, CERTS, DEFAULT_ROUTES, LOG
+from cloudinit.parts.lastgood import REFUSED
 from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
 PROXY = f"{STATE}/proxy"
-CERTS = f"{PROXY}/certs"
 LOCKS = "/run/lock/freehold"
 NETWORK = "freehold"
 ADMIN_ADDRESS = f"unix/{ADMIN}"
@@ -29,6 +29,7 @@ __all__ = [
     "LOCKS",
     "NETWORK",
     "PROXY",
+    "REFUSED",
     "STATE",
 ]
 
@@ -143,6 +144,7 @@ def library() -> str:
         "CADDYFILE": CADDYFILE,
         "ADMIN": ADMIN_ADDRESS,
         "PROXY_LOG": LOG,
+        "REFUSED": REFUSED,
     }
     parts = sorted(files("deployer").joinpath("data/host").iterdir(), key=lambda part: part.name)
     # Needs: bash, docker, curl, flock, ss, awk; openssl where certificates are looked at.
