@@ -35,6 +35,26 @@ def test_several_names_and_a_wildcard(tmp_path: Path) -> None:
     assert len(proxies(made)) == 2
 
 
+def test_a_name_that_leads_to_another(tmp_path: Path) -> None:
+    led = {"host": "a.test", "redirect_from": ["www.a.test", "old.test"], "path_prefix": "/shop"}
+    made = adapted(tmp_path, shop=led)
+    assert sorted(hosts(made)) == ["a.test", "old.test", "www.a.test"]
+    assert found(made, "Location") == [["//a.test{http.request.uri}"]] * 2
+    (tmp_path / "secure").mkdir()
+    secure = adapted(tmp_path / "secure", shop={**led, "ssl": True})
+    # By HTTP and by HTTPS at once to where it ends; the name itself goes by HTTPS first.
+    where = [location for (location,) in found(secure, "Location")]
+    assert where.count("https://a.test{http.request.uri}") == 4
+    assert set(where) == {
+        "https://a.test{http.request.uri}",
+        "https://{http.request.host}{http.request.uri}",
+    }
+    config = samples.config(tmp_path, proxy={**led, "ssl": True}, servers=["web-1", "web-2"])
+    assert dict(config.sharing) == dict.fromkeys(("a.test", "www.a.test", "old.test"), ("web-1", "web-2"))
+    proxied = config.roles[0].proxy
+    assert proxied is not None and proxied.automatic == ("a.test", "www.a.test", "old.test")
+
+
 def test_two_services_share_a_host_name_by_their_paths(tmp_path: Path) -> None:
     made = adapted(
         tmp_path,
