@@ -118,6 +118,11 @@ def canary(prefix: str) -> str:
     return f"{PROXY}/canary/{prefix}"
 
 
+def allowed(prefix: str) -> str:
+    """Who gets the version that is tried whatever their part: `rules.caddy`, which the route imports."""
+    return f"{PROXY}/allowed/{prefix}"
+
+
 def assets(name: str, version_: str, role: str) -> str:
     """The assets of a version, joined with those of the versions before; mounted into its containers."""
     return f"{app(name)}/assets/{version_}/{role}"

@@ -135,4 +135,5 @@ def forget_fragment(config: DeployConfig, role: Role) -> str:
         layout.current(prefix),
         layout.maintenance(prefix),
     )
-    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths])])
+    gone = shlex.join(["rm", "-rf", layout.allowed(prefix)])
+    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths]), gone])

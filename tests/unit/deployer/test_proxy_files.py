@@ -10,6 +10,7 @@ import pytest
 
 from deployer.commands import canary, proxy, site
 from deployer.script import ScriptResult, StepOutcome
+from freehold.errors import UsageError
 from tests.unit.deployer import samples
 from tests.unit.deployer.adapted import adapted, found, handlers, hosts, proxies
 
@@ -149,7 +150,47 @@ def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
     assert script.steps[0].shell == "split_to shop-web-v2 shop-web 3000 v2 26"
     assert [canary.parts(percent) for percent in (0, 0.1, 50, 100)] == [0, 1, 128, 256]
     result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, ("shop-web\tv2\t128",)),))
-    assert canary.parse_state(result) == {"shop-web": ("v2", 50.0)}
+    assert canary.parse_state(result) == {"shop-web": canary.Tried("v2", 50.0)}
+
+
+def test_some_visitors_are_chosen_whatever_their_part(tmp_path: Path) -> None:
+    said = ("header X-Beta=1", " cookie  beta=a=b", "address 2001:db8::1", "address 203.0.113.0/24", "none")
+    allowed = canary.parse_allowed(said)
+    shown = tuple(map(str, allowed))
+    assert shown == (
+        *("header X-Beta=1", "cookie beta=a=b", "address 2001:db8::1/128", "address 203.0.113.0/24"),
+    )
+    place = tmp_path / "proxy" / "allowed" / "shop-web"
+    place.mkdir(parents=True)
+    (place / "rules.caddy").write_text(canary.rules(allowed))
+    made = adapted(tmp_path, shop={"host": "a.test"})
+    parts = [one["freehold_part"] for one in handlers(made, "vars") if "freehold_part" in one]
+    assert parts == ["{freehold_share}", *["canary"] * 4]
+    assert found(made, "X-Beta") == [["1"]]
+    assert found(made, "ranges") == [["2001:db8::1/128"], ["203.0.113.0/24"]]
+    assert {"{http.request.cookie.beta}": ["a=b"]} in found(made, "vars")
+
+    config = samples.config(tmp_path)
+    roles = config.roles_on("web-2")
+    first, second = canary.split(config, roles, "v2", 10, allowed=allowed[:1], audit="me").steps[:2]
+    assert first.shell.startswith("allow_visitors shop-web <<") and canary.rules(allowed[:1]) in first.shell
+    assert second.shell.startswith("split_to ")
+    line = "shop-web\tv2\t0\theader X-Beta=1\tcookie beta=a=b"
+    result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, (line,)),))
+    assert canary.parse_state(result) == {"shop-web": canary.Tried("v2", 0.0, shown[:2])}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("X-Beta=1", "header X-Beta", "header X-Beta=", "header X Beta=1", 'cookie a="b"', "cookie a={b}"),
+        *("header X-Beta=b*", "header X-Beta=a`b", "address here", "address 203.0.113.1/24", ""),
+    ],
+)
+def test_a_text_that_names_no_visitors(text: str) -> None:
+    with pytest.raises(UsageError, match="--allow") as caught:
+        canary.parse_allowed([text])
+    assert "header NAME=VALUE" in caught.value.hint
 
 
 def test_maintenance_comes_before_the_container(tmp_path: Path) -> None:
