@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudinit.parts.caddyfile import ADMIN
+from cloudinit.parts.lastgood import PATH_UNIT, REASON
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT, http_address
 from cloudinit.parts.ssh import ANYBODY, config_text
 from cloudinit.parts.users import LOCKS, SHARED
@@ -31,6 +32,7 @@ _UNITS = (
     "freehold-network.service",
     SOCKET_UNIT,
     SERVICE_UNIT,
+    PATH_UNIT,
     "nftables.service",
     "ssh.service",
     "ssh.socket",
@@ -102,6 +104,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "modes": f"stat -c '%n %a %U %G' {paths}",
         "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
         "http://localhost/config/",
+        "refused": REASON,
         "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
         "published": "docker ps --format '{{.Names}} {{.Ports}}'",

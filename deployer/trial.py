@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployer.commands import canary
@@ -50,8 +50,14 @@ class Trial(Rollout):
                 hint="commit what is to be tried, or name another version with --version",
             )
 
-    def begin(self, deliver: Deliver, facts: Mapping[str, HostFacts], percent: float) -> None:
-        """Start the version beside the one that serves, and give it a share of the visitors.
+    def begin(
+        self,
+        deliver: Deliver,
+        facts: Mapping[str, HostFacts],
+        percent: float,
+        allowed: Sequence[canary.Allowed] = (),
+    ) -> None:
+        """Start the version beside the one that serves, for a share of the visitors and the `allowed`.
 
         `facts` may tell of hosts that no request reaches: they get the image now, as `promote` sends none.
         """
@@ -61,17 +67,25 @@ class Trial(Rollout):
             self.still_locked()
         try:
             self.prepare(delivery)
-            self.split(percent)
+            self.split(percent, allowed)
         except BaseException as exc:
             why = str(exc).splitlines()[0] if str(exc) else "interrupted"
             self.go_back(mine, f"canary {self.version} failed: {why}")
             raise
 
-    def split(self, percent: float) -> None:
-        """Change the share of a version that has been started."""
-        audit = f"{self.who} gave {percent:g}% to {self.version}"
+    def split(self, percent: float, allowed: Sequence[canary.Allowed] | None = None) -> None:
+        """Change the share of a version that has been started; None leaves the `allowed` as they are."""
+        also = "".join(f", {one}" for one in allowed or ())
+        audit = f"{self.who} gave {percent:g}%{also} to {self.version}"
         scripts = {
-            host: canary.split(self.config, self.config.roles_on(host), self.version, percent, audit=audit)
+            host: canary.split(
+                self.config,
+                self.config.roles_on(host),
+                self.version,
+                percent,
+                allowed=allowed,
+                audit=audit,
+            )
             for host in self.config.hosts
         }
         self._must(scripts, f"{percent:g}% to {self.version}", COMMIT_TIMEOUT)

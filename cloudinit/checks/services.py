@@ -8,6 +8,7 @@ from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
 from cloudinit.parts.caddyfile import ADMIN
 from cloudinit.parts.docker import NETWORK_UNIT, engine_options
+from cloudinit.parts.lastgood import PATH_UNIT, reason
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from cloudinit.parts.users import LOCKS, SHARED
 from cloudinit.profile import HostProfile
@@ -42,9 +43,12 @@ def network(facts: Facts, _profile: HostProfile) -> str:
 def proxy(facts: Facts, profile: HostProfile) -> str:
     if not profile.proxy.enabled:
         return ""
-    problem = running(facts, SOCKET_UNIT, SERVICE_UNIT)
+    problem = running(facts, SOCKET_UNIT, SERVICE_UNIT, PATH_UNIT)
     if problem:
         return problem
+    if facts.text("refused"):
+        why = reason(facts.text("refused"))
+        return f"it serves by the last configuration that it accepted, as it refuses the present one: {why}"
     version = re.match(r"v(\d+)\.(\d+)", facts.text("caddy"))
     if version is None or (int(version.group(1)), int(version.group(2))) < MINIMUM:
         return f"Caddy is {facts.text('caddy') or 'missing'}; the least is {MINIMUM[0]}.{MINIMUM[1]}"

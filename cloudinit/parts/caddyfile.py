@@ -16,6 +16,7 @@ CADDYFILE = "/etc/freehold/proxy/Caddyfile"
 ACME_ROOT = "/etc/freehold/proxy/acme-root.pem"
 ADMIN = "/run/freehold-proxy/admin.sock"
 SITES = "/var/lib/freehold/proxy/sites"
+CERTS = "/var/lib/freehold/proxy/certs"
 # Routes of services that answer for every host name.
 DEFAULT_ROUTES = "/var/lib/freehold/proxy/routes/_default"
 DATA = "/var/lib/freehold-proxy"

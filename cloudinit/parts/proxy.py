@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudinit.parts import lastgood
 from cloudinit.parts.caddyfile import ACME_ROOT, ADMIN, CADDYFILE, DATA, caddyfile
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT, socket_unit
 from cloudinit.profile import HostProfile
@@ -28,7 +29,7 @@ User=freehold-proxy
 Group=freehold
 UMask=0027
 Environment=HOME={DATA} XDG_DATA_HOME={DATA} XDG_CONFIG_HOME={DATA}
-ExecStart={BINARY} run --config {CADDYFILE}
+ExecStart={lastgood.PROGRAM} run
 ExecReload={BINARY} reload --force --config {CADDYFILE} --address unix/{ADMIN}
 Restart=always
 RestartSec=1
@@ -92,7 +93,10 @@ def steps(profile: HostProfile) -> tuple[Step, ...]:
     """The program, then the units; both disabled where the host serves nothing."""
     if not profile.proxy.enabled:
         script = f"""
+if [ -e /etc/systemd/system/{lastgood.PATH_UNIT} ]; then disable {lastgood.PATH_UNIT}; fi
 if [ -e /etc/systemd/system/{SERVICE_UNIT} ]; then disable {SERVICE_UNIT} {SOCKET_UNIT}; fi
+absent /etc/systemd/system/{lastgood.PATH_UNIT}
+absent /etc/systemd/system/{lastgood.KEEP_UNIT}
 absent /etc/systemd/system/{SERVICE_UNIT}
 absent /etc/systemd/system/{SOCKET_UNIT}
 """
@@ -112,6 +116,7 @@ fi
 """,
             directories=(Directory("/etc/freehold"), Directory("/etc/freehold/proxy")),
             files=(
+                *lastgood.files(),
                 File(
                     f"/etc/systemd/system/{SOCKET_UNIT}",
                     socket_unit(profile.proxy),
@@ -130,7 +135,7 @@ fi
                     notify=restart,
                 ),
             ),
-            script=f"enable {SOCKET_UNIT} {SERVICE_UNIT}",
+            script=f"enable {SOCKET_UNIT} {SERVICE_UNIT} {lastgood.PATH_UNIT}",
             live=_live(),
         ),
     )
@@ -196,8 +201,11 @@ fi
 
 def _live() -> str:
     return f"""
-# Only the syntax: a full validation as root would leave certificates that the proxy cannot read.
-{BINARY} adapt --config {CADDYFILE} >"$FREEHOLD_WORK/adapted" 2>&1 ||
+# As the proxy's own user: root would leave certificates that the proxy cannot read. Where its directories
+# are, all of it: with what is refused, a start would go back to the last configuration that was accepted.
+how=adapt
+if systemctl --quiet is-active {SERVICE_UNIT}; then how=validate; fi
+runuser -u freehold-proxy -- {BINARY} $how --config {CADDYFILE} >"$FREEHOLD_WORK/adapted" 2>&1 ||
     give_up "Caddy refuses {CADDYFILE}: $(tail -n 1 "$FREEHOLD_WORK/adapted")"
-start {SOCKET_UNIT} {SERVICE_UNIT}
+start {SOCKET_UNIT} {lastgood.PATH_UNIT} {SERVICE_UNIT}
 """

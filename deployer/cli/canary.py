@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,23 +14,35 @@ from freehold.command import Context
 
 if TYPE_CHECKING:
     from deployer.cli.session import Session
+    from deployer.commands.canary import Allowed, Tried
     from deployer.commands.facts import HostFacts
     from deployer.fleet import Answers
 
 
 @click.command()
 @click.argument("action", metavar="10%|promote|abort|status")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="VISITORS",
+    help="Who gets it whatever the share: 'header X-Beta=1', 'cookie beta=yes', 'address 203.0.113.0/24'; "
+    "again for more, 'none' for nobody any more.",
+)
 @skip_push
 @changing
-def canary(context: Context, action: str, target: Target, skip_push: bool, lock_wait: int) -> int:
+def canary(
+    context: Context, action: str, target: Target, allow: tuple[str, ...], skip_push: bool, lock_wait: int
+) -> int:
     """Try a version on a share of the visitors.
 
     `canary 10%` builds and starts it beside the one that serves; again with another share, it changes
     the share. A visitor stays with a version (cookie freehold_split; `canary` and `stable` choose one).
-    `promote` deploys it to all, `abort` takes it away. Any deploy or rollback ends it.
+    With `--allow` chosen visitors get it besides; `canary 0% --allow 'header X-Beta=1'` gives it to them
+    alone. `promote` deploys it to all, `abort` takes it away. Any deploy or rollback ends it.
     """
     from deployer.cli.deploy import run_deploy
     from deployer.cli.session import open_session
+    from deployer.commands.canary import parse_allowed
     from deployer.trial import tried_on
     from freehold.errors import InputError, UsageError
 
@@ -42,16 +54,19 @@ def canary(context: Context, action: str, target: Target, skip_push: bool, lock_
     percent = float(share[1]) if share else 0.0
     if percent > 100:
         raise UsageError(f"{action} is more than all", hint="from 0% to 100%")
+    if allow and not share:
+        raise UsageError(f"--allow means nothing with {action}", hint="for example `canary 0% --allow …`")
+    allowed = parse_allowed(allow)
     whole = open_session(context, target)
     session = _of_the_web(whole)
     answers = _tried(session)
     if action == "status":
         return _show(context, answers)
     tried = answers.all()
-    versions = {version for host in tried.values() for version, _ in host.values()}
+    versions = {one.version for host in tried.values() for one in host.values()}
     wanted = target.version
     if share and not versions:
-        run_deploy(context, whole, skip_push=skip_push, lock_wait=lock_wait, share=percent)
+        run_deploy(context, whole, skip_push=skip_push, lock_wait=lock_wait, share=percent, allowed=allowed)
         context.console.info(f"{percent:g}% of the visitors get it; then `canary promote` or `canary abort`")
         return 0
     if not versions:
@@ -82,7 +97,7 @@ def canary(context: Context, action: str, target: Target, skip_push: bool, lock_
             choose=choose,
         )
         return 0
-    _change(context, session, version, percent if share else None, lock_wait)
+    _change(context, session, version, percent if share else None, allowed if allow else None, lock_wait)
     return 0
 
 
@@ -93,7 +108,7 @@ def _of_the_web(session: Session) -> Session:
     return dataclasses.replace(session, config=of_the_web(session.config))
 
 
-def _tried(session: Session) -> Answers[Mapping[str, tuple[str, float]]]:
+def _tried(session: Session) -> Answers[Mapping[str, Tried]]:
     from deployer.cli.work import ask
     from deployer.commands import canary as commands
     from deployer.fleet import Answers
@@ -103,22 +118,35 @@ def _tried(session: Session) -> Answers[Mapping[str, tuple[str, float]]]:
     return Answers({host: commands.parse_state(one) for host, one in found.values.items()}, found.errors)
 
 
-def _show(context: Context, tried: Answers[Mapping[str, tuple[str, float]]]) -> int:
+def _show(context: Context, tried: Answers[Mapping[str, Tried]]) -> int:
     from deployer.cli.work import rows
 
     json = context.console.json
     shown = [
-        (host, prefix, version, percent if json else f"{percent:.0f}%")
+        (
+            host,
+            prefix,
+            one.version,
+            one.percent if json else f"{one.percent:.0f}%",
+            list(one.allowed) if json else ", ".join(one.allowed),
+        )
         for host, found in tried.values.items()
-        for prefix, (version, percent) in found.items()
+        for prefix, one in found.items()
     ]
     if not (shown or json or tried.errors):
         context.console.print("nothing is being tried")
         return 0
-    return rows(context, ("host", "role", "version", "percent"), shown, tried.errors)
+    return rows(context, ("host", "role", "version", "percent", "allowed"), shown, tried.errors)
 
 
-def _change(context: Context, session: Session, version: str, percent: float | None, wait: int) -> None:
+def _change(
+    context: Context,
+    session: Session,
+    version: str,
+    percent: float | None,
+    allowed: Sequence[Allowed] | None,
+    wait: int,
+) -> None:
     """Another share, or none and the end of it."""
     from deployer.cli.work import lock_held
     from deployer.trial import Trial
@@ -128,7 +156,7 @@ def _change(context: Context, session: Session, version: str, percent: float | N
         if percent is None:
             trial.abort(trial.look())
         else:
-            trial.split(percent)
+            trial.split(percent, allowed)
     if context.console.json:
         found = {"result": "aborted"} if percent is None else {"result": "tried", "percent": percent}
         context.console.data({"version": version, **found})

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +24,7 @@ from deployer.cli.options import (
 from freehold.command import Context, common_options, pass_context
 
 if TYPE_CHECKING:
+    from deployer.commands.canary import Allowed
     from deployer.commands.facts import HostFacts
     from deployer.shipping import Shipping
 
@@ -75,11 +76,12 @@ def run_deploy(
     dry: bool = False,
     deploy_hooks: bool = True,
     share: float | None = None,
+    allowed: Sequence[Allowed] = (),
     tell: bool = True,
     why: str = "",
     choose: Callable[[Mapping[str, HostFacts]], str] | None = None,
 ) -> None:
-    """Deploy what the session says; with `share`, to so many percent of the visitors only.
+    """Deploy what the session says; with `share`, to so many percent of the visitors and the `allowed`.
 
     `choose` names the version by what is on the hosts, once nobody else can change it; `why` is then what
     others are told about the lock. Without `deploy_hooks` as `app boot` does, of which no deploy is told.
@@ -140,7 +142,7 @@ def run_deploy(
                     return delivery
 
                 if trial is not None:
-                    trial.begin(brought, facts, share or 0.0)
+                    trial.begin(brought, facts, share or 0.0, allowed)
                     _tell(context, "tried", version, started, fleet.execs, percent=share)
                     return
                 rollout.deploy(brought, facts)

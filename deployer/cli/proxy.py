@@ -189,6 +189,7 @@ def details(context: Context, target: Target) -> int:
                     "certificates": [
                         dict(zip(("name", "until", "by"), c, strict=True)) for c in one.certificates
                     ],
+                    "refused": one.refused,
                     "problem": "",
                 }
                 for one in found.values()
@@ -199,6 +200,12 @@ def details(context: Context, target: Target) -> int:
     fields = ("host", "state", "version", "since", "listens", "sites")
     shown = [(o.host, o.state, o.version, o.since, o.listens, " ".join(o.sites)) for o in found.values()]
     code = table(context, fields, shown, answers.errors)
+    for one in found.values():
+        if one.refused:
+            context.console.warn(
+                f"{one.host}: the proxy refuses the configuration on the disk and serves by the last one "
+                f"that it accepted: {one.refused}"
+            )
     rows = [(one.host, *row) for one in found.values() for row in one.targets]
     if rows:
         context.console.table(("host", "serves", "at", "mode"), rows)

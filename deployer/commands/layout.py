@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from importlib.resources import files
 
-from cloudinit.parts.caddyfile import ADMIN, ASK, CADDYFILE, DEFAULT_ROUTES, LOG
+from cloudinit.parts.caddyfile import ADMIN, ASK, CADDYFILE, CERTS, DEFAULT_ROUTES, LOG
+from cloudinit.parts.lastgood import REFUSED
 from cloudinit.proxybinary import BINARY as CADDY
 
 STATE = "/var/lib/freehold"
 PROXY = f"{STATE}/proxy"
-CERTS = f"{PROXY}/certs"
 LOCKS = "/run/lock/freehold"
 NETWORK = "freehold"
 ADMIN_ADDRESS = f"unix/{ADMIN}"
@@ -29,6 +29,7 @@ __all__ = [
     "LOCKS",
     "NETWORK",
     "PROXY",
+    "REFUSED",
     "STATE",
 ]
 
@@ -122,6 +123,11 @@ def canary(prefix: str) -> str:
     return f"{PROXY}/canary/{prefix}"
 
 
+def allowed(prefix: str) -> str:
+    """Who gets the version that is tried whatever their part: `rules.caddy`, which the route imports."""
+    return f"{PROXY}/allowed/{prefix}"
+
+
 def assets(name: str, version_: str, role: str) -> str:
     """The assets of a version, joined with those of the versions before; mounted into its containers."""
     return f"{app(name)}/assets/{version_}/{role}"
@@ -148,6 +154,7 @@ def library() -> str:
         "CADDYFILE": CADDYFILE,
         "ADMIN": ADMIN_ADDRESS,
         "PROXY_LOG": LOG,
+        "REFUSED": REFUSED,
     }
     parts = sorted(files("deployer").joinpath("data/host").iterdir(), key=lambda part: part.name)
     # Needs: bash, docker, curl, flock, ss, awk; openssl where certificates are looked at.

@@ -17,6 +17,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from deployer.commands import assets, certificates, layout, ondemand
+from deployer.commands.redirects import led_route, led_site
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
 from deployer.config.sendfile import sendfiles, volumes_of
@@ -50,6 +51,10 @@ def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str,
                 wanted[f"sites/{layout.ASKED}.caddy"] = ondemand.SITE
                 asked = f"routes/{layout.ASKED}/{prefix}.caddy"
                 wanted[asked] = wanted.get(asked, "") + ondemand.question(role.proxy, prefix, name)
+        for name in role.proxy.redirect_from:
+            peers = tuple(peer for peer in config.sharing.get(name, ()) if peer != host)
+            wanted[f"sites/{name}.caddy"] = led_site(role.proxy, name, own, peers)
+            wanted[f"routes/{name}/{prefix}.caddy"] = led_route(role.proxy, prefix)
     return wanted
 
 
@@ -130,4 +135,5 @@ def forget_fragment(config: DeployConfig, role: Role) -> str:
         layout.current(prefix),
         layout.maintenance(prefix),
     )
-    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths])])
+    gone = shlex.join(["rm", "-rf", layout.allowed(prefix)])
+    return "\n".join([shlex.join(["unsplit", prefix]), shlex.join(["rm", "-f", *paths]), gone])

@@ -188,7 +188,10 @@ def _canary(proxy: Proxy, prefix: str, files: answers.Files) -> str:
         '\t~^([0-9a-f]{2}|canary|stable)$ "${1}"\n\tdefault "{freehold_drawn}"\n}\n'
         "@new not header_regexp Cookie freehold_split=\n"
         'header @new +Set-Cookie "freehold_split={freehold_share}; Path=/; SameSite=Lax; HttpOnly"\n'
-        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{freehold_share}}\n}}\n"
+        # Whom the operator has chosen (canary.py) is sent there whatever the part; mostly there is no file.
+        "vars freehold_part {freehold_share}\n"
+        f"import {layout.allowed(prefix)}/*.caddy\n"
+        f"@chosen file {{\n\troot {root}\n\ttry_files {name}/{{vars.freehold_part}}\n}}\n"
     )
     chosen = upstream(proxy, prefix, files, to=f"{place}/target", matcher="@chosen ")
     return f"@split file {{\n\troot {root}\n\ttry_files {name}/version\n}}\n" + _block(

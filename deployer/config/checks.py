@@ -55,7 +55,7 @@ def sharing(roles: Sequence[Role], accessories: Sequence[Accessory]) -> dict[str
     owners: list[Role | Accessory] = [*roles, *accessories]
     for owner in owners:
         if owner.proxy is not None and owner.proxy.ssl is True:
-            for name in owner.proxy.names or ("",):
+            for name in owner.proxy.claimed:
                 found.setdefault(name, {}).update(dict.fromkeys(owner.hosts))
     return {name: tuple(hosts) for name, hosts in found.items() if len(hosts) > 1}
 
@@ -129,6 +129,27 @@ def _check_shared_names(roles: Sequence[Role], node: Node) -> None:
                             f"the roles {other!r} and {role.name!r} would both serve {shown} on {host}",
                             hint="give one of them another host or path_prefix",
                         )
+    _check_led_elsewhere(roles, node)
+
+
+def _check_led_elsewhere(roles: Sequence[Role], node: Node) -> None:
+    """A name that leads elsewhere is served by no role of the host, and all say the same of it."""
+    first: dict[tuple[str, str], tuple[Role, str]] = {}
+    for role in roles:
+        if role.proxy is None:
+            continue
+        ends = {name: name for name in role.proxy.names}
+        ends |= dict.fromkeys(role.proxy.redirect_from, ", ".join(role.proxy.names[:1]))
+        for place in ((host, name) for host in role.hosts for name in ends):
+            other, end = first.setdefault(place, (role, ends[place[1]]))
+            if end != ends[place[1]]:
+                fail(
+                    at(node, "servers", role.name, "proxy"),
+                    f"on {place[0]}, {place[1]} is {end} by the role {other.name!r}, "
+                    f"and {ends[place[1]]} by {role.name!r}",
+                    hint="serve it, or name it under 'redirect_from' of one role; [] takes nothing over "
+                    "from the root's 'proxy'",
+                )
 
 
 def check_tags(roles: Sequence[Role], document: Document, node: Node, warnings: list[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployer.config import shorthand
+from deployer.config.proxynames import check_certificates, check_redirects
 from freehold.settings import convert, fail, read, setting
 from freehold.wording import describe
 from freehold.yamlfile import Node
@@ -138,6 +139,14 @@ class Proxy:
         pattern=HOST_PATTERN,
     )
     hosts: tuple[str, ...] = setting((), help="Several host names.", pattern=HOST_PATTERN)
+    redirect_from: tuple[str, ...] = setting(
+        (),
+        parse=lambda node: shorthand.texts(node),
+        help="Host names that lead to the first of `host` or `hosts`, by 308 with path and query kept.",
+        schema=shorthand.TEXTS,
+        pattern=HOST_PATTERN,
+        example="www.example.com",
+    )
     app_port: int = setting(
         80, help="Port the application listens on inside the container.", minimum=1, maximum=65535
     )
@@ -193,6 +202,11 @@ class Proxy:
         return tuple(name for name in (self.host or "").split(",") if name) or self.hosts
 
     @property
+    def claimed(self) -> tuple[str, ...]:
+        """The names that it has a site for: served, or led elsewhere; empty stands for any."""
+        return (*(self.names or ("",)), *self.redirect_from)
+
+    @property
     def prefixes(self) -> tuple[str, ...]:
         """All path prefixes served; empty means the whole site."""
         return self.path_prefixes or tuple(prefix for prefix in (self.path_prefix or "").split(",") if prefix)
@@ -221,7 +235,8 @@ class Proxy:
     @property
     def automatic(self) -> tuple[str, ...]:
         """The names for which certificates are got ahead of any visit."""
-        return tuple(name for name in self.names if "*" not in name) if self.ssl is True else ()
+        names = (*self.names, *self.redirect_from)
+        return tuple(name for name in names if "*" not in name) if self.ssl is True else ()
 
     def on_demand(self, name: str) -> bool:
         """Whether the certificates of a site are got at the first visit (empty: the site of any name)."""
@@ -238,7 +253,8 @@ def read_proxy(node: Node) -> Proxy:
             "write either 'host' or 'hosts', not both",
             hint="keep 'hosts' with all of them",
         )
-    _check_certificates(node, proxy)
+    check_certificates(node, proxy)
+    check_redirects(node, proxy)
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node
         for name in ("http_port", "https_port", "bind_ips"):
@@ -246,36 +262,6 @@ def read_proxy(node: Node) -> Proxy:
             if entry is not None:
                 fail(entry.key_where or entry, f"{name!r} has no meaning where 'publish' is false")
     return proxy
-
-
-def _check_certificates(node: Node, proxy: Proxy) -> None:
-    """Fail where no certificate can be had for what is to be served."""
-    ssl, demand = node.get("ssl") or node, node.get("ssl_on_demand") or node
-    wild = next((name for name in proxy.names if "*" in name), None)
-    if proxy.ssl_on_demand is not None:
-        if proxy.ssl is not True:
-            fail(demand.key_where or demand, "'ssl_on_demand' needs ssl: true")
-        if proxy.names and wild is None:
-            fail(
-                demand.key_where or demand,
-                "'ssl_on_demand' has no meaning where every host is named: they get certificates at once",
-                hint="take 'host' out to serve any name, or write a wildcard such as '*.example.com'",
-            )
-        return
-    if proxy.ssl and not proxy.names and proxy.certificate is None:
-        fail(
-            ssl.key_where or ssl,
-            "'ssl' needs a 'host' to ask a certificate for",
-            hint="write host: app.example.com beside it, or ssl: false; where customers bring names of "
-            "their own, ssl_on_demand: /a/path says which",
-        )
-    if proxy.ssl is True and wild is not None:
-        fail(
-            ssl.key_where or ssl,
-            f"no certificate can be had automatically for {wild}",
-            hint="name the hosts one by one, bring a certificate of your own as `certificate_pem`, or say "
-            "with ssl_on_demand which names may have one",
-        )
 
 
 def proxy_schema() -> Mapping[str, object]:

@@ -150,14 +150,18 @@ def test_certificates_of_an_authority(project: Project, authority: Authority) ->
     assert shown(project, authority, "shop.test") == (old, "v2")
 
     # A name comes along while another authority of the same root asks for the other challenge.
-    project.config["proxy"]["hosts"] = ["shop.test", "www.shop.test", "*.customer.test"]
+    project.config["proxy"]["hosts"] = ["shop.test", "*.customer.test"]
+    project.config["proxy"]["redirect_from"] = ["www.shop.test"]
     project.config["proxy"]["ssl_on_demand"] = "/allowed"
     del project.config["proxy"]["host"]
     project.save()
     with authority.running("tls-alpn-01"):
         said = squeezed(project.deploy("v3"))
         assert "without a certificate" not in said, said
-        assert shown(project, authority, "www.shop.test")[1] == "v3"
+        # One that leads elsewhere has a certificate to say so, and by HTTP leads there at once.
+        assert shown(project, authority, "www.shop.test")[1] == ""
+        answer = project.ask(first, "/a%20b?c=d&e", "www.shop.test")
+        assert (answer.status, answer.headers["location"]) == (308, "https://shop.test/a%20b?c=d&e")
         assert shown(project, authority, "two.customer.test")[1] == "v3"
         refused(project, authority)
         del project.config["proxy"]["ssl_on_demand"]

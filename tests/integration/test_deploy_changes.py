@@ -41,9 +41,11 @@ def test_routes_follow_the_configuration_and_the_rollback(project: Project) -> N
         project.rollback("v1")
         assert seen("/version", "shop.test") == "v1"
         assert seen("/version", "other.test") == "404"
-    project.config["proxy"] |= {"host": "shop.test", "path_prefix": "/shop"}
+    project.config["proxy"] |= {"host": "shop.test", "path_prefix": "/shop", "redirect_from": "www.shop.test"}
     project.save()
     project.deploy("v3")
+    led = project.ask(first, "/a?b=c", "www.shop.test", method="POST", body=b"x")
+    assert (led.status, led.headers["location"]) == (308, "//shop.test/a?b=c")
     assert seen("/shop/version", "shop.test") == "v3"
     assert seen("/version", "shop.test") == "404"
     headers = project.ask(first, "/shop/request").json()["headers"]

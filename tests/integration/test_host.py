@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from cloudinit.checks import run_checks
 from cloudinit.profile import HostProfile
 from freehold.errors import ProcessError
+from tests.integration.app.tls import secure, self_signed
 from tests.rig import Host, Rig
 
 Pair = tuple[Host, Host]
@@ -169,13 +170,59 @@ def test_a_killed_proxy_comes_back(rig: Rig, hosts: Pair) -> None:
 
 
 def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
+    """Also through a start: a file that Caddy cannot read, then a certificate that is gone."""
     host = hosts[0]
+    pair, proxy = self_signed("safe.example"), "/var/lib/freehold/proxy"
+    for name, text in zip(("own.crt", "own.key"), pair, strict=True):
+        host.write(f"{proxy}/certs/{name}", text, 0o640, owner="deploy:freehold")
+    own = f"tls {proxy}/certs/own.crt {proxy}/certs/own.key"
+    site = f'https://safe.example {{\n\timport freehold_https\n\t{own}\n\trespond "safe"\n}}\n'
+    host.write(f"{proxy}/sites/safe.caddy", site)
     serve_app(host)
-    host.write("/var/lib/freehold/proxy/sites/broken.caddy", "http://broken { nonsense }\n")
+    wait_until(lambda: f"{proxy}/targets/app" in kept(host), "the configuration to be kept")
+
+    def refused() -> str:
+        assert rig.http(host, host="app.example", timeout=60).text == "hello"
+        assert secure(rig, host, "safe.example") == (pair[0], "safe")
+        results = {result.id: result for result in run_checks(host.testinfra(), HostProfile())}
+        assert not results["proxy"].ok
+        return results["proxy"].detail
+
+    host.write(f"{proxy}/sites/broken.caddy", "http://broken {\n\tnonsense\n}\n")
     with pytest.raises(ProcessError):
         host.exec("systemctl reload freehold-proxy")
     assert rig.http(host, host="app.example").text == "hello"
     assert host.exec("systemctl is-active freehold-proxy").stdout.strip() == "active"
+    host.restart_service("freehold-proxy")
+    assert "nonsense" in refused()
+    host.exec(f"rm {proxy}/sites/broken.caddy {proxy}/certs/own.key; sync", timeout=600)
+    host.kill()
+    host.start()
+    listens(host)
+    assert "own.key: no such file" in refused()
+    assert "the configuration on the disk is refused" in host.exec("journalctl -b -u freehold-proxy").stdout
+
+    # Mended, it is a configuration like any other.
+    host.write(f"{proxy}/certs/own.key", pair[1], 0o640, owner="deploy:freehold")
+    host.exec("systemctl reload freehold-proxy")
+    examined = {result.id: result.detail for result in run_checks(host.testinfra(), HostProfile())}
+    assert examined["proxy"] == ""
+    wait_until(lambda: not host.exec("ls /run/freehold-proxy/refused", check=False).stdout, "the mark to go")
+    host.restart_service("freehold-proxy")
+    assert rig.http(host, host="app.example", timeout=60).text == "hello"
+    assert host.exec("ls /run/freehold-proxy").stdout.split() == ["admin.sock"]
+
+
+def kept(host: Host) -> str:
+    """The configuration that the proxy would go back to."""
+    return host.exec("cat /var/lib/freehold-proxy/good/config.json", check=False).stdout
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
 
 
 def chosen_protocol(rig: Rig, host: Host, context: ssl.SSLContext) -> str | None:

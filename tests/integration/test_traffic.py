@@ -226,11 +226,12 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
     project.image("v3")
     project.image("sick", "unhealthy")
 
-    def version(cookie: str = "") -> str:
+    def version(cookie: str = "", **more: str) -> str:
         headers = {"Cookie": f"freehold_split={cookie}"} if cookie else {}
-        return project.ask(first, headers=headers).text.strip()
+        return project.ask(first, headers=headers | more).text.strip()
 
-    with project.traffic(reloads=len(project.hosts), fresh_every=1) as traffic:
+    # One by hand, and three times other visitors are chosen.
+    with project.traffic(reloads=4 * len(project.hosts), fresh_every=1) as traffic:
         # Caddy takes its configuration anew: WebSockets are none the wiser.
         report = traffic.load.report()
         for host in project.hosts:
@@ -254,18 +255,26 @@ def test_a_version_is_tried_on_a_share_of_the_visitors(project: Project) -> None
         for answer in drawn[:5]:
             share = answer.headers["set-cookie"].partition("=")[2].partition(";")[0]
             assert version(share) == answer.text.strip()
-        project.freehold("canary", "0%")
+        chosen = ["header X-Beta=1", "cookie beta=yes"]
+        project.freehold("canary", "0%", *(word for one in chosen for word in ("--allow", one)))
         assert (version("00"), version("canary")) == ("v1", "v2")
+        beta = {"Cookie": "freehold_split=stable; beta=yes"}
+        assert (version("00", **{"X-Beta": "1"}), version(**beta)) == ("v2", "v2")
+        assert version("00", **{"X-Beta": "2"}) == "v1"
         found = json.loads(project.freehold("canary", "status", "--json").stdout)
-        assert [(one["role"], one["version"], one["percent"]) for one in found] == [
-            ("shop-web", "v2", 0.0)
+        assert [(one["role"], one["version"], one["percent"], one["allowed"]) for one in found] == [
+            ("shop-web", "v2", 0.0, chosen)
         ] * 2
+        project.freehold("canary", "0%", "--allow", "address 198.18.0.0/15")
+        assert version("ff") == version("stable") == "v2"
         refused = squeezed(project.freehold("canary", "10%", "-P", "--version", "v3", expect=2))
         assert "being tried already: v2" in refused
         project.freehold("canary", "abort")
         project.same_as(before)
         traffic.seen(10)
         project.freehold("canary", "20%", "-P", "--version", "v3")
+        # Whom another trial chose is chosen no more.
+        assert version("ff") == "v1"
         traffic.seen(10)
         project.freehold("canary", "promote")
         assert project.serving() == ("v3", "v3")

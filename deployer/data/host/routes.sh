@@ -70,6 +70,8 @@ activate() {
             save "$path"
             mkdir -p "$(dirname "$path")"
             cp "$want/$path" "$path.new"
+            # After a power cut it is there as a whole, or not at all.
+            sync "$path.new"
             mv -f "$path.new" "$path"
         done
     fi
@@ -82,6 +84,10 @@ activate() {
         fi
     done
     if [ -z "$changed" ]; then
+        # After a start with what was broken: perhaps it is mended by now. If not, it is no matter of this deploy.
+        if [ -e "$REFUSED" ] && ! "$CADDY" reload --force --config "$CADDYFILE" --address "$ADMIN" >/dev/null 2>&1; then
+            echo "warning: the proxy refuses the configuration on the disk: $(cat "$REFUSED" 2>/dev/null)"
+        fi
         echo "routes unchanged"
         return
     fi

@@ -65,6 +65,40 @@ split_to() {
     echo "canary: $5 of 256 to $address:$3"
 }
 
+# allow_visitors NAME: the rules on standard input say who gets what is tried, whatever their part; empty: nobody.
+# They are part of the route, so Caddy reads them with a reload, where they changed. They mean nothing while nothing
+# is tried, and stay until others come.
+allow_visitors() {
+    local place=$PROXY/allowed/$1 old=
+    exec 8>"$LOCKS/proxy.lock"
+    flock -w 120 8 || { echo "failed: another deploy of this host has held the proxy's routes for 120 s"; return 1; }
+    mkdir -p "$place"
+    cat >"$place/rules.new"
+    if [ -s "$place/rules.new" ] && ! grep -qsF "import $place/" "$PROXY"/routes/*/"$1.caddy"; then
+        rm -f "$place/rules.new"
+        echo "failed: the route of $1 was made by an earlier Freehold and knows no rules: deploy once, then try again"
+        return 1
+    fi
+    [ -e "$place/rules.caddy" ] || : >"$place/rules.caddy"
+    if [ ! -e "$PROXY/unloaded" ] && cmp -s "$place/rules.new" "$place/rules.caddy"; then
+        rm -f "$place/rules.new"
+        return
+    fi
+    old=$(cat "$place/rules.caddy")
+    : >"$PROXY/unloaded"
+    sync "$place/rules.new"
+    mv -f "$place/rules.new" "$place/rules.caddy"
+    if "$CADDY" reload --config "$CADDYFILE" --address "$ADMIN" >"$place/log" 2>&1; then
+        rm -f "$PROXY/unloaded" "$place/log"
+        return
+    fi
+    printf '%s\n' "$old" >"$place/rules.new"
+    mv -f "$place/rules.new" "$place/rules.caddy"
+    tail -n 5 "$place/log" | sed 's/^/caddy| /'
+    echo "failed: the proxy refuses its configuration with these rules; the old ones stay"
+    return 1
+}
+
 # unsplit NAME: nobody gets it any more.
 unsplit() {
     if [ ! -e "$PROXY/canary/$1" ]; then return 0; fi

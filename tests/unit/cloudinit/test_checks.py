@@ -109,6 +109,7 @@ BROKEN = [
     ("network", {"network": facts().text("network").replace("172.30.0.0/16", "172.31.0.0/16")}, "172.31"),
     ("proxy", {"caddy": "v2.6.2 h1:abc"}, "the least is 2.11"),
     ("proxy", {"http": "000"}, "nothing answers on port 80"),
+    ("proxy", {"refused": "sites/a.caddy:1: no such directive"}, "a.caddy:1: no such directive"),
     (
         "proxy",
         {"units": without("freehold-proxy.socket", "UnitFileState", "disabled")},

@@ -48,6 +48,7 @@ class Place:
     def activate(self, want: Path | str, *names: str) -> subprocess.CompletedProcess[str]:
         library = layout.library().replace(f"PROXY={layout.PROXY}\n", f"PROXY={self.proxy}\n")
         library = library.replace(f"LOCKS={layout.LOCKS}\n", f"LOCKS={self.directory}\n")
+        library = library.replace(f"REFUSED={layout.REFUSED}\n", f"REFUSED={self.directory}/refused\n")
         library = library.replace(f"CADDY={layout.CADDY}\n", f"CADDY={self.directory}/caddy\n")
         words = " ".join([str(want), *names])
         return subprocess.run(
@@ -327,3 +328,17 @@ def test_a_role_of_its_own_is_no_other_service(tmp_path: Path) -> None:
     shop = samples.config(tmp_path)
     front = dataclasses.replace(shop, roles=(dataclasses.replace(web, name="front"),))
     assert stored(host, front, "v2") == ""
+
+
+def test_a_proxy_that_refused_its_files_is_asked_again(tmp_path: Path) -> None:
+    """It serves by those it accepted before; what is broken may be another service's."""
+    place = Place(tmp_path)
+    want = place.version("v1", ONE)
+    place.activate(want, "shop.caddy")
+    (tmp_path / "refused").write_text("sites/b.test.caddy:1: nonsense")
+    place.caddy("exit 1")
+    done = place.activate(want, "shop.caddy")
+    assert done.returncode == 0 and "sites/b.test.caddy:1: nonsense" in done.stdout
+    place.caddy("exit 0")
+    assert place.activate(want, "shop.caddy").stdout == "routes unchanged\n"
+    assert place.reloads == 3

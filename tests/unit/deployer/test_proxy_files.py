@@ -10,6 +10,7 @@ import pytest
 
 from deployer.commands import canary, proxy, site
 from deployer.script import ScriptResult, StepOutcome
+from freehold.errors import UsageError
 from tests.unit.deployer import samples
 from tests.unit.deployer.adapted import adapted, found, handlers, hosts, proxies
 
@@ -33,6 +34,26 @@ def test_several_names_and_a_wildcard(tmp_path: Path) -> None:
     made = adapted(tmp_path, shop={"hosts": ["a.test", "*.b.test"]})
     assert sorted(hosts(made)) == ["*.b.test", "a.test"]
     assert len(proxies(made)) == 2
+
+
+def test_a_name_that_leads_to_another(tmp_path: Path) -> None:
+    led = {"host": "a.test", "redirect_from": ["www.a.test", "old.test"], "path_prefix": "/shop"}
+    made = adapted(tmp_path, shop=led)
+    assert sorted(hosts(made)) == ["a.test", "old.test", "www.a.test"]
+    assert found(made, "Location") == [["//a.test{http.request.uri}"]] * 2
+    (tmp_path / "secure").mkdir()
+    secure = adapted(tmp_path / "secure", shop={**led, "ssl": True})
+    # By HTTP and by HTTPS at once to where it ends; the name itself goes by HTTPS first.
+    where = [location for (location,) in found(secure, "Location")]
+    assert where.count("https://a.test{http.request.uri}") == 4
+    assert set(where) == {
+        "https://a.test{http.request.uri}",
+        "https://{http.request.host}{http.request.uri}",
+    }
+    config = samples.config(tmp_path, proxy={**led, "ssl": True}, servers=["web-1", "web-2"])
+    assert dict(config.sharing) == dict.fromkeys(("a.test", "www.a.test", "old.test"), ("web-1", "web-2"))
+    proxied = config.roles[0].proxy
+    assert proxied is not None and proxied.automatic == ("a.test", "www.a.test", "old.test")
 
 
 def test_two_services_share_a_host_name_by_their_paths(tmp_path: Path) -> None:
@@ -129,7 +150,47 @@ def test_a_share_of_the_visitors_goes_elsewhere(tmp_path: Path) -> None:
     assert script.steps[0].shell == "split_to shop-web-v2 shop-web 3000 v2 26"
     assert [canary.parts(percent) for percent in (0, 0.1, 50, 100)] == [0, 1, 128, 256]
     result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, ("shop-web\tv2\t128",)),))
-    assert canary.parse_state(result) == {"shop-web": ("v2", 50.0)}
+    assert canary.parse_state(result) == {"shop-web": canary.Tried("v2", 50.0)}
+
+
+def test_some_visitors_are_chosen_whatever_their_part(tmp_path: Path) -> None:
+    said = ("header X-Beta=1", " cookie  beta=a=b", "address 2001:db8::1", "address 203.0.113.0/24", "none")
+    allowed = canary.parse_allowed(said)
+    shown = tuple(map(str, allowed))
+    assert shown == (
+        *("header X-Beta=1", "cookie beta=a=b", "address 2001:db8::1/128", "address 203.0.113.0/24"),
+    )
+    place = tmp_path / "proxy" / "allowed" / "shop-web"
+    place.mkdir(parents=True)
+    (place / "rules.caddy").write_text(canary.rules(allowed))
+    made = adapted(tmp_path, shop={"host": "a.test"})
+    parts = [one["freehold_part"] for one in handlers(made, "vars") if "freehold_part" in one]
+    assert parts == ["{freehold_share}", *["canary"] * 4]
+    assert found(made, "X-Beta") == [["1"]]
+    assert found(made, "ranges") == [["2001:db8::1/128"], ["203.0.113.0/24"]]
+    assert {"{http.request.cookie.beta}": ["a=b"]} in found(made, "vars")
+
+    config = samples.config(tmp_path)
+    roles = config.roles_on("web-2")
+    first, second = canary.split(config, roles, "v2", 10, allowed=allowed[:1], audit="me").steps[:2]
+    assert first.shell.startswith("allow_visitors shop-web <<") and canary.rules(allowed[:1]) in first.shell
+    assert second.shell.startswith("split_to ")
+    line = "shop-web\tv2\t0\theader X-Beta=1\tcookie beta=a=b"
+    result = ScriptResult("web-1", 0, (StepOutcome("canary", "ok", 0.1, (line,)),))
+    assert canary.parse_state(result) == {"shop-web": canary.Tried("v2", 0.0, shown[:2])}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("X-Beta=1", "header X-Beta", "header X-Beta=", "header X Beta=1", 'cookie a="b"', "cookie a={b}"),
+        *("header X-Beta=b*", "header X-Beta=a`b", "address here", "address 203.0.113.1/24", ""),
+    ],
+)
+def test_a_text_that_names_no_visitors(text: str) -> None:
+    with pytest.raises(UsageError, match="--allow") as caught:
+        canary.parse_allowed([text])
+    assert "header NAME=VALUE" in caught.value.hint
 
 
 def test_maintenance_comes_before_the_container(tmp_path: Path) -> None:

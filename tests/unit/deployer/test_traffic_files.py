@@ -268,6 +268,10 @@ def test_details_of_the_proxy() -> None:
     assert found.sites == ("*.shop.test",)
     assert found.targets == (("shop-web", "172.30.0.9:3000", "maintenance"),)
     assert (found.state, found.version, found.listens) == ("active", "v2.11.7", "http=80 https=443 log=10m")
+    assert found.refused == ""
+    for said, why in (('{"level":"error","msg":"no \\"x\\" here"}', 'no "x" here'), ("unknown", "unknown")):
+        result = ScriptResult("web-1", 0, (StepOutcome("details", "ok", 0.1, (f"refused\t{said}",)),))
+        assert hostproxy.parse_details(result).refused == why
 
 
 def test_a_lab_signs_for_itself_where_https_is_automatic(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+#!/bin/bash
+# Starts Caddy with what is on the disk, or with the last configuration that it accepted; keeps that. See
+# docs/decisions/018-last-good-configuration.md. The recipe puts the places in front of this.
+set -euo pipefail
+
+saved=$DATA/caddy/autosave.json # Caddy's own, after each configuration that it has taken; not written atomically
+good=$DATA/good                 # a link to a directory: config.json, what it reads, and what it was made of
+
+# keep: what Caddy runs with now is good. All that it reads when it starts is copied, since certificates may go
+# before they are missed. On the disk before it counts.
+keep() {
+    local new path copy
+    exec 8>"$DATA/good.lock"
+    flock 8
+    # With the kept one there is nothing new to be kept.
+    if [ ! -s "$saved" ] || head -c 200 "$saved" | grep -qF "\"@id\":\"$ID\""; then return 0; fi
+    if cmp -s "$saved" "$good/saved.json"; then
+        rm -f "$REFUSED"
+        return 0
+    fi
+    new=$(mktemp -d "$DATA/good.XXXXXX")
+    mkdir "$new/files"
+    cp "$saved" "$new/saved.json"
+    sed "1s/^{/{\"@id\":\"$ID\",/" "$new/saved.json" >"$new/config.json"
+    for path in $(grep -oE "\"($CERTS/|$ACME_ROOT)[A-Za-z0-9._-]*\"" "$new/saved.json" | tr -d '"' | sort -u); do
+        copy=$new/files/${path##*/}
+        cp "$path" "$copy"
+        sed -i "s,\"$path\",\"$copy\",g" "$new/config.json"
+    done
+    # Half of it may have been read while Caddy wrote; whole, it is announced again.
+    if ! "$CADDY" validate --config "$new/config.json" >"$new/log" 2>&1; then
+        rm -rf "$new"
+        return 0
+    fi
+    find "$new" -exec sync {} +
+    ln -sfn "$new" "$good-new"
+    mv -fT "$good-new" "$good"
+    sync "$DATA"
+    # The former one, and what a power cut left half done.
+    for path in "$DATA"/good.??????; do [ "$path" = "$new" ] || rm -rf "$path"; done
+    rm -f "$REFUSED"
+}
+
+# run: become Caddy.
+run() {
+    local said
+    if said=$("$CADDY" validate --config "$CADDYFILE" 2>&1) || [ ! -e "$good/config.json" ]; then
+        exec "$CADDY" run --config "$CADDYFILE"
+    fi
+    # Caddy says why in the last line, in JSON. The number is the priority that the journal gives a line.
+    tail -n 1 <<<"$said" >"$REFUSED"
+    echo "<2>the configuration on the disk is refused: $(cat "$REFUSED")" >&2
+    echo "<2>serving by the last that was accepted; mend the file, then reload" >&2
+    exec "$CADDY" run --config "$good/config.json"
+}
+
+"$1"
