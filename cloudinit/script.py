@@ -67,9 +67,10 @@ def as_script(recipe: Recipe, *, offline: bool) -> str:
 
 
 def without_comments(text: str) -> str:
-    """A bash script without its lines of comment, which stay at home: user-data is small.
+    """A bash script without its lines of comment and its indentation, which stay at home: user-data is small.
 
-    The text of here-documents, which are files on the host, is left as it is.
+    The text of here-documents, which are files on the host, is left as it is. Words in quotes that go on in
+    another line lose what that begins with: no program that minds (Python) may stand in them.
     """
     kept = []
     end: str | None = None
@@ -77,10 +78,12 @@ def without_comments(text: str) -> str:
     for line in text.removesuffix("\n").split("\n"):
         if end is not None:
             end = None if line == end else end
-        elif line.lstrip().startswith("#") and not line.startswith("#!"):
-            continue
-        elif found := _HERE.search(line):
-            end = found[1]
+        else:
+            line = line.lstrip(" ")
+            if not line or (line.startswith("#") and not line.startswith("#!")):
+                continue
+            if found := _HERE.search(line):
+                end = found[1]
         kept.append(line)
     return "\n".join(kept) + "\n"
 
