@@ -344,12 +344,17 @@ def test_looking_while_something_is_down(rig: Rig, hosts: tuple[Host, Host], con
 
 def test_who_did_what_stands_in_the_audit_log(rig: Rig, hosts: tuple[Host, Host], control: Control) -> None:
     project = Project(rig, hosts, control.directory)
-    side = {"image": images.APP, "host": "web-1", "cmd": "sleep 1000"}
+    hosts[0].exec("docker network create backend")
+    side = {"image": images.APP, "host": "web-1", "cmd": images.worker('"working"'), "network": "backend"}
     project.config["accessories"] = {"side": side}
     project.config["env"]["clear"]["MANY"] = "one\ntwo"
     project.save()
     project.deploy("v1")
     project.freehold("accessory", "boot", "side")
+    assert set(inspected(hosts[0], "shop-side")["NetworkSettings"]["Networks"]) == {"backend"}
+    since = ("accessory", "logs", "side", "--since")
+    project.until(lambda: "working" in project.freehold(*since, "1h").stdout, "a word of side")
+    assert project.freehold(*since, "2099-01-01T00:00:00Z").stdout == ""
     secrets_of_commands(project)
     project.freehold("app", "stop", "-h", "web-1")
     project.freehold("app", "start", "-h", "web-1")
@@ -386,11 +391,33 @@ def secrets_of_commands(project: Project) -> None:
         )
         screen.expect(digest)
         assert screen.close() == 0
+    screen = Terminal(
+        (
+            project.rig.enter,
+            program("freehold"),
+            "accessory",
+            "exec",
+            "-i",
+            "side",
+            "--",
+            "python3",
+            "-c",
+            PROGRAM,
+        ),
+        project.directory,
+        size=(30, 91),
+    )
+    screen.expect("size 91")
+    screen.type("\x03")
+    screen.expect("interrupted")
+    assert screen.close() == 7
     project.environ = {}
     token = project.secrets["TOKEN"]
     project.freehold("app", "exec", "-p", "-e", f"ONE={token}", "--", "echo", token, f"it's {token}")
     project.freehold("accessory", "exec", "side", "--reuse", f"echo {token}")
-    project.freehold("server", "exec", "-h", "web-1", f"echo {token} | cat")
+    project.freehold("server", "exec", "-h", "web-*", f"echo {token} | cat")
+    other = project.hosts[1].exec("cat /var/lib/freehold/apps/shop/audit.log").stdout
+    assert "executed 'echo [redacted] | cat' on the host\n" in other
     host = project.hosts[0]
     log = host.exec("cat /var/lib/freehold/apps/shop/audit.log").stdout
     assert token not in log and "v4lue" not in log
