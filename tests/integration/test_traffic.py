@@ -309,7 +309,7 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
         "web": {"hosts": ["web-1"]},
         "jobs": {"hosts": ["web-2"], "cmd": images.worker('"working"')},
     }
-    project.config["builder"] = {"context": "."}
+    project.config |= {"builder": {"context": ".", "spread": True}, "output": {"file": {"path": "log"}}}
     project.save()
     project.deploy("v1")
     made = f"docker create --name shop-root {images.APP} >/dev/null"
@@ -324,6 +324,9 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
     assert "sent" not in worker.exec("docker images").stdout
     done = json.loads(project.freehold("canary", "10%", "--version", "sent", "--json", timeout=400).stdout)
     assert (done["version"], done["result"], done["percent"]) == ("sent", "tried", 10)
+    # It left this computer once.
+    (log,) = (path.read_text() for path in (project.directory / "log").glob("*canary*"))
+    assert re.search(r"from web-[12]\b", log) and "sent its own" not in log, log
     assert set(done["execs"]) == {"web-1", "web-2"}
     assert set(project.containers(worker)) == {"shop-jobs-v1"}
     project.freehold("canary", "promote")
