@@ -147,7 +147,8 @@ def running(project: Project, web: Host) -> None:
     assert "--detach and --reuse exclude" in squeezed(
         project.freehold("app", "exec", "--detach", "--reuse", "id", expect=2)
     )
-    assert logs(project, "-r", "jobs", "-T") == "working\n"
+    assert logs(project, "-r", "jobs", "-T") == logs(project, "-r", "jobs", "-T", "-s", "1h") == "working\n"
+    assert logs(project, "-r", "jobs", "-T", "--since", "2099-01-01T00:00:00Z") == ""
     assert logs(project, "-r", "jobs", "-g", "WORK", "-o", "-i", "-n", "5").endswith("working\n")
     assert logs(project, "-r", "jobs", "-g", "nothing of the kind") == ""
     assert "shop-web-v1" in [row["name"] for row in rows(project, "app", "containers", "-h", "web-1")]
