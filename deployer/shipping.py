@@ -19,7 +19,7 @@ from deployer.images.builder import Builder
 from deployer.images.context import exposed_secrets, far
 from deployer.images.dockerfile import import_bases, refuse_bases, set_by_args
 from deployer.images.push import logged_in, push_image
-from deployer.images.request import TO_ENGINE
+from deployer.images.request import TO_ENGINE, BuildRequest
 from deployer.images.wanted import (
     beside,
     builds_remotely,
@@ -83,36 +83,14 @@ class Shipping:
 
         Over SSH an image is built for each architecture that both the file names and a host has.
         """
-        # All in one where an index can be kept; an engine keeps one image under a name.
-        together = self.registry or self.output not in (None, TO_ENGINE)
-        own = own_arch() if self.dirty else None
-        groups = builds(self.config, facts, together=together, own=own)
         images: dict[str, tuple[LocalImage, Engine]] = {}
         with ExitStack() as stack:
             client = stack.enter_context(logged_in(self.login, self.environ))
             directory = self._source()
             self._warn_of_secrets(directory)
             self._tell_left_out()
-            # Like the context, below the project; the one is not below the other.
-            dockerfile = directory / self.config.builder.dockerfile
-            engines: dict[bool, Engine] = {}
-            for group in groups:
-                away = builds_remotely(self.config, own_arch(), group)
-                if away not in engines:
-                    engines[away] = stack.enter_context(self.engine(group))
-                engine = engines[away]
-                request = make_request(
-                    self.config,
-                    self.version,
-                    directory,
-                    engine,
-                    arches=group,
-                    output=self.output or self._place(engine, group),
-                    suffix=self.suffix,
-                    no_cache=self.no_cache or _misleading(engine, dockerfile),
-                    registry=self.registry,
-                    environ=self.environ,
-                )
+            for request, group, engine in self.requests(stack, directory, facts):
+                dockerfile = directory / request.dockerfile
                 if request.builder is not None:
                     refuse_bases(dockerfile, request.builder)
                 import_bases(dockerfile, engine=engine, runner=self.runner, console=self.console)
@@ -141,6 +119,35 @@ class Shipping:
                             on_line=self.console.detail,
                         )
             yield Built(self, images)
+
+    def requests(
+        self, stack: ExitStack, directory: Path, facts: Mapping[str, HostFacts] | None
+    ) -> Iterator[tuple[BuildRequest, Sequence[str], Engine]]:
+        """One build after the other: what, for which architectures, by which engine, which `stack` ends."""
+        # All in one where an index can be kept; an engine keeps one image under a name.
+        together = self.registry or self.output not in (None, TO_ENGINE)
+        own = own_arch() if self.dirty else None
+        # Like the context, below the project; the one is not below the other.
+        dockerfile = directory / self.config.builder.dockerfile
+        engines: dict[bool, Engine] = {}
+        for group in builds(self.config, facts, together=together, own=own):
+            away = builds_remotely(self.config, own_arch(), group)
+            if away not in engines:
+                engines[away] = stack.enter_context(self.engine(group))
+            engine = engines[away]
+            request = make_request(
+                self.config,
+                self.version,
+                directory,
+                engine,
+                arches=group,
+                output=self.output or self._place(engine, group),
+                suffix=self.suffix,
+                no_cache=self.no_cache or _misleading(engine, dockerfile),
+                registry=self.registry,
+                environ=self.environ,
+            )
+            yield request, group, engine
 
     def fetched(self, fleet: Fleet) -> Deliver:
         """The delivery of an image that is in the registry, or on the hosts, already."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -65,13 +64,13 @@ def exec_(
 ) -> int:
     """Run COMMAND in a container of the accessory NAME; its exit code is this command's."""
     from deployer.cli import work as shared
+    from deployer.cli.typed import noted, typed
     from deployer.commands import accessoryexec as commands
-    from deployer.commands import phases
     from freehold.errors import UsageError
 
     if raw and interactive:
         raise UsageError("--raw and --interactive exclude each other")
-    line = command[0] if len(command) == 1 else shlex.join(command)
+    line = typed(command)
     piped = raw and not sys.stdin.isatty()
     with opened(context, target, name) as (session, work, placed):
         item = session.config.accessory(name)
@@ -79,7 +78,7 @@ def exec_(
             text = commands.exec_reuse(item, line, terminal=interactive, stdin=piped)
         else:
             text = commands.exec_new(item, line, terminal=interactive, stdin=piped)
-        text = phases.noted(session.config, f"{session.who()} executed '{line}' in {name}", text)
+        text = noted(session, command, f"in {name}", text)
         first = next(iter(placed))
         if interactive:
             from deployer.terminal import interactive as join

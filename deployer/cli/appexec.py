@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.options import Target, reading
 from freehold.command import Context
+
+if TYPE_CHECKING:
+    from deployer.commands.execute import Passed
+    from deployer.fleet import Fleet
+    from deployer.script import ScriptResult
+    from freehold.secret import Secret
 
 ENV = ("-e", "--env")
 PAIR = re.compile(r"[A-Za-z_]\w*:")
@@ -52,8 +58,8 @@ class Exec(click.Command):
     "-e",
     "--env",
     multiple=True,
-    metavar="NAME=VALUE",
-    help="More environment; NAME:VALUE, or several, is understood too.",
+    metavar="NAME[=VALUE]",
+    help="More environment; without =VALUE as it is here. NAME:VALUE, or several, is understood too.",
 )
 @click.option("--detach", is_flag=True, help="In a new container that goes on by itself; prints its id.")
 @click.option("--raw", is_flag=True, help="Output as it is, byte by byte, from one host.")
@@ -74,51 +80,74 @@ def exec_(
     A new container gets it through the image's entrypoint. What only a shell understands (`a && b`,
     `$HOME`) is given to `sh -c` there.
     """
+    import secrets
+
     from deployer.cli import work
     from deployer.cli.session import open_session
-    from deployer.commands import execute, phases
+    from deployer.cli.typed import noted, typed
+    from deployer.commands import execute
 
     _check(interactive=interactive, reuse=reuse, detach=detach, raw=raw)
     session = open_session(context, target)
     config = session.config
-    pairs = [variable(item) for item in env]
+    values = variables(env, context.environ)
     piped = raw and not sys.stdin.isatty()
-    line = command[0] if len(command) == 1 else shlex.join(command)
+    line = typed(command)
+    host, role = config.primary_host, config.primary_role.name
+    each = [(host, role.name) for host in config.hosts for role in config.roles_on(host)]
+    places = [(host, role)] if interactive or raw else each
+    passed = {place: execute.Passed(values, secrets.token_hex(8)) for place in places}
 
-    def ran(role_name: str) -> str:
-        role = config.role(role_name)
+    def ran(place: tuple[str, str]) -> str:
+        role, env = config.role(place[1]), passed[place]
         if reuse:
             return execute.exec_reuse(
-                config, role, line, env=pairs, terminal=interactive, stdin=piped, version=target.version
+                config, role, line, env=env, terminal=interactive, stdin=piped, version=target.version
             )
         return execute.exec_new(
             config,
             role,
             line,
-            env=pairs,
+            env=env,
             terminal=interactive,
             stdin=piped,
             version=target.version,
             detach=detach,
         )
 
-    def text(host: str, role_name: str) -> str:
-        return phases.noted(config, f"{session.who()} executed '{line}' in {role_name}", ran(role_name))
-
-    host, role = config.primary_host, config.primary_role.name
+    texts = {place: noted(session, command, f"in {place[1]}", ran(place), values) for place in places}
     with session.fleet() as fleet:
+        if values:
+            pass_on(fleet, passed)
         if interactive:
             from deployer.terminal import interactive as join
 
             context.console.info(f"{host}: {line}")
-            return join(fleet[host], work.bash(text(host, role)))
+            return join(fleet[host], work.bash(texts[host, role]))
         if raw:
-            return work.raw(fleet, host, text(host, role))
-        each = [(host, role.name) for host in config.hosts for role in config.roles_on(host)]
+            return work.raw(fleet, host, texts[host, role])
         if context.console.json:
-            places = [({"host": host, "role": role}, text(host, role)) for host, role in each]
-            return work.collect_all(context, fleet, places)
-        return work.follow_all(context, fleet, [(host, text(host, role)) for host, role in each])
+            named = [({"host": host, "role": role}, text) for (host, role), text in texts.items()]
+            return work.collect_all(context, fleet, named)
+        return work.follow_all(context, fleet, [(host, text) for (host, _), text in texts.items()])
+
+
+def pass_on(fleet: Fleet, passed: Mapping[tuple[str, str], Passed]) -> None:
+    """Have the environment on the hosts, for one command each. HostError where one cannot keep it.
+
+    A host that cannot be reached is left to its command, which tells of it without keeping the others.
+    """
+    from deployer.report import check
+
+    places = {f"{host} {role}": (host, one.script()) for (host, role), one in passed.items()}
+
+    def write(key: str) -> ScriptResult:
+        host, script = places[key]
+        return fleet[host].run(script, timeout=60)
+
+    found = fleet.each(places, write).values
+    for error in check({key: places[key][1] for key in found}, found):
+        raise error
 
 
 def _check(**given: bool) -> None:
@@ -130,12 +159,29 @@ def _check(**given: bool) -> None:
                 raise UsageError(f"--{one} and --{other} exclude each other")
 
 
-def variable(text: str) -> tuple[str, str]:
-    """The name and the value of `NAME=VALUE`. UsageError: it is not written so."""
-    from freehold.errors import UsageError
+def variables(items: Iterable[str], environ: Mapping[str, str]) -> dict[str, Secret]:
+    """The values by name of what stood behind `-e`.
 
+    UsageError: it is no NAME=VALUE and no NAME, or there is no variable of that name here.
+    """
+    from freehold.errors import UsageError
+    from freehold.secret import Secret
+
+    found: dict[str, Secret] = {}
+    for item in items:
+        name, value = variable(item)
+        if not re.fullmatch(r"[^\s#=:][^\s=:]*", name):
+            raise UsageError(f"-e {item!r} is no NAME=VALUE")
+        if value is None and name not in environ:
+            raise UsageError(
+                f"-e {name}: there is no variable of that name here", hint=f"export {name}, or write {name}=…"
+            )
+        found[name] = Secret(environ[name] if value is None else value)
+    return found
+
+
+def variable(text: str) -> tuple[str, str | None]:
+    """The name and the value of `NAME=VALUE`; None for the value where only the name is given."""
     # Kamal's way is NAME:value; what comes first ends the name, as values hold either.
-    match = re.fullmatch(r"([^=:]+)[=:](.*)", text, re.DOTALL)
-    if match is None:
-        raise UsageError(f"{text!r} is no NAME=VALUE")
-    return match[1], match[2]
+    match = re.fullmatch(r"([^=:]*)[=:](.*)", text, re.DOTALL)
+    return (match[1], match[2]) if match is not None else (text, None)

@@ -104,7 +104,7 @@ def run_deploy(
     if dry:
         from deployer.cli.plan import show_deploy
 
-        show_deploy(context, session, version, shipping)
+        show_deploy(context, session, version, shipping, skip_push=skip_push)
         return
     with session.fleet() as fleet:
         with lock_held(context, session, fleet, why or f"deploy {version}", lock_wait):

@@ -1,84 +1,158 @@
-"""`--dry-run`: what a deploy would do on each host, and the very scripts. Nothing is changed."""
+"""`--dry-run`: what a deploy would do here and on each host, and the very commands. Nothing is changed."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from deployer.cli.session import Session
 from deployer.cli.status import differences
-from deployer.commands import phases
+from deployer.commands import certificates, phases
+from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
 from deployer.commands.registry import access, pull_script
+from deployer.config import DeployConfig
 from deployer.kept import leftovers
+from deployer.preview import Preview, preview
 from deployer.rollout import Rollout
 from deployer.script import Script
 from deployer.shipping import Shipping
+from deployer.transfer import FACTS
 from freehold.command import Context
 from freehold.secret import Secret, redact
 
+BEFORE = ("pre-connect", "pre-build", "pre-deploy", "pre-app-boot")
+AFTER = ("post-app-boot", "post-deploy")
 
-def show_deploy(context: Context, session: Session, version: str, shipping: Shipping) -> None:
+
+def show_deploy(
+    context: Context, session: Session, version: str, shipping: Shipping, *, skip_push: bool = False
+) -> None:
     """Look at the hosts and print the plan; `shipping` is the way of the image."""
     config, console = session.config, context.console
+    question = "" if skip_push else FACTS
     with session.fleet() as fleet:
-        facts = Rollout(config, fleet, console, version, session.who()).look()
+        facts = Rollout(config, fleet, console, version, session.who(), images_question=question).look()
         changes = [change for found in differences(session, fleet).all().values() for change in found]
-    image = config.image_name(version)
     quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
-    secrets = {
-        secret
-        for role in config.roles
-        for host in role.hosts
-        for secret in config.env_for(role, host)[1].values()
+    shown = Preview() if skip_push else preview(dataclasses.replace(shipping, config=quiet), facts)
+    hidden = _secrets(session, shipping)
+    way = "registry" if shipping.registry else "there" if skip_push else "ssh"
+    around: dict[str, Any] = {
+        "hooks": [name for name in (*BEFORE, *AFTER) if _runs(session, name, skip_push)],
+        "build": [redact(line, hidden) for line in shown.build],
+        "push": [redact(line, hidden) for line in shown.push],
+        "problem": redact(shown.problem, hidden),
     }
-    pulled: dict[str, Script] = {}
-    if shipping.registry:
-        pulled["pull"] = pull_script(config, image, access(quiet))
-        secrets |= {shipping.login.password} if shipping.login else set()
-    plan = []
+    plan: list[dict[str, Any]] = []
     for host, known in facts.items():
         roles = config.roles_on(host)
         left = leftovers(config, known, version, revived=False)
-        scripts = {
-            **pulled,
-            "prepare": phases.prepare(quiet, host, roles, version, image),
-            "commit": phases.commit(quiet, roles, version),
-            "finish": phases.finish(
-                quiet,
-                left,
-                seen=len(known.history),
-                version=version,
-                audit=f"{session.who()} deployed {version}",
-                more=[install_step(config, version)],
-            ),
-        }
+        scripts = _scripts(session, quiet, shipping, version, host, known, left)
+        waits = [name for role in roles if role.proxy for name in role.proxy.automatic]
         plan.append(
             {
                 "host": host,
                 "from": ", ".join(dict.fromkeys(filter(None, (known.serving(role.name) for role in roles)))),
                 "to": version,
-                "image": image,
-                "way": "registry" if shipping.registry else "ssh",
+                "image": shipping.image,
+                "way": way,
+                **around,
                 "start": [config.container_name(role, version) for role in roles],
                 "stop": [container.name for container in left.stop],
                 "remove": list(left.remove),
                 "change": [f"{c.sign} {c.role}: {c.what}" for c in changes if c.host == host],
-                "scripts": {name: redact(_text(script), secrets) for name, script in scripts.items()},
+                "certificates": list(dict.fromkeys(waits)),
+                "scripts": {name: redact(_text(script), hidden) for name, script in scripts.items()},
             }
         )
     if console.json:
         console.data(plan)
         return
+    _show_around(context, session, around, way)
     for entry in plan:
         console.print(f"{entry['host']}: {entry['from'] or 'nothing'} → {entry['to']}")
-        console.print(f"  {'pull' if shipping.registry else 'receive':<7} {entry['image']}")
+        console.print(f"  {VERBS[way]:<7} {entry['image']}")
         for verb in ("start", "stop", "remove", "change"):
-            for name in entry[verb] or ():
+            for name in entry[verb]:
                 console.print(f"  {verb:<7} {name}")
-        for name, text in entry["scripts"].items():  # type: ignore[union-attr]
+        for name in entry["certificates"]:
+            console.print(f"  wait    for a certificate for {name}, up to {certificates.PATIENCE} s")
+        for name, text in entry["scripts"].items():
             console.print(f"  {name}:")
             for line in text.splitlines():
                 console.print(f"    {line}")
+
+
+VERBS = {"registry": "pull", "ssh": "receive", "there": "have"}
+
+
+def _secrets(session: Session, shipping: Shipping) -> set[Secret]:
+    """What must not be printed, whatever it stands in."""
+    config = session.config
+    found = {
+        secret
+        for role in config.roles
+        for host in role.hosts
+        for secret in config.env_for(role, host)[1].values()
+    }
+    return found | ({shipping.login.password} if shipping.login else set())
+
+
+def _runs(session: Session, name: str, skip_push: bool) -> bool:
+    return session.hooks.there(name) and not (skip_push and name == "pre-build")
+
+
+def _scripts(
+    session: Session,
+    quiet: DeployConfig,
+    shipping: Shipping,
+    version: str,
+    host: str,
+    known: HostFacts,
+    left: phases.Leftovers,
+) -> dict[str, Script]:
+    """What a host would run, in its order. `quiet` is the configuration without secrets."""
+    roles, image = quiet.roles_on(host), shipping.image
+    found: dict[str, Script] = {}
+    if shipping.registry:
+        found["pull"] = pull_script(quiet, image, access(quiet))
+    if session.hooks.there("pre-deploy"):
+        found["environment"] = phases.environment(quiet, host, roles, version, image)
+    secure = certificates.await_step(roles)
+    more = [install_step(quiet, version), *([secure] if secure else [])]
+    found["prepare"] = phases.prepare(quiet, host, roles, version, image)
+    found["commit"] = phases.commit(quiet, roles, version)
+    audit = f"{session.who()} deployed {version}"
+    found["finish"] = phases.finish(
+        quiet, left, seen=len(known.history), version=version, audit=audit, more=more
+    )
+    return found
+
+
+def _show_around(context: Context, session: Session, around: Mapping[str, Any], way: str) -> None:
+    """What happens here, in the order in which it would."""
+    console, config = context.console, session.config
+
+    def hook(*names: str) -> None:
+        for name in names:
+            if name in around["hooks"]:
+                console.print(f"  hook    {config.hooks_path}/{name}")
+
+    console.print("here:")
+    hook("pre-connect", "pre-build")
+    for verb in ("build", "push"):
+        for line in around[verb]:
+            console.print(f"  {verb:<7} {line}")
+    if around["problem"]:
+        console.print(f"  build   is not possible here: {around['problem']}")
+    if way == "ssh":
+        how = "to one, from there to the others: " if config.builder.spread and config.hosts[1:] else "to "
+        console.print(f"  send    over SSH {how}{', '.join(config.hosts)}")
+    hook("pre-deploy", "pre-app-boot")
+    console.print("  switch  each host as below")
+    hook(*AFTER)
 
 
 def _text(script: Script) -> str:

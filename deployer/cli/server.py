@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -189,14 +188,13 @@ def exec_(context: Context, target: Target, interactive: bool, raw: bool, comman
     """Run COMMAND on the hosts themselves."""
     from deployer.cli import work as shared
     from deployer.cli.session import open_session
-    from deployer.commands import phases
+    from deployer.cli.typed import noted, typed
     from freehold.errors import UsageError
 
     session = open_session(context, target, accessories=True)
     if raw and interactive:
         raise UsageError("--raw and --interactive exclude each other")
-    said = command[0] if len(command) == 1 else shlex.join(command)
-    words = phases.noted(session.whole, f"{session.who()} executed '{said}' on the host", said)
+    words = noted(session, command, "on the host", typed(command))
     line = shared.bash(words)
     with session.fleet() as fleet:
         if interactive:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deployer.commands import docker, hostvalues, layout, networks
 from deployer.commands.app import current_name
 from deployer.config import DeployConfig, Role
+from deployer.script import Script, Step
+from freehold.secret import Secret
 from freehold.shellwords import split_words
 
 _SHELL = re.compile(r"[|&;<>()$`*?~#\n]|^\w+=")
@@ -26,21 +29,73 @@ def words(line: str) -> list[str]:
     return split_words(line)
 
 
+@dataclass(frozen=True)
+class Passed:
+    """Variables for one command. They travel ahead of it into files that only this user can read.
+
+    Whatever stands in a command line is to be seen by everybody on the host, for as long as it runs.
+    """
+
+    values: Mapping[str, Secret] = field(default_factory=dict)
+    token: str = ""
+    """What the files are called: it differs from command to command."""
+
+    @property
+    def path(self) -> str:
+        """Where they wait: in memory, so that none outlives the host."""
+        return f"{layout.LOCKS}/exec-{self.token}.env"
+
+    def script(self) -> Script:
+        """Put them there; what a command has not fetched within the hour goes, as it will not come."""
+        stale = f"find {layout.LOCKS} -maxdepth 1 -name 'exec-*.env*' -mmin +60 -delete 2>/dev/null || true"
+        make = f"[ -d {layout.LOCKS} ] || mkdir -p {layout.LOCKS}"
+        write = docker.env_fragment(self.path, {}, self.values)
+        return Script((Step("environment", f"{make}\n{stale}\n{write}", "pass the environment"),))
+
+    def fetch(self) -> str:
+        """Shell lines that open the files and remove them: nothing is left once the command runs."""
+        if not self.values:
+            return ""
+        path = shlex.quote(self.path)
+        opened = f"exec 9<{path}" + (f" 8<{path}.multi" if self._lines else "")
+        gone = '{ echo "the environment did not arrive" >&2; exit 125; }'
+        return f"{{ {opened}; }} 2>/dev/null || {gone}\nrm -f {path} {path}.multi\n"
+
+    def load(self) -> str:
+        """Shell lines for values with line breaks. What the shell has under their names counts no more."""
+        return ". /dev/fd/8\n" if self._lines else ""
+
+    def flags(self) -> list[str]:
+        """What Docker is told of them, once they have been fetched."""
+        by_name = [word for name in self._lines for word in ("--env", name)]
+        return ["--env-file", "/dev/fd/9", *by_name] if self.values else []
+
+    def besides(self) -> str:
+        """A part of a pipe with names of variables: without these, which come in a file that counts less."""
+        names = [word for name in self.values for word in ("-e", name)]
+        return f" | {{ grep -vxF {shlex.join(names)} || true; }}" if names else ""
+
+    @property
+    def _lines(self) -> list[str]:
+        return docker.by_name({}, self.values)
+
+
 def exec_reuse(
     config: DeployConfig,
     role: Role,
     command: str,
     *,
-    env: Sequence[tuple[str, str]] = (),
+    env: Passed = Passed(),
     terminal: bool = False,
     stdin: bool = False,
     version: str | None = None,
 ) -> str:
     """Run a command in the container that serves."""
-    flags = [*docker.attach_flags(terminal=terminal, stdin=stdin), *_env(env)]
+    flags = [*docker.attach_flags(terminal=terminal, stdin=stdin), *env.flags()]
     name = current_name(config, role, version)
     return (
-        f'name={name}; [ -n "$name" ] || {{ echo "no container of {role.name} runs" >&2; exit 3; }}; '
+        f"{env.fetch()}{env.load()}name={name}; "
+        f'[ -n "$name" ] || {{ echo "no container of {role.name} runs" >&2; exit 3; }}; '
         f'exec docker exec {shlex.join(flags)} "$name" {shlex.join(words(command))}'
     )
 
@@ -51,7 +106,7 @@ def exec_new(
     command: str,
     *,
     version: str | None,
-    env: Sequence[tuple[str, str]] = (),
+    env: Passed = Passed(),
     terminal: bool = False,
     stdin: bool = False,
     detach: bool = False,
@@ -75,19 +130,15 @@ def exec_new(
     rest = f"""\
 --name {shlex.quote(config.container_prefix(role))}-exec-"$version-$RANDOM$RANDOM" \\
     {hostvalues.join(flags)} --env-file "$env" "${{names[@]}}" --env KAMAL_VERSION="$version" \\
-    {shlex.join(_env(env))} \\
+    {shlex.join(env.flags())} \\
     {shlex.quote(prefix)}:"$version" {shlex.join(words(command))}"""
-    return f"""version={chosen}
+    return f"""{env.fetch()}version={chosen}
 [ -n "$version" ] || {{ echo "nothing has been deployed yet" >&2; exit 3; }}
 env={app}/versions/$version/{shlex.quote(role.name)}.env
 [ -e "$env" ] || {{ echo "version $version has not been deployed here" >&2; exit 3; }}
 names=()
 if [ -e "$env.multi" ]; then
     . "$env.multi"
-    readarray -t names < <({docker.NAMES_APART} "$env.multi" | sed 's/^/--env\\n/')
+    readarray -t names < <({docker.NAMES_APART} "$env.multi"{env.besides()} | sed 's/^/--env\\n/')
 fi
-{networks.attached(rest, further, detach=detach, interactive=terminal or stdin)}"""
-
-
-def _env(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    return [word for name, value in pairs for word in ("--env", f"{name}={value}")]
+{env.load()}{networks.attached(rest, further, detach=detach, interactive=terminal or stdin)}"""

@@ -142,12 +142,7 @@ def run_build(
     client_env: Mapping[str, str] | None = None,
 ) -> None:
     """Run one build of a Dockerfile, for as long as it takes. BuildError with what it printed last."""
-    dockerfile = request.directory / request.dockerfile
-    if not dockerfile.is_file():
-        raise BuildError(
-            f"there is no {request.dockerfile} in {request.directory}",
-            hint="commit it, or set `builder.dockerfile`",
-        )
+    require_dockerfile(request)
     tool = find_tool(runner, engine)
     with ExitStack() as stack:
         files: dict[str, Path] = {}
@@ -172,6 +167,15 @@ def run_build(
                 hint=_hint(request, exc)
                 or f"the same by hand: cd {shlex.quote(str(request.directory))} && {shlex.join(argv)}",
             ) from exc
+
+
+def require_dockerfile(request: BuildRequest) -> None:
+    """BuildError: the Dockerfile is not there."""
+    if not (request.directory / request.dockerfile).is_file():
+        raise BuildError(
+            f"there is no {request.dockerfile} in {request.directory}",
+            hint="commit it, or set `builder.dockerfile`",
+        )
 
 
 def _hint(request: BuildRequest, exc: ProcessError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,18 +90,20 @@ def push_image(
     on_line: Callable[[str], None],
 ) -> None:
     """Push an image under its first name, then under the others. BuildError with what docker said."""
-    first = references[0]
-    for reference in references:
+    for argv in push_argvs(references, engine):
         try:
-            if reference != first:
-                runner.run((engine.program, "tag", first, reference), env=engine.env, timeout=60)
-            runner.run(
-                (engine.program, "push", reference),
-                env={**engine.env, **env},
-                on_line=on_line,
-            )
+            runner.run(argv, env={**engine.env, **env}, on_line=on_line)
         except ProcessError as exc:
-            raise push_error(reference, exc) from exc
+            raise push_error(argv[-1], exc) from exc
+
+
+def push_argvs(references: Sequence[str], engine: Engine) -> tuple[tuple[str, ...], ...]:
+    """The commands that push an image under all its names; the engine has it under the first. Pure."""
+    first, *others = references
+    found: list[tuple[str, ...]] = [(engine.program, "push", first)]
+    for reference in others:
+        found += [(engine.program, "tag", first, reference), (engine.program, "push", reference)]
+    return tuple(found)
 
 
 def push_error(reference: str, exc: ProcessError) -> BuildError:

@@ -98,6 +98,17 @@ class Secrets:
         """The secrets that somebody has asked for so far: what must not be printed."""
         return tuple(Secret(value) for value in list(self._values.values()))
 
+    def at_hand(self) -> tuple[Secret, ...]:
+        """The secrets that can be told without running anything, and those that somebody has asked for.
+
+        A vault would have to be unlocked only to know what must not be printed.
+        """
+        with self._lock:
+            for index in range(len(self._entries)):
+                if not self._runs(index):
+                    self._value(index)
+            return self.evaluated
+
     def listen(self, warn: Callable[[str], None]) -> None:
         """Have `warn` told of each variable that is not set, once a secret whose value uses it is used."""
         with self._lock:
@@ -145,6 +156,22 @@ class Secrets:
             f"the secret {name!r}{asks} is not in {' or '.join(self.files)}",
             hint=f"{hint}write {name}=… into {self.files[-1]}",
         )
+
+    def _runs(self, index: int) -> bool:
+        """Whether a command has to run, or a variable is missing, before the value is known."""
+
+        def any_of(pieces: Sequence[Piece]) -> bool:
+            return any(one(piece) for piece in pieces)
+
+        def one(piece: Piece) -> bool:
+            if isinstance(piece, Variable):
+                above = self._index(piece.name, index)
+                if above is None and piece.default is None:
+                    return piece.name not in self._environ
+                return any_of(piece.default or ()) or (above is not None and self._runs(above))
+            return isinstance(piece, Command)
+
+        return index not in self._values and any_of(self._entries[index].value)
 
     def _index(self, name: str, before: int) -> int | None:
         return next((at for at in range(before - 1, -1, -1) if self._entries[at].name == name), None)

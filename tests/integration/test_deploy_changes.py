@@ -42,15 +42,25 @@ def test_routes_follow_the_configuration_and_the_rollback(project: Project) -> N
         assert seen("/version", "shop.test") == "v1"
         assert seen("/version", "other.test") == "404"
     project.config["proxy"] |= {"host": "shop.test", "path_prefix": "/shop", "redirect_from": "www.shop.test"}
+    project.config["proxy"] |= {"forward_headers": False}
     project.save()
     project.deploy("v3")
     led = project.ask(first, "/a?b=c", "www.shop.test", method="POST", body=b"x")
     assert (led.status, led.headers["location"]) == (308, "//shop.test/a?b=c")
     assert seen("/shop/version", "shop.test") == "v3"
     assert seen("/version", "shop.test") == "404"
-    headers = project.ask(first, "/shop/request").json()["headers"]
+    headers = project.ask(first, "/shop/request", headers={"X-Forwarded-For": "203.0.113.9"}).json()[
+        "headers"
+    ]
+    assert "203.0.113.9" not in headers["x-forwarded-for"]
     assert headers["x-forwarded-prefix"] == "/shop"
     assert headers["x-forwarded-host"] == "shop.test"
+    del project.config["proxy"]["path_prefix"]
+    project.config["proxy"] |= {"path_prefixes": ["/version", "/request"], "strip_path_prefix": False}
+    project.save()
+    project.deploy("v4")
+    assert (seen("/version", "shop.test"), seen("/environment", "shop.test")) == ("v4", "404")
+    assert project.ask(first, "/request").json()["path"] == "/request"
 
 
 def test_a_name_that_another_service_has_claimed(project: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Control
 from tests.integration.app import images
-from tests.integration.app.project import Project, squeezed
+from tests.integration.app.project import Project, shown, squeezed
 from tests.integration.test_deploy_interrupted import KILLED, free, held, kill, release, slow
 from tests.rig import Host, HostSpec, Rig
 
@@ -173,10 +173,17 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
         "south": {"clear": {"REGION": "s"}, "secret": ["TOKEN:SOUTHERN"]},
         "big": {"REGION": "s-big"},
     }
+    pair.config["servers"]["spare"] = {"hosts": []}
+    pair.config["allow_empty_roles"] = True
     pair.config["boot"] = {"parallel_roles": True, "limit": 1, "wait": 0.2}
     pair.secrets["SOUTHERN"] = "of the south"
     pair.save()
-    pair.deploy("v2")
+    steps = [step.split() for step in shown(pair.deploy("v2")).split("▸ ") if step.startswith("Starting")]
+    # One host after the other, and the other roles once every host has the primary one.
+    assert [(step[1], [name for name in ("web-1", "web-2") if name in step]) for step in steps] == [
+        *(("v2", ["web-1"]), ("v2", ["web-2"]), ("the", ["web-1"]), ("the", ["web-2"]))
+    ]
+    assert all("done" in step for step in steps)
     assert [pair.environment(host)["REGION"] for host in pair.hosts] == ["n", "s-big"]
     assert [pair.environment(host)["TOKEN"] for host in pair.hosts] == ["s3cret-of-the-test", "of the south"]
     # A worker is ready before it has said a word.
@@ -198,6 +205,11 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     pair.save()
     pair.rollback()
     assert pair.serving() == ("v2", "v2")
+    pair.config["require_destination"] = True
+    pair.save()
+    assert "a destination is required" in squeezed(pair.freehold("app", "version", expect=2))
+    (pair.directory / "config" / "deploy.staging.yml").write_text("service: shop\n")
+    assert "problem" in pair.freehold("app", "version", "-d", "staging", "--json").stdout
 
 
 def test_what_runs_and_what_would_change(pair: Project) -> None:

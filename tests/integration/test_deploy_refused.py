@@ -5,9 +5,12 @@ All tests share hosts on which version 1 was deployed once, as none of them may 
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,6 +269,41 @@ def test_a_secret_that_is_not_defined(project: Project) -> None:
 
 
 def test_a_dry_run_changes_nothing_and_shows_no_secret(project: Project) -> None:
+    before = project.state()
     done = project.send("v2", "--dry-run")
     tells(done, "web-1: v1 → v2", "start shop-web-v2", "stop shop-web-v1", "docker run --detach")
+    tells(done, "have freehold/shop:v2")
     assert project.secrets["TOKEN"] not in squeezed(done)
+    # What would be built and sent, and the hooks around it in their order.
+    hooks = project.directory / ".freehold" / "hooks"
+    hooks.mkdir()
+    for name in ("post-deploy", "pre-deploy", "pre-build"):
+        (hooks / name).write_text("#!/bin/sh\ntouch ran\n")
+        (hooks / name).chmod(0o755)
+    (project.directory / "Dockerfile").write_text("FROM scratch\n")
+    project.config["builder"] = {"context": ".", "args": {"NAME": "r1"}, "spread": True}
+    project.config["proxy"] |= {"ssl": True}
+    project.save()
+    words = ("deploy", "--dry-run", "--version", "v2", "--no-cache")
+    try:
+        said = squeezed(project.freehold(*words, timeout=300))
+        plans: Any = project.result(project.freehold(*words, "--json", timeout=300))
+    finally:
+        shutil.rmtree(hooks)
+    expected = (
+        *("hook .freehold/hooks/pre-build", "build ", "--tag freehold/shop:v2 --file Dockerfile"),
+        *("--build-arg NAME=r1 --no-cache .", "send over SSH to one, from there to the others: web-1, web-2"),
+        *("hook .freehold/hooks/pre-deploy", "hook .freehold/hooks/post-deploy", "receive freehold/shop:v2"),
+        *("wait for a certificate for shop.test", "environment:", "prepare:", "await_certificates"),
+    )
+    places = [said.find(text) for text in expected]
+    assert -1 not in places and places == sorted(places), dict(zip(expected, places, strict=True))
+    assert [(plan["host"], plan["way"]) for plan in plans] == [("web-1", "ssh"), ("web-2", "ssh")]
+    assert plans[0]["hooks"] == ["pre-build", "pre-deploy", "post-deploy"]
+    assert plans[0]["certificates"] == ["shop.test"] and plans[0]["problem"] == "" and plans[0]["push"] == []
+    (line,) = plans[1]["build"]
+    assert line.endswith("--build-arg NAME=r1 --no-cache .") and line in said
+    assert list(plans[0]["scripts"]) == ["environment", "prepare", "commit", "finish"]
+    assert project.secrets["TOKEN"] not in json.dumps(plans) + said
+    assert not (project.directory / "ran").exists()
+    project.same_as(before)

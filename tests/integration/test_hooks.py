@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.conftest import Control, program
-from tests.integration.app.project import Project, squeezed
+from tests.integration.app.project import Project, shown, squeezed
 from tests.rig import Host, Rig
 
 ORDER = ("pre-connect", "pre-deploy", "pre-app-boot", "post-app-boot", "post-deploy")
@@ -23,7 +27,7 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
 
 
 def hook(project: Project, name: str, text: str = RECORD) -> None:
-    path = project.directory / ".freehold" / "hooks" / name
+    path = project.directory / project.config.get("hooks_path", ".freehold/hooks") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
@@ -37,14 +41,64 @@ def recorded(project: Project) -> list[str]:
     return lines
 
 
-def test_hooks_around_a_deploy(project: Project) -> None:
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes what a command sends to a collector of OpenTelemetry."""
+
+    got: ClassVar[list[tuple[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.got.append((self.path, json.loads(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on the test's own output."""
+
+
+@pytest.fixture
+def collector(rig: Rig) -> Iterator[str]:
+    """The address of one in the operator's namespace."""
+    server = rig.control_call(http.server.ThreadingHTTPServer, ("127.0.0.1", 0), Collector)
+    Collector.got.clear()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def told(version: str) -> list[dict[str, Any]]:
+    """The records of the first command about a version, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path, sent in Collector.got:
+        assert path == "/v1/logs"
+        for one in sent["resourceLogs"]:
+            about = {entry["key"]: entry["value"]["stringValue"] for entry in one["resource"]["attributes"]}
+            if about.get("kamal.deploy_version") == version:
+                records = found.setdefault(about["kamal.run_id"], [])
+                records += [record for scope in one["scopeLogs"] for record in scope["logRecords"]]
+    return next(iter(found.values()))
+
+
+def test_hooks_around_a_deploy(project: Project, collector: str) -> None:
+    project.config |= {"hooks_path": "ops/hooks", "secrets_path": "ops/secrets"}
+    project.config["hooks_output"] = {"pre-deploy": "verbose", "post-deploy": "quiet"}
     for name in ORDER:
         hook(project, name)
-    hook(project, "pre-deploy", RECORD + 'echo "token=$TOKEN" >>hooks.log\n')
+    hook(project, "pre-deploy", RECORD + 'echo "token=$TOKEN" >>hooks.log\necho "aloud, $TOKEN"\n')
+    hook(project, "post-deploy", RECORD + "echo in silence\n")
     # The story is kept in files too.
-    project.config["output"] = {"file": {"path": "log/deploys"}}
+    project.config["output"] = {"file": {"path": "log/deploys"}, "otel": {"endpoint": collector}}
     project.save()
-    project.deploy("v1")
+    (project.directory / ".freehold" / "secrets").rename(project.directory / "ops" / "secrets")
+    said = shown(project.deploy("v1"))
+    assert "pre-deploy: aloud, [redacted]" in said and "in silence" not in said
+    records = told("v1")
+    assert (records[0]["eventName"], records[-1]["eventName"]) == ("kamal.start", "kamal.complete")
+    assert any("aloud, [redacted]" in record["body"]["stringValue"] for record in records)
+    hook(project, "post-deploy")
     both = "hosts=web-1,web-2"
     assert recorded(project) == [
         f"pre-connect command=deploy/ version=v1 {both} lock=false roles= runtime=",
@@ -109,6 +163,9 @@ def test_hooks_around_a_deploy(project: Project) -> None:
     names = [(line.split()[0], line.split()[2]) for line in recorded(project)]
     assert names[1:] == [(name, "version=v2") for name in ORDER[1:]]
 
+    failed = told("v2")[-1]
+    assert (failed["eventName"], failed["severityText"]) == ("kamal.failed", "ERROR")
+    assert project.secrets["TOKEN"] not in json.dumps(Collector.got)
     logs = {path.name: path.read_text() for path in (project.directory / "log" / "deploys").iterdir()}
     assert len([name for name in logs if name.endswith("_deploy.log")]) == 5
     assert len([name for name in logs if name.endswith("_rollback.log")]) == 3 and len(logs) == 8

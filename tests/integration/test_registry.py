@@ -102,6 +102,7 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
 
     done = project.freehold("deploy", "--version", "r2", "--dry-run")
     assert f"pull    {registry.server}/own/shop:r2" in shown(done) and "docker pull --quiet" in shown(done)
+    assert f"docker push {registry.server}/own/shop:latest" in squeezed(done)
     assert "[secret REGISTRY_PASSWORD]" in shown(done) and PASSWORD not in shown(done)
 
     # Kamal's `deploy --skip-push` pulls; and what cannot be pulled changes nothing.
@@ -145,6 +146,11 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     project.secrets["REGISTRY_PASSWORD"] = PASSWORD
     project.save()
 
+    project.freehold("registry", "login", "--skip-local")
+    assert {entry.partition(":")[0] for entry in credentials(project)} == {"web-1", "web-2"}
+    project.freehold("registry", "logout")
+    project.freehold("registry", "login", "--skip-remote")
+    assert credentials(project) == ["operator"]
     project.freehold("registry", "login")
     assert {entry.partition(":")[0] for entry in credentials(project)} == {"operator", "web-1", "web-2"}
     project.freehold("registry", "logout")

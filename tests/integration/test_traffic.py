@@ -66,15 +66,20 @@ def test_everything_that_a_proxy_section_may_say(project: Project, rig: Rig) -> 
     assert "BEGIN PRIVATE KEY" not in dry + said
     assert project.ask(first).headers["location"] == "https://shop.test/version"
     assert secure(rig, first, "shop.test")[0] == old_pair[0]
+    # With HTTPS the client is a visitor, unless the file says that a balancer stands in front.
+    claim = "X-Forwarded-For: 203.0.113.9\r\n"
+    assert "203.0.113.9" not in secure(rig, first, "shop.test", "/request", more=claim)[1]
     modes = first.exec("stat -c '%a %G' /var/lib/freehold/proxy/certs/* /var/lib/freehold/proxy/certs").stdout
     assert set(modes.split("\n")) == {"640 freehold", "2770 freehold", ""}
 
     # Without the redirect the rest is seen over HTTP too.
-    project.config["proxy"]["ssl_redirect"] = False
+    project.config["proxy"] |= {"ssl_redirect": False, "forward_headers": True}
     project.secrets |= {"CERT": new_pair[0], "PRIVATE": new_pair[1]}
     project.save()
     project.send("v2")
     assert secure(rig, first, "shop.test")[0] == new_pair[0]
+    seen = json.loads(secure(rig, first, "shop.test", "/request", more=claim)[1])["headers"]
+    assert seen["x-forwarded-for"].startswith("203.0.113.9, ")
     body = b"x" * 2000
     answer = project.ask(first, "/echo", method="POST", body=body[:900])
     assert (answer.status, answer.body) == (200, body[:900])
@@ -157,9 +162,11 @@ def test_what_an_answer_makes_the_proxy_do(project: Project) -> None:
     # Each request has a number and a time, its own or the proxy's.
     assert re.fullmatch(r"[0-9a-f-]{36}", seen["x-request-id"])
     assert re.fullmatch(r"t=1[0-9]{12}", seen["x-request-start"])
-    asked = {"X-Request-ID": "mine", "X-Request-Start": "t=1"}
+    asked = {"X-Request-ID": "mine", "X-Request-Start": "t=1", "X-Forwarded-For": "203.0.113.9"}
     seen = project.ask(first, "/request", headers=asked).json()["headers"]
     assert (seen["x-request-id"], seen["x-request-start"]) == ("mine", "t=1")
+    # Without HTTPS a balancer is taken to stand in front.
+    assert seen["x-forwarded-for"].startswith("203.0.113.9, ")
 
     assert len(project.ask(first, "/large?bytes=102400").body) == 102400
     assert project.ask(first, "/large?bytes=102401").status == 500
@@ -311,7 +318,7 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
         "web": {"hosts": ["web-1"]},
         "jobs": {"hosts": ["web-2"], "cmd": images.worker('"working"')},
     }
-    project.config["builder"] = {"context": "."}
+    project.config |= {"builder": {"context": ".", "spread": True}, "output": {"file": {"path": "log"}}}
     project.save()
     project.deploy("v1")
     made = f"docker create --name shop-root {images.APP} >/dev/null"
@@ -326,6 +333,9 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
     assert "sent" not in worker.exec("docker images").stdout
     done = json.loads(project.freehold("canary", "10%", "--version", "sent", "--json", timeout=400).stdout)
     assert (done["version"], done["result"], done["percent"]) == ("sent", "tried", 10)
+    # It left this computer once.
+    (log,) = (path.read_text() for path in (project.directory / "log").glob("*canary*"))
+    assert re.search(r"from web-[12]\b", log) and "sent its own" not in log, log
     assert set(done["execs"]) == {"web-1", "web-2"}
     assert set(project.containers(worker)) == {"shop-jobs-v1"}
     project.freehold("canary", "promote")

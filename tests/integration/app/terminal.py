@@ -9,7 +9,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DEADLINE = 60.0
@@ -18,11 +18,22 @@ DEADLINE = 60.0
 class Terminal:
     """A program with a controlling terminal; `close` ends it and gives its exit code."""
 
-    def __init__(self, argv: Sequence[str | Path], cwd: Path, size: tuple[int, int] = (24, 80)) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        cwd: Path,
+        size: tuple[int, int] = (24, 80),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._master, slave = os.openpty()
         self.resize(*size)
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *map(str, argv)], stdin=slave, stdout=slave, stderr=slave, cwd=cwd
+            ["setsid", "--ctty", "--wait", *map(str, argv)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env={**os.environ, **(environ or {})},
         )
         os.close(slave)
         self.seen = ""

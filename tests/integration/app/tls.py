@@ -35,13 +35,15 @@ def self_signed(name: str) -> tuple[str, str]:
     return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
-def secure(rig: Rig, host: Host, name: str, path: str = "/version", port: int = 443) -> tuple[str, str]:
-    """The certificate that a host shows for a name, PEM, and its answer over HTTPS."""
+def secure(
+    rig: Rig, host: Host, name: str, path: str = "/version", port: int = 443, more: str = ""
+) -> tuple[str, str]:
+    """The certificate that a host shows for a name, PEM, and its answer over HTTPS. `more`: header lines."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with context.wrap_socket(rig.control_connect(host.address, port), server_hostname=name) as wrapped:
         shown = wrapped.getpeercert(binary_form=True)
-        wrapped.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        wrapped.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\n{more}Connection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
     assert shown is not None
     return ssl.DER_cert_to_PEM_cert(shown), answer.partition(b"\r\n\r\n")[2].decode()

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from deployer.cli.appexec import spread, variable
+from deployer.cli.appexec import spread, variable, variables
 from deployer.cli.main import cli
 from deployer.cli.options import lock_wait, log_options
 from deployer.commands import hostproxy
@@ -18,6 +18,7 @@ from deployer.commands.wishes import LogWishes
 from freehold.command import Context, run
 from freehold.console import Console
 from freehold.errors import UsageError
+from freehold.secret import Secret
 from tests.unit.deployer import samples
 
 EVERYWHERE = {
@@ -255,7 +256,17 @@ def test_a_command_line_is_no_pair() -> None:
         assert (ctx.params["env"], ctx.params["command"]) == (("A:1", "B:2"), ("rake",))
 
 
-@pytest.mark.parametrize("given", ["A", "=b", ":b", ""])
-def test_environment_without_a_name_or_a_value(given: str) -> None:
+@pytest.mark.parametrize("given", ["=b", ":b", "", "#A=b", "A B=c"])
+def test_environment_without_a_name(given: str) -> None:
     with pytest.raises(UsageError, match="is no NAME=VALUE"):
-        variable(given)
+        variables([given], {})
+
+
+def test_environment_that_this_computer_has() -> None:
+    assert variables(["A", "B=", "C"], {"A": "here", "B": "not asked", "C": ""}) == {
+        "A": Secret("here"),
+        "B": Secret(""),
+        "C": Secret(""),
+    }
+    with pytest.raises(UsageError, match="-e D: there is no variable of that name here"):
+        variables(["D"], {"A": "here"})

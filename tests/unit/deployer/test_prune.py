@@ -11,6 +11,7 @@ import pytest
 from deployer.commands import app, docker, execute, layout, logs, phases, prune
 from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig
+from freehold.secret import Secret
 from tests.unit.deployer import samples
 from tests.unit.deployer.samples import container, facts
 from tests.unit.deployer.standin import StandIn
@@ -116,19 +117,40 @@ def test_a_host_knows_the_version_of_a_role(tmp_path: Path, history: str | None,
 
 def test_every_fragment_is_bash(config: DeployConfig) -> None:
     web = config.role("web")
+    passed = execute.Passed({"A": Secret("it's"), "B": Secret("1\n2")}, "x")
     texts = [
+        passed.script().render(),
         phases.guarded(config, prune.steps(config, KNOWN, containers=True, images=True)).render(),
         app.remove_container(config, config.roles, "v1").render(),
         app.remove_containers(config, config.roles).render(),
         app.remove(config, (), everything=True).render(),
         logs.logs_command(config, web, LogWishes(follow=True, grep="it's", grep_options=("-i",))),
         logs.container_logs_command(config, "abc", LogWishes(grep="x")),
-        execute.exec_new(config, web, "ls 'a b'", version=None, env=[("A", "it's")], detach=True),
+        execute.exec_new(config, web, "ls 'a b'", version=None, env=passed, detach=True),
         execute.exec_reuse(config, web, "ls && id"),
     ]
     for text in texts:
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), text
+
+
+def test_environment_for_one_command_waits_in_files_that_are_gone_once_it_has_them(tmp_path: Path) -> None:
+    values = {"A": "it's $HOME", "a.b": "", "MANY": "1\n2 '$X'"}
+    passed = execute.Passed({name: Secret(value) for name, value in values.items()}, "token")
+
+    def run(text: str) -> subprocess.CompletedProcess[str]:
+        text = text.replace(layout.LOCKS, str(tmp_path))
+        return subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+
+    assert run(passed.script().render()).returncode == 0
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    command = f'{passed.fetch()}ls {tmp_path}; MANY=x; {passed.load()}cat /dev/fd/9; printf %s "$MANY"'
+    assert run(command).stdout == "A=it's $HOME\na.b=\n1\n2 '$X'"
+    assert passed.flags() == ["--env-file", "/dev/fd/9", "--env", "MANY"]
+    done = run(command)
+    assert (done.returncode, done.stdout, done.stderr) == (125, "", "the environment did not arrive\n")
+    assert run(f"printf '%s\n' A aA B MANY{passed.besides()}").stdout == "aA\nB\n"
+    assert run(f"set -e; printf '%s\n' A{passed.besides()}; echo on").stdout == "on\n"
 
 
 def test_a_role_that_is_removed_leaves_no_timers_and_no_history(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from deployer.delivery import check_space
 from deployer.engine import Engine
 from deployer.fleet import Fleet
 from deployer.images.request import BuildRequest
+from deployer.preview import Preview, preview
 from deployer.shipping import Built, Shipping
 from deployer.transfer import LocalImage
 from freehold.console import Console
 from freehold.errors import ConfigError, HostError
 from freehold.process import LocalRunner
+from freehold.secret import Secret
 from tests.unit.deployer import samples
 
 ENGINE = Engine("", "28.0", "amd64", "overlay2", "graph", Path("/d"))
@@ -161,6 +163,34 @@ def test_another_output_is_not_pushed(tmp_path: Path, asked: Builds) -> None:
         assert asked.pushed == []
     with ship.built():
         assert asked.pushed == [("ghcr.io/own/shop:v1", "ghcr.io/own/shop:latest")]
+
+
+def test_what_a_dry_run_tells_of_builds_and_pushes(tmp_path: Path, asked: Builds) -> None:
+    config = samples.config(
+        tmp_path,
+        builder={"context": ".", "args": {"A": "it's"}, "secrets": ["NPM"], "pack": {"builder": "own/b"}},
+        registry={"server": "ghcr.io"},
+    )
+    quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
+    ship = Shipping(quiet, "v1", tmp_path, LocalRunner(), Console(quiet=True), {"HOME": str(tmp_path)}, True)
+    shown = preview(ship, MIXED)
+    (build,) = shown.build
+    assert build.startswith("pack build ghcr.io/own/shop:v1 ") and "--env NPM " in build
+    assert """--env 'A=it'"'"'s'""" in build
+    name = "ghcr.io/own/shop"
+    assert shown.push == (
+        f"docker push {name}:v1",
+        f"docker tag {name}:v1 {name}:latest",
+        f"docker push {name}:latest",
+    )
+    # Without buildpacks a Dockerfile is needed, as for the deploy.
+    plain = dataclasses.replace(quiet, builder=dataclasses.replace(quiet.builder, pack=None, secrets=()))
+    ship = dataclasses.replace(ship, config=plain)
+    assert preview(ship, MIXED) == Preview(problem=f"there is no Dockerfile in {tmp_path}")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (build,) = preview(dataclasses.replace(ship, no_cache=True), MIXED).build
+    assert build.endswith("--file Dockerfile --label service=shop --build-arg 'A=it'\"'\"'s' --no-cache .")
+    assert asked == Builds()
 
 
 def test_a_disk_that_is_too_small_for_a_pull() -> None:

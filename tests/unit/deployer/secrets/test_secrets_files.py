@@ -250,3 +250,24 @@ def test_real_files(path: Path) -> None:
         {"KAMAL_REGISTRY_PASSWORD", "SMTP_USERNAME", "SMTP_PASSWORD"} if "044" in path.name else set()
     )
     assert parsed.warnings == ()
+
+
+def test_what_can_be_told_without_running_anything(tmp_path: Path) -> None:
+    """A vault is not unlocked, and no missing variable warned of, to know what must not be printed."""
+    found = load(
+        tmp_path,
+        secrets="A=plain\nB=$OUTER\nC=$(touch ran; echo far)\nD=pre-$C\nE=$GONE\n"
+        "F=${GONE:-$A}\nG=${GONE:-$D}\n",
+    )
+    told: list[str] = []
+    found.listen(told.append)
+
+    def at_hand() -> set[str]:
+        return {secret.reveal() for secret in found.at_hand()}
+
+    assert at_hand() == {"plain", "outer value"}
+    assert not (tmp_path / "ran").exists() and told == []
+    assert found("D").reveal() == "pre-far"
+    assert at_hand() == {"plain", "outer value", "far", "pre-far"}
+    found("E")
+    assert len(told) == 1
