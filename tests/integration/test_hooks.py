@@ -130,9 +130,9 @@ def test_hooks_around_a_deploy(project: Project, collector: str) -> None:
     done = squeezed(project.freehold("deploy", "--version", "v2", expect=1))
     assert "the hook pre-build failed with exit code 8" in done, done
     assert "Building" not in done
-    _, told, *held = recorded(project)
+    _, during, *held = recorded(project)
     (lock,) = json.loads("".join(held))
-    assert (told, lock["kind"], lock["why"]) == ("lock=true", "running", "deploy v2")
+    assert (during, lock["kind"], lock["why"]) == ("lock=true", "running", "deploy v2")
     project.same_as(before)
     assert project.freehold("lock", "status", "-H").stdout.strip() == "free"
     (project.directory / ".freehold" / "hooks" / "pre-build").unlink()
