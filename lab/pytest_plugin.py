@@ -41,22 +41,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab-keep", action="store_true", help="Leave the lab up for the next run.")
     parser.addini(
         "lab_scope",
-        "Which tests share a lab: session, package or module.",
+        "Which tests share a lab: session or module.",
         default="session",
     )
 
 
-def _scope(fixture_name: str, config: pytest.Config) -> Literal["session", "package", "module"]:
-    """The scope of everything that is a lab, from `lab_scope` in pytest's configuration."""
+def _scope(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:
+    """The scope of everything that is a lab, from `lab_scope` in pytest's configuration.
+
+    `package` is none: pytest keeps such a fixture of a plugin for the whole session.
+    """
     match config.getini("lab_scope"):
         case "session":
             return "session"
-        case "package":
-            return "package"
         case "module":
             return "module"
         case other:
-            raise pytest.UsageError(f"lab_scope: {other!r} is none of session, package, module")
+            raise pytest.UsageError(f"lab_scope: {other!r} is none of session, module")
 
 
 @pytest.fixture(scope=_scope)
