@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import Carried, kernel_version, open_disk, open_installer, open_netboot, recognise
+from builder.artifact import (
+    Carried,
+    kernel_version,
+    open_box,
+    open_disk,
+    open_installer,
+    open_netboot,
+    recognise,
+)
 from builder.artifacttrial import empty_disks
 from builder.cli import image
 from builder.cpio import copy, file, read, with_folders, write
 from builder.qemu import SERIAL, SPARE_SERIAL
+from builder.seeded import inject
 from builder.spec import GiB
 from builder.trial import GROWN
 from builder.wayin import way_in
@@ -94,6 +103,30 @@ def test_a_disk_of_something_else_is_refused(tmp_path: Path) -> None:
     subprocess.run(["sfdisk", "-q", raw], input="label: gpt\nname=data\n", text=True, check=True)
     with pytest.raises(UsageError, match="not the disk of a golden image"):
         open_disk(raw, "raw", tmp_path, RUNNER)
+
+
+@pytest.mark.needs("sfdisk", "mke2fs", "debugfs", "qemu-img")
+def test_a_disk_is_looked_into_for_its_seed_and_its_kernel(tmp_path: Path) -> None:
+    """A small one, laid out like an image's; a box is the same in an archive."""
+    raw, work = tmp_path / "small.raw", tmp_path / "work"
+    work.mkdir()
+    raw.write_bytes(bytes(32 << 20))
+    table = "label: gpt\nstart=2048, name=root\n"
+    subprocess.run(["sfdisk", "-q", raw], input=table, text=True, check=True)
+    tree = folder(tmp_path / "tree", "var/lib/x", "boot/config-6.1.0")
+    kernel(tree / "boot/vmlinuz-6.1.0-cloud-amd64", "6.1.0-cloud-amd64")
+    options = ["-q", "-F", "-t", "ext4", "-E", f"offset={1 << 20}", "-d", tree]
+    RUNNER.run(["mke2fs", *options, raw, "24M"])
+    assert open_disk(raw, "raw", work, RUNNER).seed == {}
+    inject(raw, 1 << 20, SEED, epoch=1, runner=RUNNER)
+    found = open_disk(raw, "raw", work, RUNNER)
+    assert dict(found.seed) == SEED
+    assert found.kernel is not None and kernel_version(found.kernel) == "6.1.0-cloud-amd64"
+    RUNNER.run(["qemu-img", "convert", "-O", "qcow2", raw, tmp_path / "box.qcow2"])
+    with tarfile.open(tmp_path / "a.box", "w") as out:
+        out.add(tmp_path / "box.qcow2", "box.img")
+    assert dict(open_box(tmp_path / "a.box", work, RUNNER).seed) == SEED
+    assert not (work / "looked-into.raw").exists()
 
 
 def test_an_archive_is_read_back_as_it_was_written(tmp_path: Path) -> None:
