@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> Result:
             initrd=initrd,
             cmdline="boot=measure quiet loglevel=3 console=ttyS0,115200n8",
             memory=2560,
-            kvm=kvm_works(live.image, runner),
+            kvm=kvm_works(live.image.arch, live.image.kernel, runner),
         )
         with powered(machine, place, runner=runner, evidence=None):
             return _read(machine.serial)

@@ -64,14 +64,14 @@ def prepared(
             monitor=directory / "qmp",
             port=port,
             variables=own_variables(live.image.arch, mode, directory),
-            kvm=kvm_works(live.image, runner),
+            kvm=kvm_works(live.image.arch, live.image.kernel, runner),
             medium_as=how,
             spare=spare,
             ssh_port=ssh_port,
         )
         if how == "net":
             files = write_netboot(live, [NetHost(installation)], directory / "netboot")
-            with _serving(files) as served:
+            with serving(files) as served:
                 url = f"http://{SERVER}/{SCRIPT}"
                 yield replace(machine, boot_file=url, served=served, memory=MEMORY), directory
         else:
@@ -83,7 +83,7 @@ def prepared(
 
 
 @contextmanager
-def _serving(files: dict[str, Path]) -> Iterator[int]:
+def serving(files: dict[str, Path]) -> Iterator[int]:
     """The boot server on a port of 127.0.0.1 while the block lasts."""
     with BootServer("127.0.0.1", 0, files, lambda line: None) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)

@@ -1,4 +1,4 @@
-"""`freehold image`: build, base, tree, list, test."""
+"""`freehold image`: build, base, tree, list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import click
 
 from builder.cliopts import read_seed, spec_of, spec_options, words
 from builder.formats import FORMATS, Format
-from builder.qemu import MEDIA, Medium
 from builder.spec import BaseSpec, parse_suite
 from freehold.command import Context, LazyGroup, common_options, pass_context
 from freehold.console import size as human
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
         "sign": ("builder.keepcli:sign", "Sign an image's SHA256SUMS with an SSH key."),
         "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
         "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
-        "test": ("builder.cli:test", "Boot a golden image and check it over SSH."),
+        "test": ("builder.testcli:test", "Boot an image, or what was made of one, and check it over SSH."),
         "tree": ("builder.cli:tree", "Lay out a golden image's root as a directory."),
         "seed": ("cloudinit.cli:seed", "Write the seed of a host."),
     },
@@ -183,57 +182,3 @@ def list_(context: Context) -> None:
             for entry in found
         ],
     )
-
-
-@click.command()
-@spec_options()
-@click.option(
-    "--mode",
-    "modes",
-    multiple=True,
-    type=click.Choice(("direct", "bios", "uefi", "secure")),
-    help="How to boot; may be given several times.  [default: bios, secure]",
-)
-@click.option("--medium", type=click.Choice(MEDIA), help="Install from the ISO first, seen as this.")
-@click.option(
-    "--evidence",
-    type=click.Path(path_type=Path),
-    default=Path("image-test"),
-    show_default=True,
-    help="Where serial logs and screenshots go.",
-)
-@common_options
-@pass_context
-def test(
-    context: Context,
-    /,
-    modes: tuple[str, ...],
-    medium: Medium | None,
-    evidence: Path,
-    mirror: str,
-    refresh: bool,
-    **options: Any,
-) -> None:
-    """Boot a golden image in QEMU and run the host checks over SSH.
-
-    An image that is not in the cache is built first.
-    With --medium an empty machine is installed from the ISO first, and the host that it becomes is checked.
-    """
-    from builder.image import build_image
-    from builder.report import check_medium, install_trials, on_trial, report, trials
-
-    spec = on_trial(spec_of(context, options))
-    runner, console = context.runner, context.console
-    if medium is not None:
-        from builder.installer import build_live
-
-        check_medium(spec, modes, medium)
-        live = build_live(spec, runner=runner, console=console, mirror=mirror, refresh=refresh)
-        report(
-            install_trials(live, spec, modes, medium, runner=runner, console=console, evidence=evidence),
-            console,
-        )
-        return
-    found = build_image(spec, runner=context.runner, console=context.console, mirror=mirror, refresh=refresh)
-    results = trials(found, spec, modes, runner=context.runner, console=context.console, evidence=evidence)
-    report(results, context.console)

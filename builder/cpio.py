@@ -6,7 +6,7 @@ Format: Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -74,3 +74,21 @@ def _head(stream: BinaryIO, number: int, name: str, mode: int, size: int) -> Non
     fields = (number, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, len(encoded), 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
     stream.write(head + b"\0" * (-len(head) % 4))
+
+
+def read(stream: BinaryIO) -> Iterator[Entry]:
+    """The entries of an archive that `write` made; ValueError where it is none, or ends too early."""
+    while True:
+        head = stream.read(110)
+        if len(head) != 110 or not head.startswith(b"070701"):
+            raise ValueError("it is no newc archive, or it is cut off")
+        fields = [int(head[start : start + 8], 16) for start in range(6, 110, 8)]
+        mode, size, length = fields[1], fields[6], fields[11]
+        # The name begins behind the head, whose length is no multiple of 4.
+        name = stream.read(length + -(110 + length) % 4)[: length - 1].decode()
+        if name == TRAILER:
+            return
+        data = stream.read(size + -size % 4)[:size]
+        if len(data) != size:
+            raise ValueError(f"{name} is cut off")
+        yield Entry(name, mode, data)

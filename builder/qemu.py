@@ -45,6 +45,7 @@ class Machine:
     `medium` is what it starts from first, seen as `medium_as`; `spare` is a second disk. `once`: it ends when
     it would start again. `served` is a port of 127.0.0.1 that the machine reaches as port 80 of `SERVER`, and
     `boot_file` the URL that DHCP tells its network card, which then goes first. `serial_number`: by SMBIOS.
+    `serials` are those of the two disks, `mac` is the network card's, empty for QEMU's own.
     """
 
     arch: str
@@ -68,6 +69,8 @@ class Machine:
     served: int = 0
     ssh_port: int = 22
     serial_number: str = ""
+    serials: tuple[str, str] = (SERIAL, SPARE_SERIAL)
+    mac: str = ""
 
 
 def firmware(arch: str, mode: Mode) -> Firmware | None:
@@ -126,11 +129,11 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-netdev",
         f"user,id=net0,restrict=on,{_forward(machine)}{_served(machine)}",
         "-device",
-        "virtio-net-pci,netdev=net0" + (",bootindex=1" if machine.boot_file else ""),
+        _card(machine),
         "-drive",
         f"if=none,id=disk0,file={machine.disk},format=qcow2,cache=unsafe",
         "-device",
-        f"virtio-blk-pci,drive=disk0,serial={SERIAL},bootindex=2",
+        f"virtio-blk-pci,drive=disk0,serial={machine.serials[0]},bootindex=2",
         *_drives(machine),
     ]
     found = firmware(machine.arch, machine.mode)
@@ -161,6 +164,11 @@ def _emulated_cpu(arch: str) -> str:
     return "max,pauth-impdef=on" if arch == "arm64" else "max"
 
 
+def _card(machine: Machine) -> str:
+    words = "virtio-net-pci,netdev=net0" + (f",mac={machine.mac}" if machine.mac else "")
+    return words + (",bootindex=1" if machine.boot_file else "")
+
+
 def _forward(machine: Machine) -> str:
     return f"hostfwd=tcp:127.0.0.1:{machine.port}-:{machine.ssh_port}"
 
@@ -183,7 +191,7 @@ def _drives(machine: Machine) -> list[str]:
         words += ["-device", "virtio-blk-pci,drive=seed0"]
     if machine.spare is not None:
         words += ["-drive", f"if=none,id=disk1,file={machine.spare},format=qcow2,cache=unsafe"]
-        words += ["-device", f"virtio-blk-pci,drive=disk1,serial={SPARE_SERIAL}"]
+        words += ["-device", f"virtio-blk-pci,drive=disk1,serial={machine.serials[1]}"]
     if machine.medium is not None:
         kind = "media=cdrom," if machine.medium_as == "cd" else ""
         words += ["-drive", f"if=none,id=medium0,{kind}file={machine.medium},format=raw,readonly=on"]

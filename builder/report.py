@@ -92,12 +92,12 @@ def trials(
 ) -> tuple[TrialResult, ...]:
     """Boot `image` once for each mode (default: `default_modes`), one after the other."""
     port, results = _profile(spec).ssh.port, []
-    for mode in _chosen(image, modes):
+    for mode in chosen_modes(image.arch, modes):
         with (
             console.step(f"booting {image.suite} {image.arch} ({mode})"),
             booted(image, mode, runner=runner, evidence=evidence, ssh_port=port) as trial,
         ):
-            results.append(_checked(trial, spec, mode))
+            results.append(checked(trial, spec, mode))
     return tuple(results)
 
 
@@ -133,22 +133,24 @@ def install_trials(
 ) -> tuple[TrialResult, ...]:
     """Install on an empty disk from the ISO, seen as `medium`, once for each mode; check what starts."""
     check_medium(spec, modes, medium)
-    chosen = _chosen(live.image, modes or (("bios", "uefi") if medium == "net" else ()))
+    chosen = chosen_modes(live.image.arch, modes or (("bios", "uefi") if medium == "net" else ()))
     port, results = _profile(spec).ssh.port, []
     for mode in chosen:
         with (
             console.step(f"installing {live.image.suite} from {medium} ({mode})"),
             installed(live, mode, medium, runner=runner, evidence=evidence, ssh_port=port) as trial,
         ):
-            results.append(replace(_checked(trial, spec, mode), medium=medium))
+            results.append(replace(checked(trial, spec, mode), medium=medium))
     return tuple(results)
 
 
-def _chosen(image: Image, modes: Sequence[str]) -> Sequence[Mode]:
-    return [mode for mode in MODES if mode in modes] or default_modes(image.arch)
+def chosen_modes(arch: str, modes: Sequence[str]) -> Sequence[Mode]:
+    """The modes that were asked for, each once; `default_modes` where none was."""
+    return [mode for mode in MODES if mode in modes] or default_modes(arch)
 
 
-def _checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
+def checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
+    """Wait until the host is done with its first boot, and run the checks."""
     settle(trial)
     return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), _profile(spec))))
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,14 +90,23 @@ def booted(
 
 @contextmanager
 def running(
-    machine: Machine, directory: Path, *, runner: Runner, evidence: Path | None, deadline: float
+    machine: Machine,
+    directory: Path,
+    *,
+    runner: Runner,
+    evidence: Path | None,
+    deadline: float,
+    greeted: Callable[[], bool] | None = None,
 ) -> Iterator[Trial]:
-    """Power `machine` on, whose `access` was made in `directory`; yield once SSH answers."""
+    """Power `machine` on, whose `access` was made in `directory`; yield once SSH answers.
+
+    `greeted` says whether it does, where nobody may log in.
+    """
     with powered(machine, directory, runner=runner, evidence=evidence) as process:
 
         def answers() -> bool:
-            if not ssh_banner(machine.port):
-                return False
+            if greeted is not None or not ssh_banner(machine.port):
+                return greeted is not None and greeted()
             try:
                 runner.run(("ssh", "-F", directory / "ssh_config", NAME, "true"), timeout=60)
             except ProcessError:
@@ -146,9 +155,9 @@ def access(directory: Path) -> tuple[int, dict[str, bytes]]:
     """Keys, known_hosts and ssh_config in `directory`; the port, and the seed of a machine that they fit."""
     client, host = generate_host_key("trial"), generate_host_key(NAME)
     write_atomic(directory / "key", client.private.reveal(), 0o600)
-    port = _free_port()
+    port = free_port()
     write_atomic(directory / "known_hosts", host.known_hosts("127.0.0.1", port) + "\n")
-    write_atomic(directory / "ssh_config", _ssh_config(directory, port))
+    write_atomic(directory / "ssh_config", ssh_config(directory, port))
     user = User(USER, keys=(parse_public_key(client.public),))
     seed = render_seed(Seed(NAME, users=(user,), host_keys=(host,)), allow_secrets=True)
     return port, seed.files()
@@ -193,7 +202,7 @@ def _prepare(
         kernel=image.kernel,
         initrd=image.initrd,
         cmdline=image.cmdline,
-        kvm=kvm_works(image, runner),
+        kvm=kvm_works(image.arch, image.kernel, runner),
         ssh_port=ssh_port,
     )
     return machine, files
@@ -209,28 +218,31 @@ def own_variables(arch: str, mode: Mode, directory: Path) -> Path | None:
     return variables
 
 
-def kvm_works(image: Image, runner: Runner) -> bool:
-    """Whether a guest really runs under KVM here."""
+def kvm_works(arch: str, kernel: Path, runner: Runner) -> bool:
+    """Whether a guest with this kernel really runs under KVM here."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     try:
-        done = runner.run(probe(image.arch, image.kernel), timeout=10, check=False)
+        done = runner.run(probe(arch, kernel), timeout=10, check=False)
     except ProcessError:
         return False
     return PROBE_WORDS in done.stdout
 
 
-def _ssh_config(directory: Path, port: int) -> str:
+def ssh_config(
+    directory: Path, port: int, *, user: str = USER, key: Path | None = None, pinned: bool = True
+) -> str:
+    """How ssh reaches the machine. Not `pinned`: whatever key it shows first is its own from then on."""
     return f"""\
 Host {NAME}
     HostName 127.0.0.1
     Port {port}
-    User {USER}
-    IdentityFile {directory}/key
+    User {user}
+    IdentityFile "{key or directory / "key"}"
     IdentitiesOnly yes
     UserKnownHostsFile {directory}/known_hosts
     GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
+    StrictHostKeyChecking {"yes" if pinned else "accept-new"}
     BatchMode yes
     ConnectTimeout 15
     ControlMaster auto
@@ -240,7 +252,8 @@ Host {NAME}
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

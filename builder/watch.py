@@ -26,7 +26,9 @@ STUCK = {
     "grub rescue>": "GRUB found no system",
     "Gave up waiting for root": "the initramfs did not find the root",
     "Entering emergency mode": "systemd went into emergency mode",
-    "No bootable device": "the firmware found nothing to start",
+    # UEFI's last resort, and what it says where Secure Boot forbids that. A BIOS says it on the screen alone.
+    "UEFI Interactive Shell": "the firmware found nothing to start",
+    "No bootable option or device was found": "the firmware found nothing to start",
 }
 
 

@@ -12,7 +12,7 @@ from freehold.command import Context, common_options, pass_context
 from freehold.errors import LabError, UsageError
 from freehold.files import write_atomic
 from freehold.yamlfile import dump
-from lab import report, ssh
+from lab import report, sites, ssh
 from lab.choose import NAME_OPTION, chosen
 from lab.graph import svg
 from lab.links import told
@@ -165,8 +165,12 @@ def ssh_config(context: Context, name: str | None) -> None:
 @common_options
 @pass_context
 def hosts(context: Context, domain: str, name: str | None) -> None:
-    """Print lines for /etc/hosts."""
-    context.console.print(report.hosts_block(chosen(context, name).state, domain).rstrip("\n"))
+    """Print lines for /etc/hosts: the machines, and the sites that those which run serve."""
+    lab = chosen(context, name)
+    state = lab.state
+    found = {machine.name: sites.served(lab, machine) for machine in state.machines}
+    block = report.hosts_block(state, domain, sites.hosts_lines(found, state))
+    context.console.print(block.rstrip("\n"))
 
 
 @click.command()
@@ -189,12 +193,32 @@ def inventory(context: Context, ansible: bool, name: str | None) -> None:
 @common_options
 @pass_context
 def open_(context: Context, machine: str | None, name: str | None) -> None:
-    """Print (and on a desktop open) the address of a machine's proxy."""
-    state = chosen(context, name).state
-    found = report.urls(state)[state.machine(machine).name if machine else state.machines[0].name]
-    context.console.print(found[0])
-    if context.environ.get("DISPLAY") or context.environ.get("WAYLAND_DISPLAY"):
-        click.launch(found[0])
+    """Print (and on a desktop open) what a machine serves, under its name, or its proxy's address.
+
+    Without MACHINE it is the first one that serves something.
+    """
+    lab = chosen(context, name)
+    state = lab.state
+    candidates = [state.machine(machine)] if machine else state.machines
+    serving = ((item, sites.served(lab, item)) for item in candidates)
+    where, found = next(((item, some) for item, some in serving if some), (candidates[0], ()))
+    url = found[0].url(where) if found else report.urls(state)[where.name][0]
+    context.console.print(url)
+    desktop = sites.desktop(context.environ)
+    names = [site.name for site in found]
+    if all(sites.leads_to(item, where.address) for item in names[:1]):
+        if desktop:
+            click.launch(url)
+        return
+    command = sites.browser(where, names, url, state.directory / "browser") if desktop else None
+    if command is not None:
+        context.runner.start(command, env=desktop, detach=True)
+        return
+    rules = ",".join(f"MAP {item} {where.address}" for item in names)
+    context.console.warn(
+        f"{names[0]} does not lead to the lab on this computer: put the lines of `freehold lab hosts` into "
+        f"/etc/hosts, or, without root, chromium --host-resolver-rules='{rules}' --user-data-dir=DIR"
+    )
 
 
 @click.command()

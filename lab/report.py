@@ -12,6 +12,7 @@ from freehold.console import size
 from lab.address import lan_address, numbering
 from lab.model import LabSpec, guest_ports
 from lab.networks import planned, plugged
+from lab.productive import kept
 from lab.state import LabState, MachineState
 from lab.topology import LAN
 
@@ -101,6 +102,7 @@ def plan(spec: LabSpec, accelerator: str) -> dict[str, Any]:
     machines = [(machine, numbers[machine.name]) for machine in spec.machines]
     plugs = plugged(spec.name, networks, machines, {})
     usual = guest_ports(spec.profile or HostProfile())
+    known = {machine.name: (machine.host, plugs[machine.name]) for machine in spec.machines}
     return {
         "lab": spec.name,
         "suite": spec.suite,
@@ -119,6 +121,13 @@ def plan(spec: LabSpec, accelerator: str) -> dict[str, Any]:
                 "cpus": machine.cpus,
                 "memory": machine.memory // MiB,
                 "disk": machine.disk // MiB,
+                "disks": [size // MiB for size in machine.disks],
+                "suite": machine.suite or spec.suite,
+                "image": str(machine.image or ""),
+                "production": [
+                    {"network": item.network, "address": item.address, "via": item.via}
+                    for item in kept(machine.name, known)
+                ],
                 "ssh_port": (machine.guest or usual).ssh,
             }
             for machine in spec.machines
@@ -171,13 +180,13 @@ def ansible(state: LabState) -> dict[str, Any]:
     return {"all": {"hosts": hosts, **({"children": groups} if groups else {})}}
 
 
-def hosts_block(state: LabState, domain: str = "") -> str:
-    """Lines for /etc/hosts: each machine's loopback address under its name, with `domain` behind it."""
+def hosts_block(state: LabState, domain: str = "", more: str = "") -> str:
+    """Lines for /etc/hosts: each machine's address under its name, with `domain` behind it; `more` lines."""
     lines = [f"# freehold lab {state.name}"]
     for machine in state.machines:
         names = [f"{machine.name}.{domain}"] if domain else [machine.name, f"{machine.name}.{state.name}.lab"]
         lines.append(f"{machine.address} {' '.join(names)}")
-    return "\n".join([*lines, f"# end of freehold lab {state.name}"]) + "\n"
+    return "\n".join([*lines, f"{more}# end of freehold lab {state.name}"]) + "\n"
 
 
 def urls(state: LabState) -> Mapping[str, Sequence[str]]:

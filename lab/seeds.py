@@ -20,6 +20,7 @@ from lab.address import (
 )
 from lab.model import is_address
 from lab.networks import met
+from lab.productive import kept
 from lab.state import LabState, MachineState
 
 MANAGEMENT = "eth0"
@@ -40,21 +41,16 @@ IDENTITY_ONLY: Mapping[str, Any] = {
 def network(lab: LabState, machine: MachineState) -> Network:
     """Static addresses on all cards, so that there is no DHCP to wait for, unless libvirt has a network.
 
-    Hosts that the deploy file calls by an IPv4 address keep it between the machines, so that what one
-    host's configuration says about another is true in the lab.
+    With the addresses of production: see `lab.productive`.
     """
     out = lab.way_out(machine)
     addresses = {plug.network: [f"{plug.address}/{plug.prefix}"] for plug in machine.cards}
     routes: dict[str, list[Route]] = {}
-    for other in lab.machines:
-        # A further network may have the host's own address anyway.
-        own = [plug.network for plug in other.cards if plug.address == other.host]
-        if not is_address(other.host) or ":" in other.host or any(name in addresses for name in own):
-            continue
-        if other.name == machine.name:
-            addresses[machine.cards[0].network].append(f"{other.host}/32")
-        elif cards := met(machine.cards, other.cards):
-            routes.setdefault(cards[0].network, []).append(Route(f"{other.host}/32", cards[1].address))
+    for item in kept(machine.name, {other.name: (other.host, other.cards) for other in lab.machines}):
+        if item.via:
+            routes.setdefault(item.network, []).append(Route(f"{item.address}/32", item.via))
+        else:
+            addresses[item.network].append(f"{item.address}/32")
     if lab.nat:
         # libvirt's dnsmasq gives address, names and, where there is one, the way out.
         management = Interface(MANAGEMENT, mac=machine.management_mac, rename=True, dhcp4=True)

@@ -26,7 +26,7 @@ from freehold.command import Context, LazyGroup, common_options, pass_context
         "verify": ("builder.keepcli:verify", "Check an image's sums and signature."),
         "prune": ("builder.keepcli:prune", "Remove layers that nobody used for long."),
         "tree": ("builder.cli:tree", "Lay out an image's root as a directory."),
-        "test": ("builder.cli:test", "Boot an image and prove what it is."),
+        "test": ("builder.testcli:test", "Boot an image, or a finished artifact, and prove what it is."),
     },
 )
 def image() -> None:

@@ -5,27 +5,38 @@ What CI runs of these kinds stands in test_images.py and test_installer.py.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from builder.answers import check_preseed
 from builder.bare import installed, prepared
+from builder.box import write_box
+from builder.cli import image as command
 from builder.diskrule import parse_rule
+from builder.formats import Format, make_format
 from builder.image import build_image
-from builder.installer import build_live
+from builder.installer import After, Installation, build_live, write_installer
+from builder.netboot import NetHost, write_netboot
 from builder.qemu import SERIAL, SPARE_SERIAL, Machine, Medium, Mode
 from builder.remaster import remaster
 from builder.report import TrialHost, check_medium, settle
 from builder.spec import GiB, ImageSpec
 from builder.trial import SeedBy, Trial, booted, own_variables, powered, running
 from cloudinit.checks import run_checks
+from cloudinit.hostkeys import generate_host_key
+from cloudinit.keys import parse_public_key
 from cloudinit.profile import HostProfile
+from cloudinit.seed import Seed, render_seed
+from cloudinit.users import User
+from freehold.command import Context, run
 from freehold.console import Console
 from freehold.process import LocalRunner
 from tests.e2e.debiancd import write_medium
@@ -68,6 +79,75 @@ def test_the_installer_makes_a_host(suite: str, mode: Mode, medium: Medium, tmp_
         log = trial.machine.serial.read_text(errors="replace")
     # A medium that stays, and a server that is asked again, send the machine on to its disk.
     assert log.count("INSTALLED:") == 1
+
+
+def tested(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> list[dict[str, Any]]:
+    """What `image test` found of a finished artifact."""
+    context = Context(console=Console(json=True), root=root)
+    assert run(command, ["test", *words, "--evidence", str(root / "evidence")], context) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("form", ["raw", "vagrant"])
+def test_a_finished_disk_is_tested_as_it_is(
+    form: Format, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The raw disk has no seed, and the trial brings its own; the box has one with a key that is given."""
+    image = build_image(ImageSpec(), runner=RUNNER, console=QUIET)
+    key = generate_host_key("operator")
+    (tmp_path / "key").write_text(key.private.reveal())
+    (tmp_path / "key").chmod(0o600)
+    words: tuple[str, ...]
+    if form == "raw":
+        words = (str(make_format(image, form, runner=RUNNER, console=QUIET)), "--boot", "bios,uefi")
+    else:
+        seed = Seed("box", users=(User("vagrant", keys=(parse_public_key(key.public),)),))
+        files = render_seed(seed).files()
+        disk = make_format(image, "qcow2", runner=RUNNER, console=QUIET, seed=files)
+        write_box(tmp_path / "a.box", disk, virtual_size=image.virtual_size, created=0)
+        words = (str(tmp_path / "a.box"), "--boot", "secure", "--key", str(tmp_path / "key"))
+    found = tested(capsys, tmp_path, *words)
+    assert [item["mode"] for item in found] == (["bios", "uefi"] if form == "raw" else ["secure"])
+    assert all(item["ok"] and len(item["checks"]) > 10 for item in found)
+
+
+@pytest.mark.parametrize("after", ["reboot", "poweroff"])
+def test_a_finished_medium_makes_its_own_host(
+    after: After, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the seed and the disk's rule that it has; the host key is the seed's."""
+    live = build_live(ImageSpec(), runner=RUNNER, console=QUIET)
+    key, host = generate_host_key("operator"), generate_host_key("web-1")
+    seed = Seed("web-1", users=(User("ops", keys=(parse_public_key(key.public),)),), host_keys=(host,))
+    files = render_seed(seed, allow_secrets=True).files()
+    medium = Installation("web-1", files, parse_rule("serial=S4EVNX0N"), after)
+    write_installer(live, medium, tmp_path / "web-1.iso", runner=RUNNER)
+    (tmp_path / "key").write_text(key.private.reveal())
+    (tmp_path / "key").chmod(0o600)
+    # Once with a way in, once without: then the host key alone says who it is.
+    entry = ("--key", str(tmp_path / "key")) if after == "reboot" else ()
+    words = ("--boot", "secure", "--as", "cd") if after == "reboot" else ("--boot", "bios", "--as", "disk")
+    (found,) = tested(capsys, tmp_path, str(tmp_path / "web-1.iso"), *words, *entry)
+    assert found["ok"] and bool(found["checks"]) == (after == "reboot")
+
+
+def test_a_finished_netboot_directory_makes_the_host_of_its_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = build_live(ImageSpec(), runner=RUNNER, console=QUIET)
+    key = generate_host_key("operator")
+    (tmp_path / "key").write_text(key.private.reveal())
+    (tmp_path / "key").chmod(0o600)
+    hosts = []
+    for number, name in enumerate(("web-1", "web-2"), 1):
+        seed = Seed(name, users=(User("ops", keys=(parse_public_key(key.public),)),))
+        installation = Installation(name, render_seed(seed).files(), parse_rule("only"))
+        hosts.append(NetHost(installation, f"52:54:00:00:00:0{number}"))
+    write_netboot(live, hosts, tmp_path / "netboot")
+    words = ("--host", "web-2", "--boot", "bios", "--key", str(tmp_path / "key"))
+    (found,) = tested(capsys, tmp_path, str(tmp_path / "netboot"), *words)
+    assert (found["medium"], found["ok"]) == ("net", True)
 
 
 @pytest.mark.parametrize(("suite", "mode"), [("trixie", "bios"), ("bookworm", "secure")])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from builder.image import Image, build_image
-from builder.qemu import Mode
+from builder.qemu import Machine, Mode
 from builder.report import TrialHost, settle
 from builder.spec import ImageSpec
-from builder.trial import GROWN, booted
+from builder.trial import GROWN, booted, free_port, own_variables, running
 from cloudinit.checks import run_checks
 from cloudinit.profile import HostProfile
 from freehold.console import Console
+from freehold.errors import BuildError
 from freehold.process import LocalRunner
 
 RUNNER = LocalRunner()
@@ -41,6 +44,37 @@ def test_image_boots_into_a_prepared_host(mode: Mode, tmp_path: Path) -> None:
     assert facts[2] == "trial"
     assert facts[3] == ("efi" if mode == "uefi" else "no-efi")
     assert facts[-2:] == ["BOOT", "debian"]
+
+
+@pytest.mark.parametrize("mode", ["uefi", "secure"])
+def test_a_machine_that_cannot_start_leaves_a_picture_and_its_console(mode: Mode, tmp_path: Path) -> None:
+    """An empty disk; the firmware itself gives up, and so does who waits for it."""
+    with TemporaryDirectory(prefix="fh") as name:
+        place = Path(name)
+        disk = place / "disk.qcow2"
+        RUNNER.run(("qemu-img", "create", "-q", "-f", "qcow2", disk, "1G"))
+        machine = Machine(
+            arch="amd64",
+            mode=mode,
+            disk=disk,
+            seed=None,
+            serial=place / "serial.log",
+            monitor=place / "qmp",
+            port=free_port(),
+            variables=own_variables("amd64", mode, place),
+        )
+        with (
+            pytest.raises(BuildError, match="the firmware found nothing to start") as caught,
+            running(machine, place, runner=RUNNER, evidence=tmp_path, deadline=600),
+        ):
+            pass
+    assert str(tmp_path / mode) in caught.value.__notes__[0]
+    assert "BdsDxe: " in (tmp_path / f"{mode}.log").read_text(errors="replace")
+    picture = (tmp_path / f"{mode}.png").read_bytes()
+    # PNG (RFC 2083): the signature, and the header with width and height.
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n" and picture[12:16] == b"IHDR"
+    width, height = struct.unpack(">II", picture[16:24])
+    assert width >= 640 and height >= 400 and len(picture) > 1000
 
 
 def test_two_builds_have_the_same_bytes(tmp_path: Path) -> None:

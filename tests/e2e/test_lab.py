@@ -17,16 +17,33 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from builder.spec import GiB
 from freehold.errors import LabError, LockedError
 from lab.faults import Faults
 from lab.lab import Lab
 from lab.model import LabSpec
 from lab.moments import Moments
 from lab.state import locked
+from lab.wait import console_tail
 from tests.e2e.production import FREEHOLD, Production
 from tests.e2e.trouble import Troubled
 
 NAMES = ("web-1", "web-2", "job-1")
+pytest_plugins = ["pytester"]
+# A project's own tests, of a lab that is up.
+INNER = """\
+def test_first(lab_clean):
+    assert lab_clean.exec("web-1", ["touch", "inner"]).returncode == 0
+
+def test_second(lab_clean, lab_snapshot):
+    assert lab_snapshot == "pytest"
+    assert "inner" not in lab_clean.exec("web-1", ["ls"]).stdout.split()
+
+def test_third(lab, lab_hosts):
+    lab_hosts["web-1"].check_output("logger heard-on-the-machine")
+    lab.exec("web-1", ["touch", "inner"])
+    assert lab.name == "another"
+"""
 # On disk and in memory. Ten seconds after its last session logind empties /dev/shm of what a user has there.
 MARK = "echo {0} > ~/file; echo {0} | sudo tee /run/memory"
 
@@ -116,6 +133,11 @@ def test_the_status_shows_both_running(lab: Lab) -> None:
     assert all(item.memory > 100_000_000 and item.disk > 0 for item in found)
 
 
+def test_ssh_passes_the_command_and_how_it_ended_on(lab: Lab, production: Production) -> None:
+    assert production.freehold("lab", "ssh", "203.0.113.7", "--", "hostname; id -un") == "web-2\ndeploy\n"
+    production.freehold("lab", "ssh", "web-1", "exit 7", expect=7)
+
+
 def test_a_snapshot_brings_memory_and_disk_back(lab: Lab) -> None:
     moments = Moments(lab)
     lab.exec("web-1", ["bash", "-c", MARK.format("before")])
@@ -129,6 +151,35 @@ def test_a_snapshot_brings_memory_and_disk_back(lab: Lab) -> None:
     assert moments.names() == ()
     with pytest.raises(LabError, match="has no snapshot"):
         moments.restore()
+
+
+def test_each_test_of_a_project_has_the_lab_as_it_was_first(
+    lab: Lab, production: Production, pytester: pytest.Pytester
+) -> None:
+    """By the plugin of an inner run, which finds the lab up and leaves it."""
+    ran = boots(lab)
+    pytester.makeconftest(
+        f"""
+        import os
+        from pathlib import Path
+        import pytest
+        from deployer.rehearsal import project_spec
+        from freehold.process import LocalRunner
+
+        @pytest.fixture(scope="session")
+        def lab_spec():
+            return project_spec(Path({str(production.root)!r}), runner=LocalRunner(), environ=os.environ)
+        """
+    )
+    pytester.makepyfile(INNER)
+    said = pytester.runpytest_inprocess("-p", "no:cacheprovider").stdout.str()
+    assert "1 failed, 2 passed" in said, said
+    # Behind the test's own lines, which have the word too.
+    assert "heard-on-the-machine" in said.partition("web-1: journal")[2], said
+    assert "job-1: console" in said
+    assert boots(lab) == ran
+    assert Moments(lab).names() == ()
+    lab.exec("web-1", ["rm", "inner"])
 
 
 def test_the_wire_between_machines_works_after_a_restore(lab: Lab) -> None:
@@ -227,7 +278,21 @@ def clock(lab: Lab, machine: str) -> float:
     return float(lab.exec(machine, ["date", "+%s"]).stdout)
 
 
-def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, lab_faults: Faults) -> None:
+@pytest.fixture(scope="module")
+def larger_disks(lab: Lab, production: Production) -> None:
+    """9 GiB instead of 8 in config/lab.yml, while the machines run; the golden image has 4."""
+    assert root_size(lab, "job-1") > 7.5 * GiB
+    lab.exec("job-1", ["sh", "-c", "echo job > file; sync"])
+    file = production.root / "config" / "lab.yml"
+    file.write_text(f"disk: 9G\n{file.read_text()}")
+    production.freehold("lab", "up")
+
+
+def root_size(lab: Lab, machine: str) -> int:
+    return int(lab.exec(machine, ["findmnt", "-bno", "SIZE", "/"]).stdout)
+
+
+def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, larger_disks: None, lab_faults: Faults) -> None:
     before = boots(lab)
     lab_faults.kill("job-1")
     assert [item.state for item in lab.status()] == ["running", "running", "off"]
@@ -235,6 +300,26 @@ def test_a_machine_whose_power_was_cut_comes_back(lab: Lab, lab_faults: Faults) 
     after = boots(lab)
     assert after[:2] == before[:2]
     assert after[2] != before[2]
+    # `larger_disks` was before: what grows while a machine runs is there after its next start.
+    assert root_size(lab, "job-1") > 8.5 * GiB
+    assert lab.exec("job-1", ["cat", "file"]).stdout == "job\n"
+
+
+def test_a_machine_is_stopped_in_order_and_begins_again_from_the_image(
+    lab: Lab, larger_disks: None, production: Production
+) -> None:
+    lab.exec("web-2", ["touch", "file"])
+    production.freehold("lab", "stop", "web-2")
+    assert [item.state for item in lab.status()] == ["running", "off", "running"]
+    # The system's own last words: a cut of the power has none.
+    assert any("Power down" in line for line in console_tail(lab.console_log("web-2"), 20))
+    production.freehold("lab", "reset", "web-2")
+    # With the same keys, as ssh takes no others, and the disk that the file says by now.
+    assert lab.exec("web-2", ["ls"]).stdout == ""
+    assert root_size(lab, "web-2") > 8.5 * GiB
+    ran = boots(lab)
+    production.freehold("lab", "start")
+    assert boots(lab) == ran
 
 
 def test_a_terminal_on_the_console_types_and_reads(lab: Lab, production: Production) -> None:

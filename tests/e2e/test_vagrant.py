@@ -9,21 +9,27 @@ from tempfile import TemporaryDirectory
 
 from builder.formats import make_format
 from builder.image import build_image
-from builder.spec import ImageSpec
+from builder.spec import GiB, ImageSpec
 from freehold.console import Console
 from freehold.process import LocalRunner
 from tests.e2e.ownlibvirt import check_needs, run_inside
 
 ROOT = Path(__file__).parents[2]
-LAB = "name: shop\nmemory: 1000M\nmachines:\n  web-1: {roles: [web]}\n  db-1: {roles: [db]}\n"
+# One host by name, one by an address, which it keeps.
+DEPLOY = (
+    "service: shop\nimage: shop\nservers: {web: [web-1.example.com], job: {hosts: [203.0.113.8], cmd: x}}\n"
+)
+LAB = "name: shop\nmemory: 1000M\nmachines:\n  job-1: {disks: [3G]}\n"
 STORY = """\
 vagrant box add --name freehold "$1"
 vagrant up --provider libvirt
 look='hostname; sudo docker info --format {{.ServerVersion}}'
-for machine in web-1 db-1; do
+for machine in web-1 job-1; do
     echo "at $machine: $(vagrant ssh "$machine" -c "$look" | xargs)"
 done
-echo "between: $(vagrant ssh web-1 -c 'curl -s -m 60 -o /dev/null -w %{remote_ip} http://db-1/')"
+ask='curl -s -m 60 -o /dev/null -w "%{remote_ip} " http://job-1/ http://203.0.113.8/ -o /dev/null'
+echo "between: $(vagrant ssh web-1 -c "$ask")"
+echo "data: $(vagrant ssh job-1 -c 'sudo blockdev --getsize64 /dev/disk/by-id/virtio-data-1')"
 vagrant destroy --force
 export LIBVIRT_DEFAULT_URI=qemu:///system
 # Not inside of echo, which would succeed without an answer.
@@ -39,6 +45,7 @@ def test_the_box_comes_up_as_the_labs_machines(tmp_path: Path) -> None:
     project = tmp_path / "shop"
     (project / "config").mkdir(parents=True)
     (project / "config" / "lab.yml").write_text(LAB)
+    (project / "config" / "deploy.yml").write_text(DEPLOY)
     shutil.copy(ROOT / "vagrant" / "Vagrantfile", project)
     box = make_format(image, "vagrant", runner=LocalRunner(), console=Console(quiet=True))
     # Boxes are unpacked there: not in this user's own.
@@ -49,7 +56,8 @@ def test_the_box_comes_up_as_the_labs_machines(tmp_path: Path) -> None:
     assert done.returncode == 0, said
     lines = {key: value.split() for key, _, value in (line.partition(": ") for line in said.splitlines())}
     assert lines["at web-1"][0] == "web-1"
-    assert lines["at db-1"][0] == "db-1"
+    assert lines["at job-1"][0] == "job-1"
     assert lines["at web-1"][1][0].isdigit()
-    assert lines["between"] == ["198.18.0.12"]
+    assert lines["between"] == ["198.18.0.12", "203.0.113.8"]
+    assert lines["data"] == [str(3 * GiB)]
     assert lines["left"] == []

@@ -141,7 +141,7 @@ def test_a_machine_is_asked_where_its_profile_says(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(report, "booted", boot)
     monkeypatch.setattr(report, "installed", boot)
-    monkeypatch.setattr(report, "_checked", lambda trial, spec, mode: TrialResult(mode, 1.0, ()))
+    monkeypatch.setattr(report, "checked", lambda trial, spec, mode: TrialResult(mode, 1.0, ()))
     image = Image(PLACE, "k", "trixie", "amd64", PLACE, PLACE, PLACE, "", PLACE, 0)
     live = Live("k", PLACE, layout(2 * GiB, ARCHES["amd64"], identity("x")), image)
     told: dict[str, Any] = {"runner": LocalRunner(), "console": Console(quiet=True), "evidence": PLACE}

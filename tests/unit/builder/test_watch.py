@@ -47,6 +47,12 @@ def test_a_refusal_in_the_middle_of_its_list_is_no_end_yet() -> None:
     assert "no disk matches" in stuck(REFUSAL)
 
 
+def test_a_firmware_that_finds_nothing_says_so() -> None:
+    """In the words of OVMF; test_images.py has them from OVMF itself."""
+    assert stuck("UEFI Interactive Shell v2.2") == "the firmware found nothing to start"
+    assert stuck("BdsDxe: No bootable option or device was found.") == "the firmware found nothing to start"
+
+
 def test_silence_and_the_deadline_end_it_too(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="silent for 0 s"):
         waited(tmp_path, "Welcome to GRUB!", silence=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -108,10 +109,61 @@ def test_without_a_file_the_error_says_what_to_write(pytester: pytest.Pytester) 
     assert "override the fixture `lab_spec`" in said
 
 
-def test_an_unknown_scope_is_refused(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nlab_scope = week\n")
+@pytest.mark.parametrize("scope", ["week", "package"])
+def test_an_unknown_scope_is_refused(pytester: pytest.Pytester, scope: str) -> None:
+    pytester.makeini(f"[pytest]\nlab_scope = {scope}\n")
     pytester.makepyfile("def test_it(lab_spec): pass\n")
-    assert "'week' is none of session, package, module" in run(pytester)
+    assert f"{scope!r} is none of session, module" in run(pytester)
+
+
+# A lab that is up as soon as its state is written, and down as soon as its files are gone.
+QUICK = """
+import pytest
+from dataclasses import replace
+from lab.lab import Lab
+from lab.state import labs_dir, save_state
+from tests.unit.lab.samples import SPEC, lab_state
+
+@pytest.fixture(scope="session", autouse=True)
+def without_machines():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lab, "up", lambda self, spec: print("UP") or save_state(lab_state(labs_dir().parent)))
+        patch.setattr("lab.lab.take_down", lambda *words, **named: print("DOWN") or ())
+        yield
+
+@pytest.fixture(scope="session")
+def lab_spec(): return SPEC
+"""
+
+
+@pytest.mark.parametrize(("scope", "ups"), [("session", 1), ("module", 3)])
+def test_tests_of_one_scope_share_a_lab(pytester: pytest.Pytester, scope: str, ups: int) -> None:
+    """Each lab is down before the next is up."""
+    pytester.makeini(f"[pytest]\nlab_scope = {scope}\n")
+    pytester.makeconftest(QUICK)
+    for name in ("one/test_a", "one/test_b", "two/test_c"):
+        path = pytester.path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text("def test_first(lab): assert lab.exists\ndef test_second(lab): assert lab.exists\n")
+    said = run(pytester, "-s")
+    assert "6 passed" in said
+    assert re.findall("UP|DOWN", said) == ["UP", "DOWN"] * ups
+    assert not (labs_dir() / "shop").exists()
+
+
+@pytest.mark.parametrize(("words", "stays"), [((), False), (("--lab-keep",), True)])
+def test_a_lab_stays_where_the_next_run_wants_it(
+    pytester: pytest.Pytester, words: tuple[str, ...], stays: bool
+) -> None:
+    pytester.makeconftest(QUICK)
+    pytester.makepyfile("def test_it(lab): assert lab.exists\n")
+    assert "1 passed" in run(pytester, *words)
+    assert (labs_dir() / "shop").exists() == stays
+    # One that was up before stays anyway.
+    save_state(lab_state(labs_dir().parent))
+    assert "1 passed" in run(pytester)
+    assert (labs_dir() / "shop").exists()
 
 
 def test_an_environment_that_uses_no_lab_does_not_pay_for_one() -> None:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from builder.spec import GiB
 from cloudinit.profile import parse_profile
 from freehold.errors import UsageError
 from freehold.yamlfile import dump
@@ -41,6 +43,28 @@ def test_a_plan_says_where_each_machine_has_its_ssh_server() -> None:
         machines=(replace(first, guest=GuestPorts(ssh=22)), *others),
     )
     assert [machine["ssh_port"] for machine in plan(spec, "tcg")["machines"]] == [22, 2200, 2200]
+
+
+def test_a_plan_says_all_that_another_program_needs_to_make_the_same_machines() -> None:
+    first, second, third = SPEC.machines
+    spec = replace(
+        SPEC,
+        machines=(
+            replace(first, disks=(10 * GiB, GiB)),
+            replace(second, suite="bookworm"),
+            replace(third, image=Path("/images/old")),
+        ),
+    )
+    told = json.loads(json.dumps(plan(spec, "tcg")))["machines"]
+    assert [machine["disks"] for machine in told] == [[10240, 1024], [], []]
+    assert [(machine["suite"], machine["image"]) for machine in told] == [
+        ("trixie", ""),
+        ("bookworm", ""),
+        ("trixie", "/images/old"),
+    ]
+    # web-2 is 203.0.113.7 in the deploy file; the others find that by its address in the lab.
+    way = {"network": "lan", "address": "203.0.113.7", "via": "198.18.0.12"}
+    assert [machine["production"] for machine in told] == [[way], [way | {"via": ""}], [way]]
 
 
 def test_ansible_gets_a_group_for_each_role() -> None:
