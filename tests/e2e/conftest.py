@@ -116,7 +116,8 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
     """A project with a production deploy file, under git. Nothing in it knows of the lab."""
     root = tmp_path_factory.mktemp("production") / "shop"
     shutil.copytree(ROOT / "examples" / "hello", root)
-    (root / "config" / "host.yml").unlink()
+    # The port of the accessory that has a host of its own.
+    (root / "config" / "host.yml").write_text("firewall: {open: [5432]}\n")
     (root / "config" / "deploy.yml").write_text(DEPLOY)
     (root / "config" / "lab.yml").write_text(LAB)
     made = Production(root)

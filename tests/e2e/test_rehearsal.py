@@ -117,8 +117,17 @@ def test_an_accessory_on_a_host_of_its_own_is_reached_by_the_address_of_producti
     file.write_text(STORE)
     try:
         deployed.freehold("accessory", "boot", "store", "--lab", "-c", "config/store.yml")
-        ask = ["curl", "-s", "--retry", "20", "--retry-all-errors", "-o", "/dev/null", "-w", "%{http_code}"]
-        assert lab.exec("web-1", [*ask, "http://203.0.113.8:5432/"]).stdout.endswith("200")
+        ask = ["curl", "-s", "-m", "60", "--retry", "20", "--retry-delay", "2", "--retry-all-errors"]
+        ask += [
+            "--retry-max-time",
+            "200",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "http://203.0.113.8:5432/",
+        ]
+        assert lab.exec("web-1", ask, check=False).stdout.endswith("200")
         containers = lab.exec("job-1", ["docker", "ps", "--format", "{{.Names}}"]).stdout.split()
         assert "shop-store" in containers
         deployed.freehold("accessory", "remove", "store", "--lab", "-y", "-c", "config/store.yml")

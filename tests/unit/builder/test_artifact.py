@@ -115,7 +115,7 @@ def test_a_disk_is_looked_into_for_its_seed_and_its_kernel(tmp_path: Path) -> No
     subprocess.run(["sfdisk", "-q", raw], input=table, text=True, check=True)
     tree = folder(tmp_path / "tree", "var/lib/x", "boot/config-6.1.0")
     kernel(tree / "boot/vmlinuz-6.1.0-cloud-amd64", "6.1.0-cloud-amd64")
-    options = ["-q", "-F", "-t", "ext4", "-E", f"offset={1 << 20}", "-d", tree]
+    options: list[str | Path] = ["-q", "-F", "-t", "ext4", "-E", f"offset={1 << 20}", "-d", tree]
     RUNNER.run(["mke2fs", *options, raw, "24M"])
     assert open_disk(raw, "raw", work, RUNNER).seed == {}
     inject(raw, 1 << 20, SEED, epoch=1, runner=RUNNER)
