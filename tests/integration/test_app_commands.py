@@ -29,8 +29,8 @@ PROGRAM = """\
 import os, signal
 def resized(*_): print("size", os.get_terminal_size().columns, flush=True)
 signal.signal(signal.SIGWINCH, resized)
-resized()
 try:
+    resized()
     while True: print("got", input(), flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
