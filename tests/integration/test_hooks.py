@@ -135,7 +135,7 @@ def test_hooks_around_a_deploy(project: Project, collector: str) -> None:
     assert (during, lock["kind"], lock["why"]) == ("lock=true", "running", "deploy v2")
     project.same_as(before)
     assert project.freehold("lock", "status", "-H").stdout.strip() == "free"
-    (project.directory / ".freehold" / "hooks" / "pre-build").unlink()
+    (project.directory / project.config["hooks_path"] / "pre-build").unlink()
 
     # It switched, and the hook that follows says no: everybody goes back.
     hook(project, "pre-deploy")
