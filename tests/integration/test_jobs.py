@@ -89,11 +89,17 @@ def test_jobs_run_by_the_clock_and_follow_the_version(project: Project) -> None:
         project.until(lambda: bool(scheduled(second, "tick")), "a run by the clock")
         timers = [f"freehold-job-shop-{job}" for job in ("tick", "long")]
         second.exec(("systemctl", "stop", *(f"{name}.timer" for name in timers)))
-        asleep = " ".join(f"{name}.service" for name in timers)
-        second.exec(f"while systemctl is-active --quiet {asleep}; do sleep 0.1; done", timeout=120)
-        assert len(scheduled(second, "tick")) == fired(second, "tick") - before["tick"]
+        # Not `is-active`: a run is "activating" for as long as it lasts.
+        state = ("systemctl", "show", "--property=ActiveState", *(f"{name}.service" for name in timers))
+        project.until(lambda: "activating" not in second.exec(state).stdout, "the runs that had begun")
+        # The journal is told by pipes, and so a little later than systemd knows.
+        project.until(
+            lambda: len(scheduled(second, "tick")) == fired(second, "tick") - before["tick"],
+            "as many runs as the timer went off",
+        )
         assert scheduled(second, "long") == [] and long.poll() is None
-        assert "long runs already" in second.exec("journalctl --unit freehold-job-shop-long.service").stdout
+        journal = ("journalctl", "--unit", "freehold-job-shop-long.service")
+        project.until(lambda: "long runs already" in second.exec(journal).stdout, "a run that was left out")
         second.exec("docker kill shop-web-job-long")
         assert long.wait(60) == 137
         (run,) = json.loads(project.freehold("jobs", "logs", "long", "--json").stdout)
