@@ -2,7 +2,7 @@
 PYTEST = .venv/bin/python -m pytest
 # Files side by side: each worker has hosts or machines of its own, and much of a test is waiting. In their order: by
 # the number of their tests a file with two long ones would come last, and one worker would wait for it.
-PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder
 SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 .PHONY: help setup demo demo-down test test-fast test-unit test-integration test-e2e test-every-boot test-vagrant \

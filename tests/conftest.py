@@ -154,6 +154,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def _last_words(host: Host) -> str:
     try:
-        return host.journal(lines=30)
+        return host.journal("--lines=30")
     except Exception as exc:
         return "\n".join((f"no journal: {exc}", *host.console_tail(20)))

@@ -169,7 +169,7 @@ def test_a_plain_debian_becomes_a_prepared_host_and_stays_one(
         refused = operator.run("server", "check", check=False)
         assert refused.returncode == 1
         assert "sudo asks for a password" in refused.stderr
-    assert PASSWORD not in plain.exec("journalctl --no-pager").stdout
+    assert PASSWORD not in plain.journal()
 
     # The recipe goes on through the user that it made, and finds nothing to do.
     operator.log_in_as("deploy")

@@ -200,7 +200,7 @@ def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
     host.start()
     listens(host)
     assert "own.key: no such file" in refused()
-    assert "the configuration on the disk is refused" in host.exec("journalctl -b -u freehold-proxy").stdout
+    assert "the configuration on the disk is refused" in host.journal("--boot", "--unit=freehold-proxy")
 
     # Mended, it is a configuration like any other.
     host.write(f"{proxy}/certs/own.key", pair[1], 0o640, owner="deploy:freehold")

@@ -85,7 +85,7 @@ def test_the_application_network_takes_no_addresses_that_the_host_has_a_use_for(
             assert f"needs 172.30.0.0/16, where this host already has {words}" in refused.stdout
             # A golden image meets its networks at its first boot.
             assert host.exec("systemctl restart freehold-network", check=False).returncode == 1
-            assert words in host.exec("journalctl --sync; journalctl -o cat -n 20 -u freehold-network").stdout
+            assert words in host.journal("--lines=20", "--unit=freehold-network")
             assert not host.exec("docker network ls -q --filter name=^freehold$").stdout
             host.exec(f"ip {undo}")
         # A bastion beyond a router; Docker would masquerade its address.
@@ -220,7 +220,7 @@ def test_the_commands_of_an_image_run_on_the_first_boot_of_its_host(hosts: Pair)
         assert host.exec("ls /var/tmp/own", check=False).returncode != 0
         host.reboot()
         host.exec("systemctl is-system-running --wait", check=False, timeout=120)
-        assert host.read("/var/tmp/own") == "active\n", host.journal()
+        assert host.read("/var/tmp/own") == "active\n", host.journal("--lines=50")
         assert "@@freehold commands ok" in run_steps(host, own).stdout
         host.reboot()
         host.exec("systemctl is-system-running --wait", check=False, timeout=120)

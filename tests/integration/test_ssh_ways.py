@@ -88,7 +88,7 @@ def a_hundred_names(project: Project) -> None:
                 name: "web-1" if name.startswith("even") else "web-2" for name in names
             }
         for host, time in zip(project.hosts, since, strict=True):
-            journal = host.exec(f"journalctl --quiet --output cat --unit ssh --since @{time}").stdout
+            journal = host.journal("--output=cat", "--unit=ssh", f"--since=@{time}")
             assert journal.count("Accepted publickey") == 50
             assert "MaxStartups" not in journal and "drop connection" not in journal
     finally:
