@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ def held(
     holder on the host. Long before the host gives the lock to another for want of a beat.
     """
     script = commands.hold_script(name, owner, wait=wait, ignore_manual=ignore_manual)
-    with remote.open_channel("bash -s") as channel:
-        channel.sendall(script.encode())
+    # As an argument, not on standard input: that would wait for the command to have begun.
+    with remote.open_channel(shlex.join(("bash", "-c", script))) as channel:
         _await_taken(channel, remote.name, wait, on_wait)
         done, lost = threading.Event(), threading.Event()
 

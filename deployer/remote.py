@@ -82,7 +82,12 @@ class Remote:
         self._link.transport()
 
     def connect_ahead(self) -> None:
-        """Begin to connect, and make ready for a script; what fails is told to the next use."""
+        """Begin to connect, and make ready for a script; what fails is told to the next use.
+
+        The second call does nothing.
+        """
+        if self._ahead is not None:
+            return
 
         def work() -> None:
             # Whatever it is, the next use meets it, and tells it where somebody listens.

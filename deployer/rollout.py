@@ -66,6 +66,7 @@ class Rollout:
     """The environment was written before anything else."""
     _committing: bool = field(default=False, init=False)
     """Hosts were told to switch, and may have."""
+    _questions: Mapping[str, Script] = field(default_factory=dict, init=False)
 
     # -- the stories ---------------------------------------------------------------------------
 
@@ -125,12 +126,18 @@ class Rollout:
 
     # -- the chapters --------------------------------------------------------------------------
 
-    def look(self) -> dict[str, HostFacts]:
-        """Ask every host what it runs; fails when one cannot be asked or is not prepared."""
-        scripts = {
+    def make_ready(self) -> Mapping[str, Script]:
+        """Put together what `look` asks each host, which may be done while they are still being reached."""
+        self._questions = {
             host: facts_commands.facts_script(self.config, host, self.images_question)
             for host in self.config.hosts
         }
+        self.console.make_ready()
+        return self._questions
+
+    def look(self) -> dict[str, HostFacts]:
+        """Ask every host what it runs; fails when one cannot be asked or is not prepared."""
+        scripts = self._questions or self.make_ready()
         answers = self.fleet.run(scripts, "Looking at the hosts", timeout=LOOK_TIMEOUT)
         errors = [*answers.errors.values(), *check(scripts, answers.values)]
         if errors:

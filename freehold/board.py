@@ -7,14 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console as Terminal
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
-
 if TYPE_CHECKING:
     from freehold.console import Console
+    from freehold.drawing import Drawing
 
 STYLES = {"✓": "green", "✗": "red"}
 
@@ -38,11 +33,11 @@ class Board:
         self._width = max([len(name) for name in names], default=0)
         self._started = time.monotonic()
         self._lock = threading.RLock()
-        self._spinner = Spinner("dots", style="cyan")
-        self._live: Live | None = None
+        self._drawing: Drawing | None = None
         if live:
-            terminal = Terminal(file=console.err, highlight=False, no_color=not console.color)
-            self._live = Live(console=terminal, get_renderable=self._table, refresh_per_second=8)
+            from freehold.drawing import Drawing
+
+            self._drawing = Drawing(self._now, console.err, color=console.color)
 
     def update(self, name: str, text: str) -> None:
         """What `name` is doing now."""
@@ -62,7 +57,7 @@ class Board:
                 return
             self._rows[name] = (text, mark)
             self._width = max(self._width, len(name))
-        if self._live is not None:
+        if self._drawing is not None:
             self._console.tell("info", f"{mark or '·'} {text}", name)
         else:
             sign = self._console.paint(mark or "·", STYLES.get(mark, "cyan"))
@@ -72,26 +67,18 @@ class Board:
     def begin(self) -> None:
         """Show the title and, on a terminal, begin to draw."""
         self._console.info(f"{self._console.paint('▸', 'blue')} {self._title}")
-        if self._live is not None:
-            self._live.start()
+        if self._drawing is not None:
+            self._drawing.start()
 
     def end(self) -> None:
         """Leave the last state on the screen."""
-        if self._live is not None:
-            self._live.stop()
+        if self._drawing is not None:
+            self._drawing.stop()
 
     def print_above(self, text: str) -> bool:
         """Print a line above the live lines; False where nothing is drawn live."""
-        if self._live is None or not self._live.is_started:
-            return False
-        self._live.console.print(Text.from_ansi(text))
-        return True
+        return self._drawing is not None and self._drawing.print_above(text)
 
-    def _table(self) -> Table:
+    def _now(self) -> list[tuple[str, str, str]]:
         with self._lock:
-            rows = list(self._rows.items())
-        table = Table.grid(padding=(0, 1))
-        for name, (text, mark) in rows:
-            sign = Text(mark, style=STYLES[mark]) if mark else self._spinner
-            table.add_row(" ", sign, Text(name), Text(text, no_wrap=True, overflow="ellipsis"))
-        return table
+            return [(name, text, mark) for name, (text, mark) in self._rows.items()]

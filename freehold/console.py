@@ -189,13 +189,22 @@ class Console:
     def _took(self, started: float) -> str:
         return self.paint(f"({duration(time.monotonic() - started)})", "dim")
 
+    @property
+    def _draws(self) -> bool:
+        return self.terminal and not self.quiet
+
+    def make_ready(self) -> None:
+        """Load what draws boards, 60 ms of it, while something else is waited for."""
+        if self._draws:
+            import freehold.drawing  # noqa: F401
+
     @contextmanager
     def board(self, title: str, names: Sequence[str]) -> Iterator[Board]:
         """A live line for each of many things that go on at once; see `freehold.board`."""
-        from freehold.board import Board  # imported late: rich costs 60 ms of start-up
+        from freehold.board import Board
 
         with self._lock:
-            live = self._board is None and self.terminal and not self.quiet
+            live = self._board is None and self._draws
             board = Board(self, title, names, live=live)
             if live:
                 self._board = board

@@ -107,17 +107,19 @@ def run_deploy(
         show_deploy(context, session, version, shipping, skip_push=skip_push)
         return
     with session.fleet() as fleet:
+        fleet.connect_ahead()
+        rollout = Rollout(
+            config,
+            fleet,
+            console,
+            version,
+            session.who(),
+            # Which layers it has matters to no image that is there, or that the host pulls.
+            images_question="" if skip_push else FACTS,
+            hook=lambda name: run_boot_hook(session, name),
+        )
+        rollout.make_ready()
         with lock_held(context, session, fleet, why or f"deploy {version}", lock_wait):
-            rollout = Rollout(
-                config,
-                fleet,
-                console,
-                version,
-                session.who(),
-                # Which layers it has matters to no image that is there, or that the host pulls.
-                images_question="" if skip_push else FACTS,
-                hook=lambda name: run_boot_hook(session, name),
-            )
             facts = rollout.look()
             if choose is not None:
                 rollout.version = version = hooks.know(choose(facts))
@@ -239,15 +241,17 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     started = time.monotonic()
     wanted = version or target.version
     with session.fleet() as fleet:
+        fleet.connect_ahead()
+        rollout = Rollout(
+            session.config,
+            fleet,
+            context.console,
+            wanted or "",
+            session.who(),
+            hook=lambda name: run_boot_hook(session, name),
+        )
+        rollout.make_ready()
         with lock_held(context, session, fleet, "rollback", lock_wait):
-            rollout = Rollout(
-                session.config,
-                fleet,
-                context.console,
-                wanted or "",
-                session.who(),
-                hook=lambda name: run_boot_hook(session, name),
-            )
             facts = rollout.look()
             rollout.version = session.hooks.version = wanted or previous_version(facts, session.config)
             if all(
