@@ -37,9 +37,15 @@ def cannot_run(kind: str, reason: str) -> NoReturn:
 def pytest_configure() -> None:
     """Ctrl-C reaches the programs that tests start, also where a script runs the tests with `&`.
 
-    And no example of hypothesis has to be quick, as the machine may be busy.
+    And no example of hypothesis has to be quick, as the machine may be busy; nor is it a new one each time,
+    so that what is found is about the change at hand. `FREEHOLD_EXPLORE=1` has it look further.
     """
-    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "patient",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize="FREEHOLD_EXPLORE" not in os.environ,
+    )
     settings.load_profile("patient")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

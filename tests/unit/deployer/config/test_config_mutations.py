@@ -165,7 +165,7 @@ class Written:
 
 
 def written(text: str) -> list[Written]:
-    """Every key that begins a line."""
+    """Every key that begins a line; not in braces, where a line is more than one key and its value."""
     lines = text.split("\n")
 
     def walk(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[Written]:
@@ -177,6 +177,7 @@ def written(text: str) -> list[Written]:
         for key, value in node.value:
             line, column = key.start_mark.line, key.start_mark.column
             plain = isinstance(key, yaml.ScalarNode) and key.style is None and key.value != "<<"
+            plain = plain and not node.flow_style
             if plain and not lines[line][:column].strip():
                 yield Written(key.value, line + 1, column, path)
             yield from walk(value, (*path, str(key.value)))
