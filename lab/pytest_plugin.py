@@ -213,9 +213,10 @@ def _console(lab: Lab, machine: str) -> str:
 def _journal(lab: Lab, machine: str, since: float) -> str:
     if not lab.answers(lab.state.machine(machine)):
         return "no SSH server answers"
+    now = lab.exec(machine, ["date", "+%s"], timeout=JOURNAL_DEADLINE).stdout.strip()
+    # The machine's clock may be behind: by a test's fault, or for a while since it was restored.
+    behind = max(0.0, time.time() - int(now)) if now.isdigit() else 0.0
     command = ["sudo", "journalctl", "--no-pager", "-q", "-n", str(JOURNAL_LINES)]
-    done = lab.exec(machine, [*command, "--since", f"@{int(since)}"], timeout=JOURNAL_DEADLINE, check=False)
-    if not done.stdout and not done.stderr:
-        # The machine's clock may be behind: by a test's fault, or as it was just restored.
-        done = lab.exec(machine, command, timeout=JOURNAL_DEADLINE, check=False)
+    command += ["--since", f"@{int(since - behind)}"]
+    done = lab.exec(machine, command, timeout=JOURNAL_DEADLINE, check=False)
     return done.stdout or done.stderr
