@@ -73,7 +73,8 @@ def lab_spec(pytestconfig: pytest.Config) -> LabSpec:
     """
     from cloudinit.profile import load_profile
     from freehold.errors import UsageError
-    from lab.labfile import default_name, from_file, load_lab_file
+    from lab.labfile import load_lab_file
+    from lab.mirror import default_name, from_file
 
     config = pytestconfig.rootpath / "config"
     path, host = config / "lab.yml", config / "host.yml"

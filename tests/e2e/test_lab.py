@@ -21,9 +21,9 @@ from builder.spec import GiB
 from freehold.errors import LabError, LockedError
 from lab.faults import Faults
 from lab.lab import Lab
+from lab.locks import locked
 from lab.model import LabSpec
 from lab.moments import Moments
-from lab.state import locked
 from lab.wait import console_tail
 from tests.e2e.production import FREEHOLD, Production
 from tests.e2e.trouble import Troubled

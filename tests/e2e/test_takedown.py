@@ -21,8 +21,9 @@ from lab import sweep
 from lab.address import FIRST, loopback_prefix
 from lab.lab import Lab
 from lab.model import LabSpec
+from lab.places import lab_dir, list_labs
 from lab.preflight import PREFIXES
-from lab.state import lab_dir, list_labs, runtime_of, taken_prefixes
+from lab.state import runtime_of, taken_prefixes
 from lab.wire import Wire
 from tests.e2e.trouble import BAD_SEED, NO_SEED, PANIC, Troubled
 
