@@ -40,7 +40,8 @@ from lab.takedown import take_down
 from lab.virt import ALIVE, Virt
 from lab.wait import banner, console_size, wait_ready
 
-SHUTDOWN = 90.0
+# systemd gives each service 90 seconds to end; cut off then, a machine would not be stopped in order.
+SHUTDOWN = 180.0
 
 
 class Lab:
