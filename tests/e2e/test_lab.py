@@ -44,6 +44,14 @@ def test_third(lab, lab_hosts):
     lab.exec("web-1", ["touch", "inner"])
     assert lab.name == "another"
 """
+# Seconds that each of sixteen connections takes.
+CONNECT = """\
+import socket, time
+for _ in range(16):
+    began = time.monotonic()
+    socket.create_connection(("web-2", 80), 60).close()
+    print(time.monotonic() - began)
+"""
 # On disk and in memory. Ten seconds after its last session logind empties /dev/shm of what a user has there.
 MARK = "echo {0} > ~/file; echo {0} | sudo tee /run/memory"
 
@@ -131,6 +139,13 @@ def test_the_status_shows_both_running(lab: Lab) -> None:
     found = lab.status()
     assert [(item.state, item.boot) for item in found] == [("running", "SSH answers")] * 3
     assert all(item.memory > 100_000_000 and item.disk > 0 for item in found)
+
+
+def test_an_emulated_machines_services_have_time_to_come_up(lab: Lab) -> None:
+    if lab.state.accelerator == "kvm":
+        pytest.skip("nothing is emulated here")
+    look = ["systemctl", "show", "--value", "-p", "DefaultTimeoutStartUSec"]
+    assert [lab.exec(name, look).stdout.strip() for name in NAMES] == ["10min"] * 3
 
 
 def test_ssh_passes_the_command_and_how_it_ended_on(lab: Lab, production: Production) -> None:
@@ -244,6 +259,21 @@ def test_a_slow_link_is_slow_and_loses(lab: Lab, lab_faults: Faults) -> None:
     assert float(lab.exec("web-1", connect).stdout) >= 1.0
     lab_faults.slow("web-2", loss=1.0)
     assert not reaches(lab, "web-1", "web-2", limit=6)
+
+
+def test_a_link_with_jitter_answers_late_and_unevenly(
+    lab: Lab, lab_faults: Faults, production: Production
+) -> None:
+    def connect() -> list[float]:
+        return [float(took) for took in lab.exec("web-1", ["python3", "-c", CONNECT]).stdout.split()]
+
+    # So much that this computer's own unevenness cannot be taken for it. A handshake has two frames, each up
+    # to `jitter` late: all thirty-two take 16 times that on average, and half of it but once in millions.
+    jitter = max(0.2, sum(connect()) / 4)
+    production.freehold("lab", "fault", "slow", "web-2", "--jitter", f"{jitter * 1000:.0f}ms")
+    slowly = connect()
+    assert sum(slowly) > 8 * jitter
+    assert max(slowly) - min(slowly) > jitter / 4
 
 
 def test_a_machine_that_is_cut_off_or_frozen_does_not_answer_this_computer(
