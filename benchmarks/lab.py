@@ -85,12 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="how many machines")
     parser.add_argument("--alone", action="store_true", help="without other tools")
+    parser.add_argument("--peers", nargs="+", choices=labpeers.NEEDED, help="only these of the other tools")
 
 
 def run(options: argparse.Namespace) -> Result:
     """Measure. FreeholdError where a lab does not come up."""
     image = build_image(ImageSpec(), runner=LocalRunner(), console=Console(quiet=True))
-    tools = () if options.alone or os.geteuid() != 0 else labpeers.available()
+    tools = () if options.alone or os.geteuid() != 0 else labpeers.available(options.peers)
     result = Result()
     for count in options.counts:
         with own_place():

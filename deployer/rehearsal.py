@@ -14,7 +14,8 @@ from deployer.hostprofile import running_as
 from freehold.process import Runner
 from lab import tunnel
 from lab.address import SOURCES
-from lab.labfile import LabFile, as_name, load_lab_file, mirror
+from lab.labfile import LabFile, load_lab_file
+from lab.mirror import as_name, mirror
 from lab.model import LabSpec, guest_ports
 from lab.state import load_state
 

@@ -10,9 +10,10 @@ from cloudinit.profile import HostProfile, load_profile
 from freehold.command import Context
 from freehold.errors import InputError, LabError
 from lab.lab import Lab
-from lab.labfile import LabFile, default_name, load_lab_file
+from lab.labfile import LabFile, load_lab_file
+from lab.mirror import default_name
 from lab.model import LabSpec
-from lab.state import list_labs
+from lab.places import list_labs
 
 Mirror = Callable[[Context, str | None], LabSpec | None]
 # Where the group keeps its mirror for the commands below it, in click's own context.

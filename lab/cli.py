@@ -20,10 +20,11 @@ from lab.accesscli import ACCESS
 from lab.choose import MIRROR, NAME_OPTION, Mirror, chosen, host_profile, lab_file
 from lab.faultcli import faults
 from lab.lab import Lab
-from lab.labfile import default_name, from_file, unused
+from lab.mirror import default_name, from_file, unused
 from lab.model import LabSpec
 from lab.moments import Moments
-from lab.state import MachineState, list_labs
+from lab.places import list_labs
+from lab.state import MachineState
 
 
 def wanted_spec(context: Context, mirror: Mirror | None, destination: str | None) -> LabSpec:

@@ -16,8 +16,9 @@ from lab import guestlink
 from lab.healing import heal_inside
 from lab.lab import Lab
 from lab.links import links
+from lab.locks import locked
 from lab.networks import Plug
-from lab.state import LabState, MachineState, locked
+from lab.state import LabState, MachineState
 from lab.switch import Link
 from lab.virt import ALIVE, Virt
 

@@ -12,8 +12,10 @@ from freehold.paths import runtime_dir
 from freehold.process import Runner
 from lab import abandoned, daemon, runtime, sweep
 from lab.abandoned import Abandoned
+from lab.locks import locked
 from lab.natnet import POOLS, base_name
-from lab.state import labs_dir, locked, remove_files
+from lab.places import labs_dir
+from lab.state import remove_files
 from lab.sweep import Process
 from lab.virt import Owned, Virt
 from lab.virtnet import Networks, OwnedNetwork

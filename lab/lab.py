@@ -21,32 +21,27 @@ from freehold.console import Console, duration
 from freehold.errors import FreeholdError
 from freehold.files import write_atomic
 from freehold.process import Completed, Runner
-from lab import daemon, snapshots, tunnel
+from lab import daemon, tunnel
 from lab.bring import BringUp
-from lab.machine import disk_use, host_key, key_pair
+from lab.locks import locked
+from lab.machine import host_key, key_pair
 from lab.model import LabSpec
-from lab.natmachine import fetch_console, forget_disks, volume_use
+from lab.natmachine import fetch_console, forget_disks
 from lab.parallel import each
+from lab.places import lab_dir
 from lab.placing import Placing
 from lab.report import MachineStatus
 from lab.runtime import check_kept
 from lab.seeds import known_hosts
 from lab.ssh import ssh_command, ssh_config
-from lab.state import (
-    LabState,
-    MachineState,
-    lab_dir,
-    load_state,
-    locked,
-    remove_files,
-    runtime_of,
-    save_state,
-)
+from lab.state import LabState, MachineState, load_state, remove_files, runtime_of, save_state
+from lab.status import machine_status
 from lab.takedown import take_down
 from lab.virt import ALIVE, Virt
-from lab.wait import banner, console_size, console_tail, fatal, stage, wait_ready
+from lab.wait import banner, console_size, wait_ready
 
-SHUTDOWN = 90.0
+# systemd gives each service 90 seconds to end; cut off then, a machine would not be stopped in order.
+SHUTDOWN = 180.0
 
 
 class Lab:
@@ -226,25 +221,13 @@ class Lab:
     def status(self) -> tuple[MachineStatus, ...]:
         """Every machine as it is now."""
         state = self.state
-        found = []
         with self.connected(state) as virt, ThreadPoolExecutor(len(state.machines)) as pool:
             # One that boots or stands still takes as long as it may.
             names = [machine.name for machine in state.machines]
             answers = dict(zip(names, pool.map(self.answers, state.machines), strict=True))
-            for machine in state.machines:
-                current = virt.state(machine.uuid)
-                fetch_console(virt, state, machine)
-                found.append(
-                    MachineStatus(
-                        machine,
-                        current,
-                        _boot_stage(state, machine, current, answers[machine.name]),
-                        virt.resident(machine.uuid),
-                        volume_use(virt, state, machine) if state.nat else disk_use(state, machine),
-                        snapshots.names(virt.snapshots(machine.uuid)),
-                    )
-                )
-        return tuple(found)
+            return tuple(
+                machine_status(virt, state, machine, answers[machine.name]) for machine in state.machines
+            )
 
     def console_log(self, machine: str) -> Path:
         """What the machine printed on its serial console since its last start: a file, brought up to date."""
@@ -299,12 +282,3 @@ class Lab:
 def _until(state: LabState, seconds: float | None) -> float:
     """When machines have to be ready, on time.monotonic()."""
     return time.monotonic() + (state.deadline if seconds is None else seconds)
-
-
-def _boot_stage(state: LabState, machine: MachineState, current: str, answers: bool) -> str:
-    if current != "running":
-        return "-"
-    tail = console_tail(state.console(machine))
-    if fatal(tail):
-        return fatal(tail)
-    return "SSH answers" if answers else stage(tail)

@@ -10,9 +10,10 @@ from threading import Event
 
 from freehold.errors import DeadlineError, LabError, UsageError
 from lab.lab import Lab
+from lab.locks import locked
 from lab.parallel import each
 from lab.snapshots import MARK, called, common, further
-from lab.state import LabState, MachineState, locked
+from lab.state import LabState, MachineState
 from lab.virt import ALIVE, Virt
 from lab.wait import banner
 

@@ -17,10 +17,11 @@ from lab.address import SOURCES
 from lab.domain import Accelerator
 from lab.hypervisors import assign, check_same, make_ready, planned, wanted
 from lab.model import LabSpec
+from lab.places import lab_dir
 from lab.plan import Place, differing, held, plan_state, readdressed
 from lab.preflight import free_prefix
 from lab.runtime import claim
-from lab.state import Hypervisor, LabState, lab_dir, runtime_of, save_state, taken_prefixes
+from lab.state import Hypervisor, LabState, runtime_of, save_state, taken_prefixes
 from lab.virt import Virt
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from freehold.errors import LabError
 from freehold.files import guarded_dir, new_private_dir, write_atomic
 from lab import sweep
-from lab.state import LabState, lab_dir, runtime_of
+from lab.places import lab_dir
+from lab.state import LabState, runtime_of
 
 NOTE = "lab"
 

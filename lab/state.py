@@ -9,23 +9,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from freehold.errors import LabError, LockedError
-from freehold.files import new_private_dir, write_atomic
+from freehold.errors import LabError
+from freehold.files import write_atomic
 from freehold.paths import runtime_dir, state_dir
+from lab.locks import lock_file
 from lab.model import GuestPorts
 from lab.networks import NetworkState, Plug, leads_out
+from lab.places import lab_dir, lab_runtime, labs_dir, list_labs
 from lab.topology import LAN
 
 FORMAT = 1
@@ -177,22 +175,6 @@ class LabState:
         return self.folder(machine) / "console.log"
 
 
-def labs_dir() -> Path:
-    """Where all labs of this user are."""
-    return state_dir() / "labs"
-
-
-def lab_dir(name: str) -> Path:
-    """Where one lab is."""
-    return labs_dir() / name
-
-
-def lab_runtime(name: str) -> Path:
-    """Sockets of one lab: a short path, as a Unix socket's path has 108 bytes."""
-    own = hashlib.sha256(str(lab_dir(name)).encode()).hexdigest()[:10]
-    return runtime_dir() / own
-
-
 def save_state(state: LabState) -> None:
     """Write the state, whole or not at all."""
     plain = asdict(state)
@@ -251,14 +233,6 @@ def _unreadable(path: Path, why: str) -> LabError:
     )
 
 
-def list_labs() -> tuple[str, ...]:
-    """The names of all labs of this user, those that are half made included."""
-    folder = labs_dir()
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-
-
 def taken_prefixes(but: str) -> frozenset[str]:
     """The loopback prefixes of all other labs."""
     found = set()
@@ -268,42 +242,6 @@ def taken_prefixes(but: str) -> frozenset[str]:
             with suppress(LabError):
                 found.add(load_state(name).prefix)
     return frozenset(found)
-
-
-@contextmanager
-def locked(name: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lab for the block; the lock ends with the process. LockedError where another one holds it."""
-    path = _lock_file(name)
-    while True:
-        try:
-            new_private_dir(labs_dir())
-            lock = path.open("a")
-        except FileNotFoundError:
-            # `lab down` of another command removes the folder with the last lab.
-            continue
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as exc:
-                raise LockedError(
-                    f"another command is changing the lab {name}", hint="wait for it to end, then run again"
-                ) from exc
-            # `lab down` removes the file: what was locked then is no longer what others would lock.
-            if not _is_still(path, lock.fileno()):
-                continue
-            yield
-            return
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _lock_file(name: str) -> Path:
-    return labs_dir() / f".{name}.lock"
 
 
 def runtime_of(name: str) -> Path:
@@ -319,7 +257,7 @@ def remove_files(name: str) -> None:
     for path in (runtime_of(name), lab_dir(name)):
         if path.exists():
             shutil.rmtree(path)
-    _lock_file(name).unlink(missing_ok=True)
+    lock_file(name).unlink(missing_ok=True)
     for folder in (labs_dir(), state_dir(), runtime_dir()):
         with suppress(OSError):
             folder.rmdir()

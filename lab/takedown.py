@@ -11,7 +11,8 @@ from freehold.process import Runner
 from lab import abandoned, daemon, reach, sweep, tunnel
 from lab.abandoned import Abandoned
 from lab.hypervisors import SYSTEM, empty_at
-from lab.state import lab_dir, runtime_of
+from lab.places import lab_dir
+from lab.state import runtime_of
 from lab.traces import Traces, traces
 from lab.virt import ABSENT, Virt, answers
 from lab.virtnet import Networks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.state import lab_dir
+from lab.places import lab_dir
 
 
 @dataclass(frozen=True)

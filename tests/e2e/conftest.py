@@ -63,7 +63,7 @@ drain_timeout: 5
 # Two of the three have a network of their own, which one of them takes first.
 LAB = """\
 memory: 1100M
-deadline: 1200
+deadline: 2400
 networks:
   back: {subnet: 192.0.2.0/24}
 machines:

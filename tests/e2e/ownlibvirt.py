@@ -34,7 +34,7 @@ cgroup_controllers = []
 namespaces = []
 END
 echo 'auth_unix_rw = "none"' > /etc/libvirt/libvirtd.conf
-libvirtd > /var/log/libvirt/libvirtd.log 2>&1 &
+libvirtd --pid-file /run/libvirt/libvirtd.pid > /var/log/libvirt/libvirtd.log 2>&1 &
 for attempt in $(seq 120); do
     virsh -q -c qemu:///system uri > /dev/null 2>&1 && break
     sleep 0.5

@@ -6,8 +6,11 @@ The tests tell one story, in their order; the lab is the one that all end-to-end
 from __future__ import annotations
 
 import http.client
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +91,46 @@ def test_after_the_cable_is_back_the_deploy_goes_through(
         assert [serving(target(lab, name)) for name in WEB] == ["v2", "v2"]
     jobs = lab_hosts["203.0.113.8"].check_output("docker ps --filter label=role=job --format '{{.Image}}'")
     assert len(jobs.split()) == 1
+
+
+# In place of a desktop's browsers: they write down how they were started.
+BROWSER = """\
+#!/bin/sh
+cd "${0%/*}"
+printf '%s\n' "${0##*/}" "$DISPLAY" "$@" > started.new
+mv started.new started
+"""
+
+
+def test_a_desktops_browser_is_sent_to_what_was_deployed(
+    lab: Lab, deployed: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    for name in ("chromium", "xdg-open"):
+        (tmp_path / name).write_text(BROWSER)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":198")
+
+    def opened(machine: str) -> list[str]:
+        started.unlink(missing_ok=True)
+        said = deployed.freehold("lab", "open", machine)
+        deadline = time.monotonic() + 180
+        while not started.exists():
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        return started.read_text().splitlines()
+
+    machine = lab.state.machine("web-2")
+    program, display, *words, url = opened("203.0.113.7")
+    assert (program, display, url) == ("chromium", ":198", f"http://{SITE}:{machine.http_port}/")
+    assert f"--host-resolver-rules=MAP {SITE} {machine.address}" in words
+    profile = next(Path(word.partition("=")[2]) for word in words if word.startswith("--user-data-dir="))
+    assert profile.is_dir()
+    assert lab.state.directory in profile.parents
+    # What has no name needs no browser that is told of one.
+    idle = lab.state.machine("job-1")
+    assert opened("job-1") == ["xdg-open", ":198", f"http://{idle.address}:{idle.http_port}/"]
 
 
 # The same lab by another deploy file, of which the third machine is no server: it has an accessory alone.

@@ -21,8 +21,9 @@ from lab import sweep
 from lab.address import FIRST, loopback_prefix
 from lab.lab import Lab
 from lab.model import LabSpec
+from lab.places import lab_dir, list_labs
 from lab.preflight import PREFIXES
-from lab.state import lab_dir, list_labs, runtime_of, taken_prefixes
+from lab.state import runtime_of, taken_prefixes
 from lab.wire import Wire
 from tests.e2e.trouble import BAD_SEED, NO_SEED, PANIC, Troubled
 
@@ -52,12 +53,48 @@ def test_a_machine_that_cannot_come_up_says_why_and_leaves_nothing(
     assert its.status()[0].state in (("paused", "crashed") if kind == PANIC else ("running",))
     assert [item.state for item in lab.status()] == ["running"] * 3
     assert sweep.processes([state.directory, state.runtime]) != ()
+    if kind == BAD_SEED:
+        # All but a file that it could not write is as it should be.
+        beside(lab, its)
     troubled.freehold(kind, "lab", "down", "--lab", kind)
     assert kind not in list_labs()
     assert sweep.processes([state.directory, state.runtime]) == ()
     assert not state.directory.exists()
     assert not state.runtime.exists()
     assert "nothing is left over" in troubled.freehold(kind, "lab", "gc", "--dry-run")
+    assert own_key(lab) in seen_key(lab)
+
+
+def beside(lab: Lab, other: Lab) -> None:
+    """Two labs at once: a machine of each has the same name, and the same address on a wire of its own."""
+    here, there = lab.state.machine("web-1"), other.state.machine("web-1")
+    assert (here.name, here.lan) == (there.name, there.lan)
+    assert here.address != there.address
+    ids = [one.exec("web-1", ["cat", "/etc/machine-id"]).stdout for one in (lab, other)]
+    assert ids[0] != ids[1]
+    # Who has that address is told by its key, and the other wire has no second machine.
+    assert own_key(lab) != own_key(other)
+    assert own_key(lab) in seen_key(lab)
+    assert reaches(lab, "web-1", lab.state.machine("web-2").lan)
+    assert not reaches(other, "web-1", lab.state.machine("web-2").lan, limit=6)
+
+
+def own_key(lab: Lab) -> str:
+    """The host key of web-1, as its seed gave it."""
+    machine = lab.state.machine("web-1")
+    return Path(f"{lab.state.folder(machine)}/host_key.pub").read_text().split()[1]
+
+
+def seen_key(lab: Lab) -> str:
+    """What web-2 sees at the address of web-1 on their own network."""
+    look = ["ssh-keyscan", "-T", "60", "-t", "ed25519", lab.state.machine("web-1").lan]
+    return lab.exec("web-2", look).stdout
+
+
+def reaches(lab: Lab, machine: str, address: str, limit: int = 60) -> bool:
+    """Whether a proxy's answer comes within so many seconds."""
+    command = ["curl", "-s", "-m", str(limit), "-o", "/dev/null", f"http://{address}/"]
+    return lab.exec(machine, command, check=False).returncode == 0
 
 
 @contextmanager

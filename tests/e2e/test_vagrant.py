@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = (
     "service: shop\nimage: shop\nservers: {web: [web-1.example.com], job: {hosts: [203.0.113.8], cmd: x}}\n"
 )
-LAB = "name: shop\nmemory: 1000M\nmachines:\n  job-1: {disks: [3G]}\n"
+LAB = "name: shop\nmemory: 1000M\ndeadline: 1500\nmachines:\n  job-1: {disks: [3G]}\n"
 STORY = """\
 vagrant box add --name freehold "$1"
 vagrant up --provider libvirt
@@ -51,7 +51,7 @@ def test_the_box_comes_up_as_the_labs_machines(tmp_path: Path) -> None:
     # Boxes are unpacked there: not in this user's own.
     with TemporaryDirectory(prefix="fh-vagrant") as home:
         env = {"VAGRANT_HOME": home, "FREEHOLD": str(Path(sys.executable).parent / "freehold")}
-        done = run_inside(STORY, str(box), cwd=project, env=env, timeout=1500)
+        done = run_inside(STORY, str(box), cwd=project, env=env, timeout=3600)
     said = done.stdout[-6000:]
     assert done.returncode == 0, said
     lines = {key: value.split() for key, _, value in (line.partition(": ") for line in said.splitlines())}

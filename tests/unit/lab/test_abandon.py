@@ -17,7 +17,8 @@ from lab import abandoned, reach, takedown
 from lab.abandoned import Abandoned
 from lab.cli import lab
 from lab.natnet import lan_name, lan_xml
-from lab.state import Hypervisor, LabState, labs_dir, list_labs, runtime_of, save_state
+from lab.places import labs_dir, list_labs
+from lab.state import Hypervisor, LabState, runtime_of, save_state
 from lab.takedown import take_down
 from lab.virt import Virt
 from lab.virtnet import Networks

@@ -12,8 +12,10 @@ from freehold.command import Context, run
 from freehold.console import Console
 from freehold.errors import UsageError
 from lab.cli import lab, make_group
+from lab.locks import locked
 from lab.model import LabSpec, MachineSpec
-from lab.state import labs_dir, locked, save_state
+from lab.places import labs_dir
+from lab.state import save_state
 from tests.unit.lab.samples import lab_state
 
 

@@ -14,7 +14,8 @@ from freehold.errors import FreeholdError
 from freehold.process import LocalRunner
 from lab import runtime
 from lab.gc import Leftovers, collect, leftovers
-from lab.state import lab_dir, lab_runtime, locked
+from lab.locks import locked
+from lab.places import lab_dir, lab_runtime
 from tests.unit.lab.programs import running
 
 

@@ -6,7 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from lab.graph import describe, svg
-from lab.labfile import from_file, parse_lab_file
+from lab.labfile import parse_lab_file
+from lab.mirror import from_file
 from tests.unit.lab.samples import lab_state
 
 

@@ -15,7 +15,8 @@ from freehold.errors import LabError
 from freehold.process import LocalRunner
 from lab.healing import heal_inside
 from lab.lab import Lab
-from lab.state import LabState, MachineState, labs_dir, save_state
+from lab.places import labs_dir
+from lab.state import LabState, MachineState, save_state
 from tests.unit.lab.samples import lab_state
 
 

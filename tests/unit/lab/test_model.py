@@ -6,7 +6,8 @@ import pytest
 
 from builder.spec import GiB, MiB
 from freehold.errors import ConfigError, UsageError
-from lab.labfile import LabFile, default_name, from_file, load_lab_file, mirror, parse_lab_file, unused
+from lab.labfile import LabFile, load_lab_file, parse_lab_file
+from lab.mirror import default_name, from_file, mirror, unused
 from lab.model import LabSpec, MachineSpec, Ports, check_name
 
 

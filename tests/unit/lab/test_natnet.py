@@ -22,11 +22,12 @@ from lab.hypervisors import check_same, wanted
 from lab.lab import Lab
 from lab.model import LabSpec, MachineSpec
 from lab.natnet import apart, candidates, lan_name, lan_xml, management_xml, networks_at, records, routed
+from lab.places import lab_dir
 from lab.plan import Place, plan_state
 from lab.report import ansible, urls
 from lab.seeds import known_hosts, network
 from lab.ssh import ssh_config
-from lab.state import Hypervisor, LabState, lab_dir, save_state
+from lab.state import Hypervisor, LabState, save_state
 from lab.topology import NetworkSpec
 from tests.unit.lab.samples import lab_state
 

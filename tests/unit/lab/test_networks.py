@@ -12,7 +12,8 @@ from cloudinit.keys import parse_public_key
 from freehold.errors import ConfigError, UsageError
 from lab.faultcli import meant
 from lab.faults import cards
-from lab.labfile import from_file, mirror, parse_lab_file
+from lab.labfile import parse_lab_file
+from lab.mirror import from_file, mirror
 from lab.model import LabSpec, MachineSpec
 from lab.networks import NetworkState, planned
 from lab.plan import plan_state

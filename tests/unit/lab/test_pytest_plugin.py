@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.state import Hypervisor, labs_dir, save_state
+from lab.places import labs_dir
+from lab.state import Hypervisor, save_state
 from tests.unit.lab.samples import lab_state
 
 pytest_plugins = ["pytester"]
@@ -121,7 +122,8 @@ QUICK = """
 import pytest
 from dataclasses import replace
 from lab.lab import Lab
-from lab.state import labs_dir, save_state
+from lab.places import labs_dir
+from lab.state import save_state
 from tests.unit.lab.samples import SPEC, lab_state
 
 @pytest.fixture(scope="session", autouse=True)

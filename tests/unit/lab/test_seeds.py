@@ -5,7 +5,7 @@ import yaml
 
 from cloudinit.hostkeys import generate_host_key
 from cloudinit.keys import parse_public_key
-from lab.labfile import mirror
+from lab.mirror import mirror
 from lab.seeds import full_name, seed_files
 from tests.unit.lab.samples import lab_state
 

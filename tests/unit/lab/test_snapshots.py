@@ -14,8 +14,9 @@ from freehold.errors import LabError, UsageError
 from freehold.process import LocalRunner
 from lab.lab import Lab
 from lab.moments import Moments, check_snapshot_name
+from lab.places import labs_dir
 from lab.snapshots import common, further, names
-from lab.state import LabState, labs_dir, save_state
+from lab.state import LabState, save_state
 from lab.virt import Virt
 from tests.unit.lab.samples import lab_state
 

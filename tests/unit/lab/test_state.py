@@ -13,18 +13,10 @@ import pytest
 from cloudinit.profile import parse_profile
 from freehold.errors import LabError, LockedError
 from lab.lab import _until
+from lab.locks import locked
 from lab.model import GuestPorts
-from lab.state import (
-    LabState,
-    lab_dir,
-    labs_dir,
-    list_labs,
-    load_state,
-    locked,
-    remove_files,
-    save_state,
-    taken_prefixes,
-)
+from lab.places import lab_dir, labs_dir, list_labs
+from lab.state import LabState, load_state, remove_files, save_state, taken_prefixes
 from tests.unit.lab.samples import SPEC, lab_state
 
 
@@ -89,7 +81,7 @@ def test_a_prefix_is_taken_for_others_only() -> None:
 
 def test_a_lock_is_held_against_other_processes_and_ends_with_them() -> None:
     program = (
-        "from lab.state import locked\nwith locked('shop'):\n    print('held', flush=True)\n    input()\n"
+        "from lab.locks import locked\nwith locked('shop'):\n    print('held', flush=True)\n    input()\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", program],

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.framing import Frames
 from lab.switch import Delivery, Link, Switch
-from lab.switchd import Frames
 
 A, B, C = (bytes([2, 0, 0, 0, 0, number]) for number in (1, 2, 3))
 ALL = b"\xff" * 6

@@ -15,7 +15,8 @@ from freehold.process import LocalRunner
 from lab.bring import BringUp
 from lab.carrier import OwnCarrier
 from lab.lab import Lab
-from lab.state import LabState, labs_dir, load_state, save_state
+from lab.places import labs_dir
+from lab.state import LabState, load_state, save_state
 from lab.virt import Virt
 from tests.unit.lab.programs import running
 from tests.unit.lab.samples import SPEC, lab_state
