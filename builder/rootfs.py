@@ -71,7 +71,7 @@ exec 9> "$WORK/fetching"
 flock 9
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq --yes --download-only -o Debug::NoLocking=1 \\
     -o APT::Sandbox::User=root -o Dir::State::status=/dev/null -o Dir::Cache::archives="$ARCHIVES" \\
-    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= install $INCLUDE < /dev/null > /dev/null 2>&1 &
+    -o Dir::Cache::pkgcache= install $INCLUDE < /dev/null > /dev/null 2>&1 &
 END
 # Python's modules are compiled beside what else is installed, and the initramfs is made at the end, once.
 cat > "$work/unpacked" <<'END'
