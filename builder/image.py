@@ -15,11 +15,12 @@ from builder.assemble import check_foreign, check_programs, check_space, make_ra
 from builder.configured import Configured, make_configured
 from builder.disk import layout
 from builder.foreignproxy import proxy_program
+from builder.installed import installed
 from builder.manifest import Manifest, manifest, sums
 from builder.packages import layered
 from builder.payload import Payload, payload
 from builder.qcow2 import write_qcow2
-from builder.rootfs import installed, make_packages
+from builder.rootfs import make_packages
 from builder.sandbox import Sandbox
 from builder.sbom import sbom
 from builder.scratch import scratch
@@ -34,7 +35,7 @@ from freehold.process import Runner
 KIND = "images"
 TREES = "trees"
 WRITERS = written_by(
-    "assemble", "boot", "disk", "image", "inodes", "manifest", "qcow2", "sandbox", "sbom", "zstd"
+    "assemble", "boot", "disk", "image", "inodes", "installed", "manifest", "qcow2", "sandbox", "sbom", "zstd"
 )
 # Root tree, archives, raw disk and compressed image at once.
 NEEDED = 3 * GiB

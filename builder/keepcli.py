@@ -118,7 +118,7 @@ def size(context: Context, /, count: int, mirror: str, refresh: bool, **options:
     An image that is not in the cache is built first.
     """
     from builder.image import build_image, configure, store_of
-    from builder.rootfs import installed
+    from builder.installed import installed
     from builder.sandbox import Sandbox
 
     spec = spec_of(context, options)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.rootfs import Installed
+from builder.installed import Installed
 from builder.store import file_digest
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.rootfs import installed
+from builder.installed import installed
 from builder.store import Store, used_mark
 
 # Every kind of layer; the order is that of making, so that nothing stays whose base went.

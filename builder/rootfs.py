@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,40 +64,67 @@ for kind in rsa ecdsa ed25519; do
     : > "$1/etc/ssh/ssh_host_${kind}_key"
 done
 END
-# Python's modules are compiled at the end, on all processors, and the initramfs is made beside that, once.
+# While the essential packages are unpacked and configured, the others are fetched: one waits for processors,
+# the other for the network. What this misses, apt fetches when it installs, and says why where it cannot.
+cat > "$work/fetch" <<'END'
+exec 9> "$WORK/fetching"
+flock 9
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq --yes --download-only -o Debug::NoLocking=1 \\
+    -o APT::Sandbox::User=root -o Dir::State::status=/dev/null -o Dir::Cache::archives="$ARCHIVES" \\
+    -o Dir::Cache::pkgcache= install $INCLUDE < /dev/null > /dev/null 2>&1 &
+END
+# Python's modules are compiled beside what else is installed, and the initramfs is made at the end, once.
 cat > "$work/unpacked" <<'END'
 rm -rf "$1"/usr/share/man "$1"/usr/share/doc "$1"/usr/share/info "$1"/usr/share/lintian "$1"/usr/share/locale
 chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/bin/py3compile.real --add /usr/bin/py3compile
-printf '#!/bin/sh\nprintf "%%s\\\\n" "$*" >> /var/lib/py3compile.later\n' > "$1/usr/bin/py3compile"
-chmod 755 "$1/usr/bin/py3compile"
+install -m 755 "$WORK/compile" "$1/usr/bin/py3compile"
+END
+# One at a time, in the background; whoever has `all` to itself knows that none is left.
+cat > "$work/compile" <<'END'
+#!/bin/sh
+exec < /dev/null > /dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8> /run/py3compile.all 9> /run/py3compile.one
+flock --shared 8
+{
+    flock 9
+    /usr/bin/py3compile.real "$@" || echo "$*" >> /run/py3compile.failed
+} &
 END
 cat > "$work/after" <<'END'
 umount "$1/var/cache/apt/archives"
-rm "$1/usr/bin/py3compile"
-chroot "$1" dpkg-divert --quiet --local --rename --remove /usr/bin/py3compile
+# The disk has nothing to do while the processors have.
+sync --file-system "$WORK" &
 for kernel in "$1"/boot/vmlinuz-*; do
     [ -e "$kernel" ] || continue
     chroot "$1" update-initramfs -c -k "${kernel##*/vmlinuz-}" &
 done
-if [ -e "$1/var/lib/py3compile.later" ]; then
-    chroot "$1" xargs -P "$(nproc)" -L 1 py3compile < "$1/var/lib/py3compile.later"
-    rm "$1/var/lib/py3compile.later"
+[ ! -e "$1/run/py3compile.all" ] || flock "$1/run/py3compile.all" true
+if [ -e "$1/run/py3compile.failed" ]; then
+    echo "E: Python's modules could not be compiled: $(cat "$1/run/py3compile.failed")" >&2
+    exit 1
 fi
 wait
+rm -f "$1"/run/py3compile.* "$1/usr/bin/py3compile"
+chroot "$1" dpkg-divert --quiet --local --rename --remove /usr/bin/py3compile
 for kernel in "$1"/boot/vmlinuz-*; do
     [ ! -e "$kernel" ] || [ -s "$1/boot/initrd.img-${kernel##*/vmlinuz-}" ]
 done
 END
+# Above nothing: dpkg would wait for the disk at each file.
+mkdir "$work/nothing"
+root=$work/root
+overlay "$work/nothing" "$work/tree" "$work/overlay" "$root"
 INITRD=No "$@" --format=directory \\
     --setup-hook='sh -eu "$WORK/before" "$1"' \\
-    --extract-hook='sh -eu "$WORK/unpacked" "$1"' \\
-    --essential-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"' \\
+    --extract-hook='sh -eu "$WORK/fetch"; sh -eu "$WORK/unpacked" "$1"' \\
+    --essential-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"; flock "$WORK/fetching" true' \\
     --customize-hook='sh -eu "$WORK/after" "$1"' \\
     --skip=essential/unlink,download/empty,cleanup/apt/cache \\
-    "$SUITE" "$work/tree" ${MIRROR:+"$MIRROR"}
+    "$SUITE" "$root" ${MIRROR:+"$MIRROR"}
 keep
-rm "$work/before" "$work/unpacked" "$work/after"
-tidy "$work/tree"
+rm "$work"/{before,fetch,fetching,unpacked,compile,after}
+tidy "$root"
+umount "$root"
+rm -rf "$root" "$work/overlay" "$work/nothing"
 """
 
 # Packages on top of a finished layer: apt sees what is installed, and only the difference is written.
@@ -180,7 +207,12 @@ def make_packages(
     `mirror` is empty for mmdebstrap's own choice. Raises BuildError for a package that does not exist, a
     mirror that does not answer, a full disk; then the cache is as it was.
     """
-    common = {"SUITE": suite, "MIRROR": mirror, "DPKG_OPTIONS": "\n".join(pruned())}
+    common = {
+        "SUITE": suite,
+        "MIRROR": mirror,
+        "INCLUDE": " ".join(packages),
+        "DPKG_OPTIONS": "\n".join(pruned()),
+    }
 
     def made(
         names: Sequence[str],
@@ -260,39 +292,3 @@ def release_epoch(text: str) -> int:
     if not dates:
         raise BuildError("the mirror's Release files carry no date")
     return max(int(email.utils.parsedate_to_datetime(date).timestamp()) for date in dates)
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A package of an image, as dpkg knows it. `size` in bytes, as the package itself claims."""
-
-    name: str
-    version: str
-    arch: str
-    source: str
-    size: int
-    homepage: str = ""
-
-
-def installed(status: str) -> tuple[Installed, ...]:
-    """The installed packages of a dpkg status file, by name."""
-    found = []
-    for paragraph in status.split("\n\n"):
-        fields = _fields(paragraph.splitlines())
-        if fields.get("Status", "").endswith(" installed"):
-            found.append(
-                Installed(
-                    name=fields["Package"],
-                    version=fields["Version"],
-                    arch=fields["Architecture"],
-                    source=fields.get("Source", fields["Package"]),
-                    size=int(fields.get("Installed-Size", "0")) * 1024,
-                    homepage=fields.get("Homepage", ""),
-                )
-            )
-    return tuple(sorted(found, key=lambda package: (package.name, package.arch)))
-
-
-def _fields(lines: Iterable[str]) -> dict[str, str]:
-    pairs = (line.split(":", 1) for line in lines if line[:1].isalpha() and ":" in line)
-    return {name: value.strip() for name, value in pairs}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from builder.rootfs import Installed
+from builder.installed import Installed
 
 LICENSE = "CC0-1.0"
 NONE = "NOASSERTION"

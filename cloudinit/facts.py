@@ -120,6 +120,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "firewall": "nft -j list table inet freehold",
         "updates": "apt-config dump | grep -E '^(APT::Periodic|Unattended-Upgrade)::[A-Za-z:-]+ '",
         "zone": "readlink -f /etc/localtime",
+        "servers": "timedatectl show-timesync --property=SystemNTPServers --value" if profile.ntp else ":",
         "locale": "cat /etc/locale.conf /etc/default/locale",
         "sysctl": f"sysctl {kernel}" if kernel else ":",
         "arrays": "cat /proc/mdstat",

@@ -67,7 +67,8 @@ def _seed(order: SeedOrder, profile: HostProfile, keys: tuple[HostKey, ...]) -> 
         host_keys=keys,
         network=machine.network,
         fqdn=machine.fqdn or "",
-        recipe=None if order.golden else make_recipe(profile),
+        # With the name that the profile gives the host, as `server bootstrap` would have it.
+        recipe=None if order.golden else make_recipe(profile.for_host(order.host)),
         network_version=1 if order.network_version == "1" else 2,
         network_text=read_network(network, str(network), golden=order.golden) if network else "",
         parts=tuple(read_part(path, str(path)) for path in order.user_data),

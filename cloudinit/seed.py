@@ -152,9 +152,22 @@ def _user_data(seed: Seed) -> dict[str, Any]:
         # cloud-init's own management of the file would write it anew afterwards.
         config["manage_etc_hosts"] = False
         parts.insert(0, {"write_files": [{"path": "/etc/hosts", "content": hosts, "append": True}]})
+    elif _names_itself(seed):
+        # cloud-init keeps a line of the host's own and leaves the others alone; but it puts a new one behind
+        # a former one that lacks the full name, and then the former counts.
+        config["manage_etc_hosts"] = "localhost"
+        line = f"127.0.1.1 {seed.fqdn} {seed.hostname}"
+        parts.insert(0, {"bootcmd": [["sed", "-i", f"s/^127\\.0\\.1\\.1\\s.*/{line}/", "/etc/hosts"]]})
     for part in [*parts, dict(seed.extra), *(dict(own.config) for own in seed.parts)]:
         _merge(config, part)
     return config
+
+
+def _names_itself(seed: Seed) -> bool:
+    """Whether a vendor's cloud-init has to give the host its full name: neither recipe nor user-data does."""
+    if not seed.fqdn or seed.recipe is None or any("manage_etc_hosts" in own.config for own in seed.parts):
+        return False
+    return "name" not in {step.name for step in seed.recipe.steps}
 
 
 def _merge(config: dict[str, Any], part: Mapping[str, Any]) -> None:

@@ -7,9 +7,13 @@ import re
 
 from cloudinit.checks.model import check, running
 from cloudinit.facts import Facts
+from cloudinit.parts.base import SWAP_FILE
 from cloudinit.parts.updates import origins
 from cloudinit.profile import HostProfile
 from cloudinit.recipe import make_recipe
+
+# The largest page that a kernel of these machines has.
+_PAGE = 64 * 1024
 
 
 @check("system", "System runs, no unit failed")
@@ -90,8 +94,13 @@ def time(facts: Facts, profile: HostProfile) -> str:
     if facts.text("container") not in ("", "none"):
         return ""
     clocks = ("systemd-timesyncd.service", "chrony.service")
-    running = any(facts.unit(unit).get("ActiveState") == "active" for unit in clocks)
-    return "" if running else "nothing keeps the clock"
+    running = [unit for unit in clocks if facts.unit(unit).get("ActiveState") == "active"]
+    if not running:
+        return "nothing keeps the clock"
+    # Another program has its servers from its own files.
+    asked = facts.text("servers").split() if clocks[0] in running else profile.ntp
+    missing = [server for server in profile.ntp if server not in asked]
+    return f"the clock is not kept by {', '.join(missing)}" if missing else ""
 
 
 @check("locale", "Locale")
@@ -109,7 +118,19 @@ def kernel(facts: Facts, profile: HostProfile) -> str:
     ]
     if wrong:
         return f"not as the profile says: {', '.join(wrong)}"
-    return "no swap" if profile.swap and not facts.text("swap") else ""
+    return _swap(facts, profile.swap or 0)
+
+
+def _swap(facts: Facts, wanted: int) -> str:
+    """What is wrong with Freehold's swap file; the host may have swap of its own besides."""
+    sizes = facts.table("swap")
+    if SWAP_FILE not in sizes:
+        return f"{SWAP_FILE} is not in use" if wanted else ""
+    if not wanted:
+        return f"{SWAP_FILE} is in use, and the profile has no swap"
+    # The first page holds no swap.
+    found = int(sizes[SWAP_FILE])
+    return "" if 0 <= wanted - found <= _PAGE else f"{SWAP_FILE} has {found >> 20} MiB, not {wanted >> 20}"
 
 
 @check("packages", "Packages")

@@ -13,28 +13,39 @@ from builder.image import Image, build_image
 from builder.qemu import Machine, Mode
 from builder.report import TrialHost, settle
 from builder.spec import ImageSpec
-from builder.trial import GROWN, booted, free_port, own_variables, running
+from builder.trial import GROWN, Trial, booted, free_port, own_variables, running
 from cloudinit.checks import run_checks
-from cloudinit.profile import HostProfile
+from cloudinit.profile import HostProfile, parse_profile
 from freehold.console import Console
 from freehold.errors import BuildError
 from freehold.process import LocalRunner
 
 RUNNER = LocalRunner()
+# What hosts in namespaces cannot have of their own: their kernel, memory and clock are this machine's.
+RICH = """\
+swap: 96MiB
+ntp: [time-1.example.com, 192.0.2.123]
+sysctl: {vm.swappiness: 13, kernel.panic: 47, fs.file-max: 123456}
+"""
 
 
-def image(suite: str, cache: Path | None = None) -> Image:
-    return build_image(ImageSpec(suite), runner=RUNNER, console=Console(quiet=True), cache=cache)
+def image(suite: str, cache: Path | None = None, profile: HostProfile | None = None) -> Image:
+    return build_image(
+        ImageSpec(suite, profile=profile), runner=RUNNER, console=Console(quiet=True), cache=cache
+    )
 
 
 # Debian 13 and Secure Boot are proven in test_installer.py, on the disk that the installer wrote; booting the
 # kernel directly by every machine of the lab.
 @pytest.mark.parametrize("mode", ["bios", "uefi"])
 def test_image_boots_into_a_prepared_host(mode: Mode, tmp_path: Path) -> None:
-    with booted(image("bookworm"), mode, runner=RUNNER, evidence=tmp_path) as trial:
+    profile = parse_profile(RICH) if mode == "uefi" else None
+    with booted(image("bookworm", profile=profile), mode, runner=RUNNER, evidence=tmp_path) as trial:
         settle(trial)
-        results = run_checks(TrialHost(trial), HostProfile())
+        results = run_checks(TrialHost(trial), profile or HostProfile())
         assert [result for result in results if not result.ok] == []
+        if profile:
+            asks_for_its_own_profile(trial)
         facts = trial.ssh(
             "findmnt -bno SIZE /; cat /etc/machine-id; hostname; test -d /sys/firmware/efi && echo efi "
             "|| echo no-efi; sudo ls /boot/efi/EFI"
@@ -44,6 +55,28 @@ def test_image_boots_into_a_prepared_host(mode: Mode, tmp_path: Path) -> None:
     assert facts[2] == "trial"
     assert facts[3] == ("efi" if mode == "uefi" else "no-efi")
     assert facts[-2:] == ["BOOT", "debian"]
+
+
+def asks_for_its_own_profile(trial: Trial) -> None:
+    """The checks of `RICH` see what a machine lacks."""
+    trial.ssh(
+        "sudo swapoff /freehold.swap && sudo sysctl -q vm.swappiness=60 && "
+        "sudo rm /etc/systemd/timesyncd.conf.d/freehold.conf && sudo systemctl restart systemd-timesyncd"
+    )
+    wrong = {
+        result.id: result.detail
+        for result in run_checks(TrialHost(trial), parse_profile(RICH))
+        if not result.ok
+    }
+    assert wrong == {
+        "time": "the clock is not kept by time-1.example.com, 192.0.2.123",
+        "kernel": "not as the profile says: vm.swappiness",
+        "files": "/etc/systemd/timesyncd.conf.d/freehold.conf is missing",
+    }
+    trial.ssh("sudo sysctl -q vm.swappiness=13")
+    assert "kernel: /freehold.swap is not in use" in {
+        f"{result.id}: {result.detail}" for result in run_checks(TrialHost(trial), parse_profile(RICH))
+    }
 
 
 @pytest.mark.parametrize("mode", ["uefi", "secure"])

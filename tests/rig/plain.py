@@ -35,6 +35,9 @@ PACKAGES = (
 # What tests ask of a host beyond the default.
 PROFILE = "locale: de_DE.UTF-8\nfail2ban: true\npackages: [htop]\n"
 
+# A vendor's image has the one besides; the other fetches the proxy's program there.
+VENDOR = ("cloud-init", "python3-pip-whl")
+
 # The packages that a bootstrap installs lie on the host as a repository: a rig has no way out to a mirror.
 DOWNLOAD = """\
 set -eu
@@ -59,7 +62,7 @@ chroot "$1" systemctl enable systemd-networkd
 
 def build_plain(suite: str, *, runner: Runner, console: Console) -> Path:
     """The tree of a suite, from the cache or made now (about a minute)."""
-    extra = " ".join(make_recipe(parse_profile(PROFILE)).packages_for(suite))
+    extra = " ".join((*make_recipe(parse_profile(PROFILE)).packages_for(suite), *VENDOR))
     sandbox = Sandbox.here(runner)
     store = Store(default_root() / "trees", sandbox.remove)
     packages = ",".join(PACKAGES)

@@ -14,8 +14,9 @@ import pytest
 
 from builder import oci
 from builder.configured import tree_tar
+from builder.installed import Installed, installed
 from builder.payload import Payload, TreeFile, payload
-from builder.rootfs import Installed, installed, mmdebstrap, release_epoch
+from builder.rootfs import mmdebstrap, release_epoch
 from builder.sbom import sbom
 from cloudinit.cloudconfig import recipe_config
 from cloudinit.profile import parse_profile

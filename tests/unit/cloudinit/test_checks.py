@@ -173,6 +173,37 @@ BROKEN = [
 ]
 
 
+MACHINE = parse_profile("swap: 96MiB\nntp: [a.example.com, 192.0.2.123]\nsysctl: {vm.swappiness: 13}\n")
+AS_MEANT = {
+    "container": "none\n",
+    "servers": "192.0.2.123 a.example.com\n",
+    "sysctl": "vm.swappiness = 13\n",
+    # As a host shows it that also has swap of its own: less than the file by its first page.
+    "swap": "/dev/vdb 1073737728\n/freehold.swap 100659200\n",
+}
+OFF = [
+    ("time", {"servers": "192.0.2.123 0.debian.pool.ntp.org\n"}, "not kept by a.example.com"),
+    ("kernel", {"sysctl": "vm.swappiness = 60\n"}, "vm.swappiness"),
+    ("kernel", {"swap": "/dev/vdb 1073737728\n"}, "/freehold.swap is not in use"),
+    ("kernel", {"swap": "/freehold.swap 67104768\n"}, "63 MiB, not 96"),
+]
+
+
+@pytest.mark.parametrize(("name", "changed", "detail"), OFF)
+def test_what_a_machines_kernel_and_clock_do_is_seen(name: str, changed: dict[str, str], detail: str) -> None:
+    units = without("systemd-timesyncd.service", "ActiveState", "active")
+    found = facts(units=units, **AS_MEANT)
+    assert problem(name, found, MACHINE) == ""
+    assert detail in problem(name, Facts({**found.outputs, **changed}), MACHINE)
+    # In a container they are the machine's own.
+    assert problem(name, Facts({**found.outputs, **changed, "container": "lxc\n"}), MACHINE) == ""
+
+
+def test_swap_that_left_the_profile_is_seen_and_the_hosts_own_is_not() -> None:
+    assert "the profile has no swap" in problem("kernel", facts(**AS_MEANT))
+    assert problem("kernel", facts(**AS_MEANT | {"swap": "/dev/vdb 1073737728\n"})) == ""
+
+
 @pytest.mark.parametrize(("check", "changed", "words"), BROKEN, ids=[f"{c[0]}-{c[2]}" for c in BROKEN])
 def test_what_is_not_as_it_should_be_is_said(check: str, changed: dict[str, str], words: str) -> None:
     assert problem(check, facts()) == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import email
 import gzip
 import json
@@ -51,6 +52,41 @@ def test_a_host_key_needs_consent_and_leaves_nothing(root: Path, capsys: pytest.
     data = yaml.safe_load((root / "seeds/web-1/user-data").read_text())
     assert known.split()[1:3] == data["ssh_keys"]["ed25519_public"].split()[:2]
     assert "runcmd" not in data
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "hosts", "step"),
+    [
+        # The line of its own in a vendor's /etc/hosts: cloud-init's task, or with a `hostname` the recipe's.
+        ("{fqdn: a.example.com}", (), "localhost", False),
+        ("{hostname: a, fqdn: a.example.com}", (), None, True),
+        ("{hostname: a}", (), None, True),
+        ("{}", (), None, False),
+        # A golden image has cloud-init write the file.
+        ("{fqdn: a.example.com}", ("--golden",), None, False),
+    ],
+)
+def test_the_full_name_of_a_host_gets_into_its_own_hosts_file(
+    root: Path, names: str, words: tuple[str, ...], hosts: str | None, step: bool
+) -> None:
+    profile = root / "config/host.yml"
+    profile.write_text(f"{profile.read_text()}machines: {{web-1: {names}}}\n")
+    assert call(root, "web-1", "--form", "plain", *words) == 0
+    data = yaml.safe_load((root / "seeds/web-1/user-data").read_text())
+    assert data.get("manage_etc_hosts") == hosts
+    assert ("bootcmd" in data) is (hosts is not None)
+    scripts = [gzip.decompress(base64.b64decode(file["content"])) for file in data.get("write_files", ())]
+    assert len(scripts) == int(not words)
+    assert any(b"step_name()" in script for script in scripts) is step
+
+
+def test_what_a_users_own_file_says_of_the_hosts_file_counts(root: Path) -> None:
+    profile = root / "config/host.yml"
+    profile.write_text(profile.read_text() + "machines: {web-1: {fqdn: a.example.com}}\n")
+    (root / "own.yml").write_text("#cloud-config\nmanage_etc_hosts: false\n")
+    assert call(root, "web-1", "--form", "plain", "--user-data", str(root / "own.yml")) == 0
+    data = yaml.safe_load((root / "seeds/web-1/user-data").read_text())
+    assert (data["manage_etc_hosts"], "bootcmd" in data) == (False, False)
 
 
 def test_a_seed_made_again_keeps_nothing_of_the_former(root: Path) -> None:
