@@ -172,9 +172,10 @@ def run_of(config: DeployConfig, host: str) -> ProxyRun | None:
 
 
 def words(run: ProxyRun) -> list[str]:
-    """What the first line of the host's Caddyfile has to hold for a proxy that runs so."""
+    """What the first line of the host's Caddyfile says of a proxy that runs so."""
     found = [f"http={run.http_port}", f"https={run.https_port}"]
     found += [f"bind={','.join(run.bind_ips)}"] if run.bind_ips else []
     found += [] if run.publish else ["publish=no"]
     found += [f"metrics={run.metrics_port}"] if run.metrics_port else []
-    return found
+    found += ["debug"] if run.debug else []
+    return [*found, f"log={run.log_max_size}"] if run.log_max_size else found
