@@ -179,7 +179,16 @@ def test_files_come_back(project: Project) -> None:
             "mkdir -p /data/files/d; cd /data/files; echo one >a; echo two >d/.b; chown 7:8 a; chmod 640 a",
         )
     )
-    project.freehold("backup", "create", "files")
+    # Held while they are read, unless the file says that they need not be.
+    held = (
+        "docker events --since {} --until $(date +%s.%N) --filter container=shop-files --filter event=pause"
+    )
+    for pause in (False, True):
+        project.config["backups"]["files"]["pause"] = pause
+        project.save()
+        since = host.exec("date +%s.%N").stdout.strip()
+        project.freehold("backup", "create", "files")
+        assert bool(host.exec(held.format(since)).stdout) is pause
     host.exec((*inside, "cd /data/files; rm -r d; echo other >a; echo new >c"))
     project.freehold("backup", "restore", "files", "-y")
     found = host.exec((*inside, "cd /data/files; cat a d/.b; stat -c '%u:%g %a' a; ls -A")).stdout.split()
