@@ -240,7 +240,7 @@ def keeping(project: Project, web: Host, other: Host) -> None:
     assert set(project.containers(web)) >= {"shop-web-v3", "shop-web-v2", "shop-web-v0"}
     project.freehold("prune", "containers", "--retain", "1")
     assert set(project.containers(web)) == {"shop-web-v3", "shop-web-v2"}
-    project.freehold("prune", "all")
+    project.freehold("prune", "all", "--retain", "1")
     kept = {row["image"] for row in rows(project, "app", "images", "-h", "web-1")}
     assert kept == {"freehold/shop:v3", "freehold/shop:v2", "freehold/shop:foreign"}
     assert web.exec("docker ps --all --quiet --filter name=foreign").stdout
@@ -336,6 +336,7 @@ def test_looking_while_something_is_down(rig: Rig, hosts: tuple[Host, Host], con
         assert [line.split()[0] for line in shown] == ["HOST", "web-1", "web-2"]
         assert "Connection refused" in shown[-1]
         assert "v1" in project.freehold("audit", expect=1).stdout
+        assert len(project.freehold("audit", "-n", "1", expect=1).stdout.splitlines()) == 1
         found = json.loads(project.freehold("server", "exec", "--json", "hostname; exit 3", expect=3).stdout)
         assert found[0] == {"host": "web-1", "code": 3, "output": "web-1", "problem": ""}
         assert (found[1]["host"], found[1]["code"]) == ("web-2", None)
