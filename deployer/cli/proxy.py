@@ -190,6 +190,7 @@ def details(context: Context, target: Target) -> int:
                         dict(zip(("name", "until", "by"), c, strict=True)) for c in one.certificates
                     ],
                     "refused": one.refused,
+                    "failing": one.failing,
                     "problem": "",
                 }
                 for one in found.values()
@@ -201,6 +202,8 @@ def details(context: Context, target: Target) -> int:
     shown = [(o.host, o.state, o.version, o.since, o.listens, " ".join(o.sites)) for o in found.values()]
     code = table(context, fields, shown, answers.errors)
     for one in found.values():
+        if one.failing:
+            context.console.warn(f"{one.host}: the proxy does not start: {one.failing}")
         if one.refused:
             context.console.warn(
                 f"{one.host}: the proxy refuses the configuration on the disk and serves by the last one "

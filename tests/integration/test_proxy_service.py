@@ -78,8 +78,23 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     project.freehold("proxy", "stop")
     with pytest.raises(OSError):
         project.ask(first)
+    assert [(one["state"], one["failing"]) for one in details()] == [("inactive", "")]
     project.freehold("proxy", "start")
     project.until(lambda: project.answers(first), "the proxy after its start")
+
+    # A valid file that cannot be: said by those who look, and no more than three times in a row tried.
+    site = "/var/lib/freehold/proxy/sites/taken.caddy"
+    first.exec("systemd-run --quiet --unit=taken python3 -m http.server 8099")
+    first.exec("until curl -s -o /dev/null http://127.0.0.1:8099/; do sleep 0.1; done")
+    first.write(site, 'http://:8099 {\n\trespond "mine"\n}\n')
+    good = "/var/lib/freehold-proxy/good"
+    first.exec(f"mv {good} {good}-away; systemctl restart freehold-proxy", check=False)
+    project.until(lambda: "address already in use" in details()[0]["failing"], "the reason")
+    assert "web-1: the proxy does not start: Error: " in squeezed(project.freehold("proxy", "details"))
+    first.exec(f"mv {good}-away {good}")
+    project.until(lambda: project.answers(first), "the proxy as it was")
+    assert "it does not start" in details()[0]["refused"]
+    first.exec(f"systemctl stop taken; rm {site}; systemctl reload freehold-proxy")
 
     # Another program under load: nobody is refused, and the sockets are the same.
     program = "/usr/local/bin/caddy"
