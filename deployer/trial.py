@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from deployer.commands import canary
 from deployer.commands.facts import HostFacts
+from deployer.commands.serving import serving
 from deployer.config import DeployConfig
-from deployer.kept import serving
 from deployer.report import summary
 from deployer.rollout import COMMIT_TIMEOUT, Deliver, Rollout
 from freehold.errors import InputError, UsageError

@@ -231,7 +231,8 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     """
     from deployer.cli.session import open_session
     from deployer.cli.work import lock_held
-    from deployer.kept import previous_version, serving_role
+    from deployer.commands.serving import serving_role
+    from deployer.kept import previous_version
     from deployer.rollout import Rollout
     from freehold.errors import UsageError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.commands import canary, phases, prune, wayback
+from deployer.commands import canary, phases, prune, status, wayback
 from deployer.commands.facts import HostFacts, parse_facts, state_script
 from deployer.config import DeployConfig
 from deployer.kept import leftovers, previous_version
@@ -103,6 +103,21 @@ def story(tmp_path: Path) -> Story:
     made.deploy(made.old, "v1")
     assert set(made.host.containers) == set(NAMES)
     return made
+
+
+def test_what_is_shown_is_what_serves(story: Story) -> None:
+    """A deploy of the same version was killed: what serves is called as ever, and what is new has no name."""
+    served = story.ids()
+    story.prepare(story.again, "v1")
+    result = story.host.run(state_script(story.old))
+    known = parse_facts(story.old, dataclasses.replace(result, host="web-1"))
+    rows = status.containers(story.old, known, {name: ("1%", name) for name in story.host.containers}, {})
+    assert {row.container for row in rows if row.serves} == set(NAMES)
+    # The load is that of what serves, whatever it is called on the host meanwhile.
+    names = {one: name for name, one in story.host.ids.items()}
+    assert {row.memory for row in rows if row.serves} == {names[one] for one in served}
+    others = [row for row in rows if not row.serves]
+    assert len(others) == 2 and not {row.container for row in others} & set(story.host.containers)
 
 
 def test_a_role_that_is_left_out_is_what_served(story: Story) -> None:

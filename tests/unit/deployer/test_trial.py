@@ -9,8 +9,8 @@ import pytest
 
 from deployer.commands import layout, wayback
 from deployer.commands.facts import Container, HostFacts
+from deployer.commands.serving import serving
 from deployer.config import DeployConfig
-from deployer.kept import serving
 from deployer.report import step_error
 from deployer.trial import Trial, of_the_web, untried
 from freehold.console import Console
