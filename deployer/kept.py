@@ -121,3 +121,15 @@ def common_version(facts: Mapping[str, HostFacts], config: DeployConfig) -> str:
         f"the roles are at different versions: {', '.join(told)}",
         hint="choose with --version, or boot one role after the other with -r",
     )
+
+
+def check_kept(config: DeployConfig, version: str, facts: Mapping[str, HostFacts]) -> None:
+    """InputError where a host has no container of the version, which a rollback would start."""
+    for host, known in facts.items():
+        for role in config.roles_on(host):
+            if version not in known.versions(role):
+                kept = sorted(known.versions(role).intersection(known.served(role.name)))
+                raise InputError(
+                    f"{host} has no container of {role.name} at version {version}",
+                    hint=f"kept there: {', '.join(kept)}" if kept else "deploy that version instead",
+                )

@@ -10,14 +10,12 @@ import pytest
 from deployer.commands import canary, phases, prune, status, wayback
 from deployer.commands.facts import HostFacts, parse_facts, state_script
 from deployer.config import DeployConfig
-from deployer.kept import leftovers, previous_version
-from deployer.rollout import Rollout
+from deployer.kept import check_kept, leftovers, previous_version
 from deployer.script import Script
 from deployer.trial import of_the_web, untried
-from freehold.console import Console
 from freehold.errors import InputError
 from tests.unit.deployer import samples
-from tests.unit.deployer.standin import Hosts, StandIn
+from tests.unit.deployer.standin import StandIn
 
 NAMES = ("shop-web-v1", "shop-jobs-v1")
 
@@ -64,7 +62,7 @@ class Story:
 
     def rollback(self, version: str) -> None:
         known = self.look()
-        Rollout(self.old, Hosts(), Console(quiet=True), version, "me").check_kept({"web-1": known})
+        check_kept(self.old, version, {"web-1": known})
         self.run(self.revival(version))
         self.commit(self.old, version)
         self.finish(self.old, known, version, revived=True)
