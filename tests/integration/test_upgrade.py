@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -125,9 +126,23 @@ def test_host_by_host_and_killed_on_the_way(rig: Rig, hosts: tuple[Host, Host], 
     for host in hosts:
         old.set_up(host)
     state = f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}"
+
+    def stopped() -> bool:
+        return hosts[0].exec(state).stdout == "exited\n"
+
+    def prepared() -> bool:
+        return hosts[0].exec("systemctl is-active freehold-proxy", check=False).stdout == "active\n"
+
     try:
         with project.start("upgrade", "-y", "--rolling") as upgrade:
-            project.until(begun.exists, "the first host's application")
+
+            def reached(what: Callable[[], bool]) -> bool:
+                assert upgrade.poll() is None, project.printed
+                return what()
+
+            # It is prepared anew, which takes its time.
+            for what in (stopped, prepared, begun.exists):
+                project.until(partial(reached, what), what.__name__)
             assert [host.exec(state).stdout for host in hosts] == ["exited\n", "running\n"]
             assert answer(project, hosts[1]) == "abc"
             assert kill(upgrade, signal.SIGKILL) in KILLED, project.printed
