@@ -33,7 +33,7 @@ FAILING = f"""\
 case $(systemctl is-active {SERVICE_UNIT}) in activating | failed)
     log=(journalctl --quiet --unit {SERVICE_UNIT} --lines 200 --output cat)
     [ "$(id -u)" = 0 ] || log=(sudo -n "${{log[@]}}")
-    "${{log[@]}}" 2>/dev/null | grep '^Error: ' | tail -n 1 ;;
+    "${{log[@]}}" 2>/dev/null | grep -E '^Error: |"level":"error"' | tail -n 1 ;;
 esac"""
 """Shell text that prints what Caddy said last of why it cannot start; nothing where it runs or shall not."""
 

@@ -108,7 +108,7 @@ def parse_details(result: ScriptResult) -> ProxyFacts:
         tuple(targets),
         tuple(shown),
         reason(values.get("refused", "")),
-        values.get("failing", ""),
+        reason(values.get("failing", "")),
     )
 
 
