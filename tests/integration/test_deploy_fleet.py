@@ -208,8 +208,8 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
     assert [(step[1], "web-1" in step) for step in steps] == [("v4", False), ("the", True)]
     assert pair.serving() == ("v4", "v4")
     where = ("app", "exec", "--reuse", "-p", "--", "sh", "-c", "echo $KAMAL_HOST $REGION")
-    said = {line.partition("| ")[2] for line in pair.freehold(*where).stdout.splitlines()}
-    assert said == {"web-2 s", "web-2 s-big"}
+    told = {line.partition("| ")[2] for line in pair.freehold(*where).stdout.splitlines()}
+    assert told == {"web-2 s", "web-2 s-big"}
     pair.config["proxy"]["app_port"] = 9999
     pair.config["proxy"]["healthcheck"]["path"] = "/nowhere"
     pair.save()
