@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import Control
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
-from tests.integration.test_deploy_interrupted import KILLED, free, kill
+from tests.integration.test_deploy_interrupted import KILLED, command_pid, free
 from tests.rig import Host, Rig
 
 UNITS = "freehold-proxy.socket freehold-proxy.service"
@@ -125,6 +126,11 @@ def test_host_by_host_and_killed_on_the_way(rig: Rig, hosts: tuple[Host, Host], 
     hook.chmod(0o755)
     for host in hosts:
         old.set_up(host)
+        # A prepared host lets no published port through.
+        host.exec(
+            "nft insert rule inet freehold forward ct status dnat meta l4proto tcp "
+            "ct original proto-dst 80 accept"
+        )
     state = f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}"
 
     def stopped() -> bool:
@@ -140,12 +146,16 @@ def test_host_by_host_and_killed_on_the_way(rig: Rig, hosts: tuple[Host, Host], 
                 assert upgrade.poll() is None, project.printed
                 return what()
 
+            project.until(partial(reached, stopped), "the end of Kamal's proxy")
+            # The command itself, and not the hook that it is going to run.
+            pid = command_pid(upgrade.pid)
             # It is prepared anew, which takes its time.
-            for what in (stopped, prepared, begun.exists):
-                project.until(partial(reached, what), what.__name__)
+            project.until(partial(reached, prepared), "Freehold's proxy")
+            project.until(partial(reached, begun.exists), "the first host's application")
             assert [host.exec(state).stdout for host in hosts] == ["exited\n", "running\n"]
             assert answer(project, hosts[1]) == "abc"
-            assert kill(upgrade, signal.SIGKILL) in KILLED, project.printed
+            os.kill(pid, signal.SIGKILL)
+            assert upgrade.wait(180) in KILLED, project.printed
         go.touch()
         hook.write_text(text.format(hooked))
         project.until(lambda: free(project), "a free lock")
