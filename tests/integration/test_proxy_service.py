@@ -90,7 +90,9 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     good = "/var/lib/freehold-proxy/good"
     first.exec(f"mv {good} {good}-away; systemctl restart freehold-proxy", check=False)
     project.until(lambda: "address already in use" in details()[0]["failing"], "the reason")
-    assert "web-1: the proxy does not start: Error: " in squeezed(project.freehold("proxy", "details"))
+    assert "web-1: the proxy does not start: loading initial config" in squeezed(
+        project.freehold("proxy", "details")
+    )
     first.exec(f"mv {good}-away {good}")
     project.until(lambda: project.answers(first), "the proxy as it was")
     assert "it does not start" in details()[0]["refused"]
