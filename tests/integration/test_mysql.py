@@ -53,8 +53,6 @@ def test_mysql_comes_back_as_it_was(rig: Rig, hosts: tuple[Host, Host], control:
         project.freehold("backup", "create", "my")
         done = project.freehold("backup", "drill", "my", "--lab", "--json", timeout=600)
         (drilled,) = json.loads(done.stdout)
-        assert (drilled["found"], drilled["error"]) == (
-            ["side: 1 tables, 1 rows", f"{SHOP}: 3 tables, 501 rows"],
-            "",
-        )
+        found = {"side: 1 tables, 1 rows", f"{SHOP}: 3 tables, 501 rows"}
+        assert (set(drilled["found"]), drilled["error"]) == (found, "")
         assert ask(twin, "SELECT COUNT(*) FROM orders", SHOP) == "499"
