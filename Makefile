@@ -41,7 +41,8 @@ test-every-boot:
 	@scripts/setup arm64
 	env FREEHOLD_REQUIRE=e2e FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/e2e/test_every_boot.py \
 		tests/e2e/test_hypervisors.py tests/e2e/test_passt.py
-	$(SUDO) env FREEHOLD_REQUIRE=integration FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/integration/test_vendor.py
+	$(SUDO) env FREEHOLD_REQUIRE=integration FREEHOLD_EVERY_BOOT=1 $(PYTEST) tests/integration/test_vendor.py \
+		tests/integration/test_mysql.py
 
 # Two machines boot under Vagrant: minutes without KVM, so it is no part of `test`.
 test-vagrant: setup

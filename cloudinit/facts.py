@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudinit.parts.caddyfile import ADMIN
-from cloudinit.parts.lastgood import PATH_UNIT, REASON
+from cloudinit.parts.lastgood import FAILING, PATH_UNIT, REASON
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT, http_address
 from cloudinit.parts.ssh import ANYBODY, config_text
 from cloudinit.parts.users import LOCKS, SHARED
@@ -105,6 +105,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         "admin": f"runuser -u {probe} -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' --unix-socket {ADMIN} "
         "http://localhost/config/",
         "refused": REASON,
+        "failing": FAILING,
         "http": f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{http_address(profile.proxy)}/",
         "listeners": "ss -Hlntup",
         "published": "docker ps --format '{{.Names}} {{.Ports}}'",

@@ -7,24 +7,9 @@ from collections.abc import Mapping
 
 from deployer.commands import phases
 from deployer.commands.facts import Container, HostFacts
-from deployer.config import DeployConfig, Role
+from deployer.commands.serving import serving_role
+from deployer.config import DeployConfig
 from freehold.errors import InputError
-
-
-def serving_role(config: DeployConfig, known: HostFacts, role: Role) -> str | None:
-    """The version that a role's requests reach: what is behind its target, else what was committed last.
-
-    The two differ where a commit or its way back was cut off.
-    """
-    last = known.serving(role.name)
-    behind = [container.version for container in known.behind(role, config.container_prefix(role))]
-    return last if last in behind or not behind else behind[0]
-
-
-def serving(config: DeployConfig, known: HostFacts) -> frozenset[str]:
-    """The versions that serve on a host, over its roles."""
-    found = (serving_role(config, known, role) for role in config.roles_on(known.host))
-    return frozenset(version for version in found if version)
 
 
 def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: bool) -> phases.Leftovers:
@@ -136,3 +121,15 @@ def common_version(facts: Mapping[str, HostFacts], config: DeployConfig) -> str:
         f"the roles are at different versions: {', '.join(told)}",
         hint="choose with --version, or boot one role after the other with -r",
     )
+
+
+def check_kept(config: DeployConfig, version: str, facts: Mapping[str, HostFacts]) -> None:
+    """InputError where a host has no container of the version, which a rollback would start."""
+    for host, known in facts.items():
+        for role in config.roles_on(host):
+            if version not in known.versions(role):
+                kept = sorted(known.versions(role).intersection(known.served(role.name)))
+                raise InputError(
+                    f"{host} has no container of {role.name} at version {version}",
+                    hint=f"kept there: {', '.join(kept)}" if kept else "deploy that version instead",
+                )

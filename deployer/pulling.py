@@ -1,4 +1,4 @@
-"""The image's way through a registry: pulled by every host at once."""
+"""The image's way through a registry: whether it goes there, and pulled by every host at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from deployer.config import DeployConfig
 from deployer.fleet import Fleet
 from deployer.report import check, summary
 from deployer.rollout import Delivery
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, UsageError
 
 PULL_TIMEOUT = 1800.0
+
+
+def uses_registry(config: DeployConfig, *, asked: bool | None, lab: bool) -> bool:
+    """Whether images go through the registry: as asked for, else where the file has one.
+
+    A lab is a rehearsal and leaves the registry alone. UsageError: asked for, and there is none.
+    """
+    named = config.registry is not None and config.registry.wanted
+    if asked and not named:
+        raise UsageError(
+            "--registry needs a registry, and the file names none",
+            hint=f"write a `registry` section into {config.file}",
+        )
+    return bool(named and not lab) if asked is None else asked
 
 
 def through_registry(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from deployer.script import Script, ScriptResult
+from deployer.stream import Stopped
 from freehold.errors import FreeholdError, HostError, StepFailed
 
 if TYPE_CHECKING:
@@ -125,3 +126,10 @@ def must(
     if errors:
         raise summary(errors, what) if errors[1:] else errors[0]
     return answers.values
+
+
+def connection_lost(answers: Answers[ScriptResult], host: str) -> bool:
+    """Whether a host's script may have come to its end although nobody heard of it."""
+    if host in answers.errors:
+        return isinstance(answers.errors[host], HostError) and not isinstance(answers.errors[host], Stopped)
+    return answers.values[host].returncode == -1

@@ -18,12 +18,12 @@ from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
 from deployer.fleet import Answers, Fleet
-from deployer.kept import leftovers
-from deployer.report import check, summary
+from deployer.kept import check_kept, leftovers
+from deployer.report import check, connection_lost, summary
 from deployer.script import Script, ScriptResult, limit
 from deployer.stream import Stopped
 from freehold.console import Console
-from freehold.errors import FreeholdError, HostError, InputError, LockedError
+from freehold.errors import FreeholdError, LockedError
 
 LOOK_TIMEOUT = 120.0
 START_TIMEOUT = 90.0
@@ -81,22 +81,11 @@ class Rollout:
 
     def rollback(self, facts: Mapping[str, HostFacts]) -> None:
         """Go back to a version whose containers are still there: no build, no transfer."""
-        self.check_kept(facts)
+        check_kept(self.config, self.version, facts)
         self.revived = True
         self.hook("pre-app-boot")
         self.still_locked()
         self._carry_out(facts, self.revive, "rolled back to", f"rollback to {self.version} failed")
-
-    def check_kept(self, facts: Mapping[str, HostFacts]) -> None:
-        """InputError where a host has no container of the version, which a rollback would start."""
-        for host, known in facts.items():
-            for role in self.config.roles_on(host):
-                if self.version not in known.versions(role):
-                    kept = sorted(known.versions(role).intersection(known.served(role.name)))
-                    raise InputError(
-                        f"{host} has no container of {role.name} at version {self.version}",
-                        hint=f"kept there: {', '.join(kept)}" if kept else "deploy that version instead",
-                    )
 
     def _carry_out(
         self, facts: Mapping[str, HostFacts], start: Callable[[], None], verb: str, failure: str
@@ -314,10 +303,3 @@ class Rollout:
         if errors or failures:
             errors = errors or list(failures)
             raise summary(errors, "every host goes back to the version before") if errors[1:] else errors[0]
-
-
-def connection_lost(answers: Answers[ScriptResult], host: str) -> bool:
-    """Whether a host's script may have come to its end although nobody heard of it."""
-    if host in answers.errors:
-        return isinstance(answers.errors[host], HostError) and not isinstance(answers.errors[host], Stopped)
-    return answers.values[host].returncode == -1

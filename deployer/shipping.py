@@ -29,27 +29,12 @@ from deployer.images.wanted import (
     make_request,
     place,
 )
-from deployer.pulling import through_registry
+from deployer.pulling import through_registry, uses_registry
 from deployer.rollout import Deliver, Delivery
 from deployer.transfer import LocalImage, parse_facts
 from deployer.transfer.image import inspect_image
 from freehold.console import Console
-from freehold.errors import UsageError
 from freehold.process import Runner
-
-
-def uses_registry(config: DeployConfig, *, asked: bool | None, lab: bool) -> bool:
-    """Whether images go through the registry: as asked for, else where the file has one.
-
-    A lab is a rehearsal and leaves the registry alone. UsageError: asked for, and there is none.
-    """
-    named = config.registry is not None and config.registry.wanted
-    if asked and not named:
-        raise UsageError(
-            "--registry needs a registry, and the file names none",
-            hint=f"write a `registry` section into {config.file}",
-        )
-    return bool(named and not lab) if asked is None else asked
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from deployer.commands import accessorylook, networks
 from deployer.commands import upgrade as commands
 from deployer.commands.accessorylook import Found
 from deployer.commands.facts import parse_facts, proxy_step, state_step
-from deployer.commands.upgrade import OldProxy, Ports
+from deployer.commands.upgrade import OLD_PROXIES, OldProxy, Ports
 from deployer.config import DeployConfig
 from deployer.fleet import Fleet
 from deployer.report import check, must
@@ -43,6 +43,12 @@ class HostPlan:
     def old(self) -> tuple[OldProxy, ...]:
         """The proxies of Kamal that run."""
         return tuple(proxy for proxy in self.ports.proxies if proxy.running and proxy.known)
+
+    @property
+    def stopped(self) -> tuple[OldProxy, ...]:
+        """The one that an upgrade stopped which came to no end: Kamal's application waits for visitors."""
+        waiting = [p for p in self.ports.proxies if p.known] if self.version and not self.old else []
+        return tuple(sorted(waiting, key=lambda proxy: list(OLD_PROXIES).index(proxy.name))[:1])
 
     @property
     def deserted(self) -> tuple[str, ...]:
@@ -133,9 +139,12 @@ class Takeover:
         boot: Callable[[Sequence[str], str], None],
     ) -> None:
         """Do it on these hosts; `bootstrap` prepares hosts, `boot` starts a version of the application."""
-        old = {host: plan.old for host, plan in plans.items() if plan.old}
+        running = {host: plan.old for host, plan in plans.items() if plan.old}
+        # Also that which an upgrade has stopped whose computer died: this one would leave nobody serving.
+        old = {h: plan.old or plan.stopped for h, plan in plans.items() if plan.old or plan.stopped}
         try:
-            self._run({h: commands.let_go_step(found) for h, found in old.items()}, "Stopping the old proxy")
+            steps = {host: commands.let_go_step(found) for host, found in running.items()}
+            self._run(steps, "Stopping the old proxy")
             wanting = [host for host, plan in plans.items() if not plan.prepared]
             if wanting:
                 bootstrap(wanting)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from deployer.commands import canary
 from deployer.commands.facts import HostFacts
+from deployer.commands.serving import serving
 from deployer.config import DeployConfig
-from deployer.kept import serving
 from deployer.report import summary
 from deployer.rollout import COMMIT_TIMEOUT, Deliver, Rollout
 from freehold.errors import InputError, UsageError
@@ -92,7 +92,8 @@ class Trial(Rollout):
 
     def abort(self, facts: Mapping[str, HostFacts]) -> None:
         """Take the version that is being tried away again. InputError: it is tried nowhere (any more)."""
-        if not any(self.version in tried_on(self.config, known) for known in facts.values()):
+        there = [tried_on(self.config, known) | uncounted(self.config, known) for known in facts.values()]
+        if not any(self.version in versions for versions in there):
             raise InputError(
                 f"{self.version} is not being tried any more",
                 hint="somebody has ended that; `freehold app version` shows what serves",
@@ -111,11 +112,29 @@ def tried_on(config: DeployConfig, known: HostFacts) -> frozenset[str]:
     return frozenset(version for prefix, version in known.canaries.items() if prefix in prefixes)
 
 
+def uncounted(config: DeployConfig, known: HostFacts) -> frozenset[str]:
+    """The versions of which a deploy or trial that was killed has left containers, and which never served.
+
+    Those that Freehold has not started are Kamal's, and serve perhaps.
+    """
+    return frozenset(
+        c.version
+        for role in config.roles_on(known.host)
+        for c in known.of_role(role)
+        if known.history and c.address and c.version not in known.served(role.name)
+    )
+
+
 def untried(config: DeployConfig, known: HostFacts, version: str) -> HostFacts:
     """A host as it was before a version was tried: a container that stepped aside for it has its name."""
     containers = known.containers
     for role in config.roles_on(known.host):
         name = config.container_name(role, version)
+        if version not in known.served(role.name):
+            # What else there is of it is of a deploy or trial that was killed, and counts for nothing.
+            of_it = {c.id for c in known.of_role(role) if c.version == version}
+            containers = tuple(c for c in containers if c.id not in of_it)
+            continue
         if name in known.pending:
             # What had the name has it back, and what is tried is called by its id.
             mine = {c.id for c in known.of_role(role) if c.version == version and c.name == c.id}

@@ -45,7 +45,7 @@ def proxy(facts: Facts, profile: HostProfile) -> str:
         return ""
     problem = running(facts, SOCKET_UNIT, SERVICE_UNIT, PATH_UNIT)
     if problem:
-        return problem
+        return f"{problem}: {why}" if (why := reason(facts.text("failing"))) else problem
     if facts.text("refused"):
         why = reason(facts.text("refused"))
         return f"it serves by the last configuration that it accepted, as it refuses the present one: {why}"

@@ -5,6 +5,7 @@ set -euo pipefail
 
 saved=$DATA/caddy/autosave.json # Caddy's own, after each configuration that it has taken; not written atomically
 good=$DATA/good                 # a link to a directory: config.json, what it reads, and what it was made of
+tries=$DATA/tries               # a line for each start that came to nothing, since the last that did not
 
 # keep: what Caddy runs with now is good. All that it reads when it starts is copied, since certificates may go
 # before they are missed. On the disk before it counts.
@@ -14,6 +15,7 @@ keep() {
     flock 8
     # With the kept one there is nothing new to be kept.
     if [ ! -s "$saved" ] || head -c 200 "$saved" | grep -qF "\"@id\":\"$ID\""; then return 0; fi
+    rm -f "$tries"
     if cmp -s "$saved" "$good/saved.json"; then
         rm -f "$REFUSED"
         return 0
@@ -44,9 +46,14 @@ keep() {
 # run: become Caddy.
 run() {
     local said
-    if said=$("$CADDY" validate --config "$CADDYFILE" 2>&1) || [ ! -e "$good/config.json" ]; then
+    # On a full disk nothing is counted.
+    echo >>"$tries" || true
+    # What validates may still not start, for want of a port of its own, say.
+    if [ ! -e "$good/config.json" ] || { said=$("$CADDY" validate --config "$CADDYFILE" 2>&1) &&
+        said="it does not start; the journal says why" && ! [ "$(wc -l <"$tries")" -gt 3 ]; }; then
         exec "$CADDY" run --config "$CADDYFILE"
     fi
+    rm -f "$tries"
     # Caddy says why in the last line, in JSON. The number is the priority that the journal gives a line.
     tail -n 1 <<<"$said" >"$REFUSED"
     echo "<2>the configuration on the disk is refused: $(cat "$REFUSED")" >&2

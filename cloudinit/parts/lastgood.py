@@ -29,6 +29,14 @@ if curl -sf -m 5 -o /dev/null --unix-socket {ADMIN} {ASK_URL}; then
 fi"""
 """Shell text that prints why the proxy serves by the kept configuration; nothing where it does not."""
 
+FAILING = f"""\
+case $(systemctl is-active {SERVICE_UNIT}) in activating | failed)
+    log=(journalctl --quiet --unit {SERVICE_UNIT} --lines 200 --output cat)
+    [ "$(id -u)" = 0 ] || log=(sudo -n "${{log[@]}}")
+    "${{log[@]}}" 2>/dev/null | grep -E '^Error: |"level":"error"' | tail -n 1 ;;
+esac"""
+"""Shell text that prints what Caddy said last of why it cannot start; nothing where it runs or shall not."""
+
 
 def reason(said: str) -> str:
     """Caddy's last line, in words; empty where it said nothing."""

@@ -56,14 +56,16 @@ def version(context: Context, target: Target) -> int:
     """Show the version of each role that serves on every host."""
     from deployer.cli.session import open_session
     from deployer.cli.work import facts_of, rows
+    from deployer.commands.serving import serving_role
 
     session = open_session(context, target)
+    config = session.config
     with session.fleet() as fleet:
         facts = facts_of(session, fleet)
     found = [
-        (host, role.name, known.serving(role.name) or "none")
+        (host, role.name, serving_role(config, known, role) or "none")
         for host, known in facts.values.items()
-        for role in session.config.roles_on(host)
+        for role in config.roles_on(host)
     ]
     return rows(context, ("host", "role", "version"), found, facts.errors)
 

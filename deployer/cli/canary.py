@@ -69,6 +69,10 @@ def canary(
         run_deploy(context, whole, skip_push=skip_push, lock_wait=lock_wait, share=percent, allowed=allowed)
         context.console.info(f"{percent:g}% of the visitors get it; then `canary promote` or `canary abort`")
         return 0
+    if not versions and action == "abort":
+        # One at a time, as with those that are tried.
+        left = _left(session)
+        versions = set(sorted(left & {wanted} if wanted else left)[:1])
     if not versions:
         raise InputError("no version is being tried", hint="`freehold canary 10%` begins")
     if len(versions) > 1 or (wanted and {wanted} != versions):
@@ -116,6 +120,16 @@ def _tried(session: Session) -> Answers[Mapping[str, Tried]]:
     config = session.config
     found = ask(session, lambda host: commands.state(config, config.roles_on(host)), "What is tried")
     return Answers({host: commands.parse_state(one) for host, one in found.values.items()}, found.errors)
+
+
+def _left(session: Session) -> set[str]:
+    """What a trial left that was killed, or whose end was."""
+    from deployer.cli.work import facts_of
+    from deployer.trial import uncounted
+
+    with session.fleet() as fleet:
+        facts = facts_of(session, fleet).all()
+    return {version for known in facts.values() for version in uncounted(session.config, known)}
 
 
 def _show(context: Context, tried: Answers[Mapping[str, Tried]]) -> int:

@@ -233,7 +233,8 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     """
     from deployer.cli.session import open_session
     from deployer.cli.work import lock_held
-    from deployer.kept import previous_version, serving_role
+    from deployer.commands.serving import serving_role
+    from deployer.kept import check_kept, previous_version
     from deployer.rollout import Rollout
     from freehold.errors import UsageError
 
@@ -261,7 +262,7 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
             ):
                 raise UsageError(f"{rollout.version} already serves on every host")
             # Hooks announce things: none runs for a version that is not there.
-            rollout.check_kept(facts)
+            check_kept(session.config, rollout.version, facts)
             session.hooks.run("pre-deploy", locked=True)
             rollout.rollback(facts)
         session.hooks.run(

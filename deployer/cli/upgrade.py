@@ -69,7 +69,7 @@ def upgrade(
             )
     if context.console.json:
         context.console.data(_data(plans, done=True))
-    kept = sorted({proxy.name for plan in todo.values() for proxy in plan.old})
+    kept = sorted({proxy.name for plan in todo.values() for proxy in plan.old or plan.stopped})
     context.console.success(f"upgraded {', '.join(todo)}")
     if kept:
         context.console.info(f"when all is well: `freehold server exec 'docker rm {' '.join(kept)}'`")

@@ -176,8 +176,18 @@ true""",
 
 
 def proxy_step(listens: Sequence[str] = ()) -> Step:
-    """The proxy is there, its admin socket answers this user, and it listens where the file says."""
+    """The proxy is there, its admin socket answers this user, and it runs as `proxy.run` has it."""
     wanted = shlex.join(listens)
+    # Where it says no size of the log, that is the profile's.
+    spared = "" if any(word.startswith("log=") for word in listens) else "log=*) ;;"
+    exact = f"""
+for word in $line; do
+    case $word in
+    {" | ".join(map(shlex.quote, listens))}) ;;
+    {spared}
+    *) echo "failed: the proxy does not run as proxy.run says: that has no $word"; exit 1 ;;
+    esac
+done"""
     return Step(
         "proxy",
         f"""\
@@ -197,7 +207,7 @@ for word in {wanted}; do
     *" $word "*) ;;
     *) echo "failed: the proxy does not run as proxy.run says: $word is not among$line"; exit 1 ;;
     esac
-done""",
+done{exact if listens else ""}""",
         "the proxy is ready",
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloudinit.parts.caddyfile import LOG
-from cloudinit.parts.lastgood import REASON, reason
+from cloudinit.parts.lastgood import FAILING, REASON, reason
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
 from deployer.commands.wishes import LogWishes
@@ -42,6 +42,8 @@ class ProxyFacts:
     """Host name, until when (empty: there is none), and who signed it or why there is none."""
     refused: str = ""
     """Why it serves by the last configuration that it accepted, and not by the one on the disk."""
+    failing: str = ""
+    """Why it does not start."""
 
 
 def details() -> Script:
@@ -51,6 +53,7 @@ printf 'state\\t%s\\n' "$(systemctl is-active {SERVICE_UNIT} || true)"
 printf 'version\\t%s\\n' "$({layout.CADDY} version 2>/dev/null | cut -d' ' -f1)"
 printf 'since\\t%s\\n' "$(systemctl show --value --property ActiveEnterTimestamp {SERVICE_UNIT})"
 printf 'refused\\t%s\\n' "$({REASON})"
+printf 'failing\\t%s\\n' "$({FAILING})"
 printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null)"
 for path in {layout.PROXY}/sites/*.caddy; do
     case $path in *'/*.caddy' | */{layout.ASKED}.caddy) continue ;; esac
@@ -105,6 +108,7 @@ def parse_details(result: ScriptResult) -> ProxyFacts:
         tuple(targets),
         tuple(shown),
         reason(values.get("refused", "")),
+        reason(values.get("failing", "")),
     )
 
 
@@ -172,9 +176,10 @@ def run_of(config: DeployConfig, host: str) -> ProxyRun | None:
 
 
 def words(run: ProxyRun) -> list[str]:
-    """What the first line of the host's Caddyfile has to hold for a proxy that runs so."""
+    """What the first line of the host's Caddyfile says of a proxy that runs so."""
     found = [f"http={run.http_port}", f"https={run.https_port}"]
     found += [f"bind={','.join(run.bind_ips)}"] if run.bind_ips else []
     found += [] if run.publish else ["publish=no"]
     found += [f"metrics={run.metrics_port}"] if run.metrics_port else []
-    return found
+    found += ["debug"] if run.debug else []
+    return [*found, f"log={run.log_max_size}"] if run.log_max_size else found

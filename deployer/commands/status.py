@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deployer.commands import layout
 from deployer.commands.app import filters
 from deployer.commands.facts import HostFacts, facts_script, parse_facts
+from deployer.commands.serving import latest
 from deployer.config import DeployConfig
 from deployer.script import Script, ScriptResult, Step
 
@@ -112,7 +113,7 @@ def parse_status(config: DeployConfig, result: ScriptResult) -> HostStatus:
     failed = result.failed
     return HostStatus(
         facts.host,
-        facts.version,
+        latest(config, facts),
         cpu=share(busy),
         load=float(single["load"]) if "load" in single else None,
         memory_used=total - memory.get("MemAvailable:", 0) if total else None,
@@ -140,9 +141,12 @@ def containers(
 ) -> tuple[ContainerStatus, ...]:
     """The containers of a host, those that run first."""
     found = []
-    for container in sorted(facts.containers, key=lambda c: (not c.running, c.role)):
+    # Their names on the host tell what they use; what a killed deploy has pushed aside is called as ever.
+    pairs = zip(facts.containers, facts.settled().containers, strict=True)
+    for named, container in sorted(pairs, key=lambda pair: (not pair[0].running, pair[0].role)):
         role = next((role for role in config.roles if role.name == container.role), None)
-        serves = container.running and container.version == facts.serving(container.role)
+        committed = container.version == facts.serving(container.role) and not container.replaced
+        serves = container.running and committed
         if role is not None and role.proxy is not None:
             dialled = facts.targets.get(config.container_prefix(role), "")
             serves = bool(container.address) and dialled.partition(":")[0] == container.address
@@ -156,7 +160,7 @@ def containers(
             health = f"answers {answer.replace('000', 'nothing')}{led}"
             if answer.startswith("2"):
                 health = "healthy"
-        cpu, memory = stats.get(container.name, ("", ""))
+        cpu, memory = stats.get(named.name, ("", ""))
         found.append(
             ContainerStatus(
                 facts.host,
@@ -167,7 +171,7 @@ def containers(
                 serves,
                 cpu,
                 memory,
-                container.name,
+                container.id[:12] if container.name == container.id else container.name,
                 mode,
             )
         )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from lab.state import LabState, MachineState, save_state
 from tests.conftest import reset
 from tests.integration.app import databases, images, stores
 from tests.integration.app.project import Project, squeezed
 from tests.integration.app.stores import LITE, LOOK, MERGE, PASSWORD, lite, maria, sql
+from tests.integration.app.twin import rehearsing
 from tests.rig import Host, Rig
 
 
@@ -179,7 +176,16 @@ def test_files_come_back(project: Project) -> None:
             "mkdir -p /data/files/d; cd /data/files; echo one >a; echo two >d/.b; chown 7:8 a; chmod 640 a",
         )
     )
-    project.freehold("backup", "create", "files")
+    # Held while they are read, unless the file says that they need not be.
+    held = (
+        "docker events --since {} --until $(date +%s.%N) --filter container=shop-files --filter event=pause"
+    )
+    for pause in (False, True):
+        project.config["backups"]["files"]["pause"] = pause
+        project.save()
+        since = host.exec("date +%s.%N").stdout.strip()
+        project.freehold("backup", "create", "files")
+        assert bool(host.exec(held.format(since)).stdout) is pause
     host.exec((*inside, "cd /data/files; rm -r d; echo other >a; echo new >c"))
     project.freehold("backup", "restore", "files", "-y")
     found = host.exec((*inside, "cd /data/files; cat a d/.b; stat -c '%u:%g %a' a; ls -A")).stdout.split()
@@ -225,30 +231,10 @@ def test_a_restore_takes_no_backup_away(project: Project) -> None:
 
 @pytest.fixture
 def twin(project: Project) -> Iterator[Host]:
-    """`web-2` as the lab's machine for `web-1`: a whole system, prepared as a machine of the lab is."""
-    host = project.hosts[1]
-    host.reset()
-    databases.load(host)
-    home = project.rig.home
-    directory = home / ".local/state/freehold/labs/shop"
-    directory.mkdir(parents=True)
-    machine = MachineState(
-        host="web-1", name="web-1", number=1, address=host.address, ssh_port=22, http_port=80, https_port=443,
-        lan=host.address, roles=(), uuid="", management_mac="", lan_mac="", cpus=1, memory=1, disk=1,
-    )  # fmt: skip
-    again = dataclasses.replace(machine, host="web-2", name="web-2", number=2)
-    save_state(
-        LabState(
-            name="shop", directory=directory, runtime=Path("/nonexistent"), prefix="shop", user=host.user,
-            uri="", private=False, accelerator="", image=Path("/nonexistent"), internet=False, boot="",
-            machines=(machine, again),
-        )
-    )  # fmt: skip
-    shutil.copy(home / ".ssh" / "id_ed25519", directory)
-    (directory / "known_hosts").write_text(f"{host.known_hosts}\n")
-    yield host
-    shutil.rmtree(directory)
-    host.reset()
+    """`web-2` as the lab's machine for `web-1`, with the databases' image."""
+    with rehearsing(project, "web-1", "web-2") as host:
+        databases.load(host)
+        yield host
 
 
 def test_a_drill_restores_productions_backup_in_the_lab_and_reads_it(project: Project, twin: Host) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,6 +142,11 @@ def cache_and_attestations(project: Project, registry: Registry, builds: Host) -
     for host in project.hosts:
         assert NPM not in host.exec(f"docker history --no-trunc {registry.server}/own/shop:k1").stdout
 
+    # To a file of the operator's, of what is there, and of every layer made anew; the registry has no part.
+    made = [made_bytes(project, *words) for words in ((), ("--no-cache",))]
+    assert made[0] != made[1] and [len(found) for found in made] == [16, 16]
+    assert registry.manifest("own/shop", "k1")["manifests"][0] == again
+
     # The same file without the registry, as in a lab; its base image is the operator's own to pull.
     project.config["builder"]["args"] = {"NAME": "k2"}
     project.save()
@@ -150,6 +156,16 @@ def cache_and_attestations(project: Project, registry: Registry, builds: Host) -
         assert f"without builder.{key}:" in text
     project.freehold("registry", "logout")
     assert project.settled("k2") and "k2" not in registry.tags("own/shop")
+
+
+def made_bytes(project: Project, *words: str) -> bytes:
+    """The random bytes of a build that goes to a file."""
+    path = project.directory / "made.tar"
+    project.freehold("build", "push", "--version", "k1", "--output", f"tar,dest={path}", *words, timeout=300)
+    with tarfile.open(path) as archive:
+        found = archive.extractfile("srv/made")
+        assert found is not None
+        return found.read()
 
 
 def test_a_builder_that_cannot_start(project: Project) -> None:

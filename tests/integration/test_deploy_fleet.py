@@ -198,8 +198,18 @@ def test_each_host_and_role_as_the_file_says(pair: Project) -> None:
 
     del pair.config["proxy"]["healthcheck"]["max_attempts"]
     pair.config["deploy_timeout"] = 45
+    # Another role leads: it is the gate, its first host the primary one; who is reached has to be said then.
+    pair.config["primary_role"] = "jobs"
+    pair.config["servers"]["jobs"]["proxy"] = False
+    pair.config["servers"]["web"]["proxy"] = True
     pair.save()
-    pair.deploy("v4")
+    done = pair.deploy("v4")
+    steps = [step.split() for step in shown(done).split("▸ ") if step.startswith("Starting")]
+    assert [(step[1], "web-1" in step) for step in steps] == [("v4", False), ("the", True)]
+    assert pair.serving() == ("v4", "v4")
+    where = ("app", "exec", "--reuse", "-p", "--", "sh", "-c", "echo $KAMAL_HOST $REGION")
+    told = {line.partition("| ")[2] for line in pair.freehold(*where).stdout.splitlines()}
+    assert told == {"web-2 s", "web-2 s-big"}
     pair.config["proxy"]["app_port"] = 9999
     pair.config["proxy"]["healthcheck"]["path"] = "/nowhere"
     pair.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -131,6 +132,8 @@ def test_the_same_version_killed_in_prepare(project: Project) -> None:
             )
             assert kill(deploy, signal.SIGKILL) in KILLED, project.printed
         project.until(lambda: free(project), "a free lock")
+        for host in json.loads(project.freehold("status", "--json").stdout):
+            assert [one["container"] for one in host["containers"] if one["serves"]] == ["shop-web-v1"]
         project.deploy("v2")
         assert [host.exec(kept).stdout for host in project.hosts] == served
         for host in project.hosts:

@@ -212,6 +212,24 @@ def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
     assert rig.http(host, host="app.example", timeout=60).text == "hello"
     assert host.exec("ls /run/freehold-proxy").stdout.split() == ["admin.sock"]
 
+    # One that is valid and cannot be started: a port of its own, which another program has.
+    host.exec("systemd-run --quiet --unit=taken python3 -m http.server 8099")
+    host.write(f"{proxy}/sites/taken.caddy", 'http://:8099 {\n\trespond "mine"\n}\n')
+    host.exec("until curl -s -o /dev/null http://127.0.0.1:8099/; do sleep 0.1; done")
+    good = "/var/lib/freehold-proxy/good"
+    host.exec(f"mv {good} {good}-away; systemctl restart freehold-proxy", check=False)
+
+    def failing() -> str:
+        results = {result.id: result for result in run_checks(host.testinfra(), HostProfile())}
+        return results["proxy"].detail
+
+    # With nothing to go back to it goes on trying, and says why; else three times.
+    wait_until(lambda: "address already in use" in failing(), "the reason")
+    host.exec(f"mv {good}-away {good}")
+    assert "it does not start; the journal says why" in refused()
+    host.exec(f"systemctl stop taken; rm {proxy}/sites/taken.caddy; systemctl reload freehold-proxy")
+    assert failing() == ""
+
 
 def kept(host: Host) -> str:
     """The configuration that the proxy would go back to."""

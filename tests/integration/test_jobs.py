@@ -20,7 +20,13 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Project:
     made.config["jobs"] = {
         # The code by which a shell says that a program is missing.
         "tidy": {"schedule": "30 3 1 1 *", "cmd": "echo $KAMAL_VERSION $GREETING $TOKEN; exit 127"},
-        "report": {"schedule": "30 3 * * mon", "cmd": "echo one; sleep 3600", "host": "web-2", "timeout": 2},
+        "report": {
+            "schedule": "30 3 * * mon",
+            "cmd": "echo one; sleep 3600",
+            "host": "web-2",
+            "timeout": 2,
+            "catch_up": False,
+        },
     }
     made.save()
     return made
@@ -58,6 +64,9 @@ def test_jobs_run_by_the_clock_and_follow_the_version(project: Project) -> None:
         rows = {row["job"]: row for row in json.loads(project.freehold("jobs", "list", "--json").stdout)}
         assert rows["report"]["host"] == "web-2" and "03:30:00" in rows["report"]["next"]
         assert "Mon" in rows["report"]["next"] and rows["tidy"]["host"] == "web-1"
+        for host, job, missed in ((first, "tidy", "yes"), (second, "report", "no")):
+            asked = f"systemctl show --value --property Persistent freehold-job-shop-{job}.timer"
+            assert host.exec(asked).stdout.strip() == missed
 
         done = project.freehold("jobs", "run", "tidy", expect=127)
         assert done.stdout.split() == ["v1", "hello", "s3cret-of-the-test"]

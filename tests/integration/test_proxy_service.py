@@ -60,8 +60,9 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
 
     # What is said about it: the log.
     project.ask(first, "/version?mark=here")
-    lines = project.freehold("proxy", "logs", "--grep", "mark=here", "-h", "web-1").stdout.splitlines()
-    assert [json.loads(line)["request"]["uri"] for line in lines] == ["/version?mark=here"]
+    words = ("--grep", "MARK=here", "-o", "-i", "-T", "-h", "web-1")
+    entries = [json.loads(line) for line in project.freehold("proxy", "logs", *words).stdout.splitlines()]
+    assert [(one["request"]["uri"], "ts" in one) for one in entries] == [("/version?mark=here", False)]
     assert "mark=here" in project.freehold("proxy", "logs", "--since", "10m", "-n", "500").stdout
     assert "mark=here" not in project.freehold("proxy", "logs", "--since", "2099-01-01").stdout
     assert "is no time" in squeezed(project.freehold("proxy", "logs", "--since", "soon", expect=2))
@@ -77,8 +78,25 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     project.freehold("proxy", "stop")
     with pytest.raises(OSError):
         project.ask(first)
+    assert [(one["state"], one["failing"]) for one in details()] == [("inactive", "")]
     project.freehold("proxy", "start")
     project.until(lambda: project.answers(first), "the proxy after its start")
+
+    # A valid file that cannot be: said by those who look, and no more than three times in a row tried.
+    site = "/var/lib/freehold/proxy/sites/taken.caddy"
+    first.exec("systemd-run --quiet --unit=taken python3 -m http.server 8099")
+    first.exec("until curl -s -o /dev/null http://127.0.0.1:8099/; do sleep 0.1; done")
+    first.write(site, 'http://:8099 {\n\trespond "mine"\n}\n')
+    good = "/var/lib/freehold-proxy/good"
+    first.exec(f"mv {good} {good}-away; systemctl restart freehold-proxy", check=False)
+    project.until(lambda: "address already in use" in details()[0]["failing"], "the reason")
+    assert "web-1: the proxy does not start: loading initial config" in squeezed(
+        project.freehold("proxy", "details")
+    )
+    first.exec(f"mv {good}-away {good}")
+    project.until(lambda: project.answers(first), "the proxy as it was")
+    assert "it does not start" in details()[0]["refused"]
+    first.exec(f"systemctl stop taken; rm {site}; systemctl reload freehold-proxy")
 
     # Another program under load: nobody is refused, and the sockets are the same.
     program = "/usr/local/bin/caddy"
@@ -96,6 +114,7 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
 
     # Other ports: the deploy says what is wrong, `proxy reboot` puts it right.
     project.config["proxy"]["run"] = {"http_port": 8081, "https_port": 8443, "metrics_port": 9101}
+    project.config["proxy"]["run"] |= {"debug": True, "log_max_size": "1m"}
     project.config["proxy"] |= {"ssl": True, "ssl_redirect": False}
     profile = project.directory / "config" / "host.yml"
     profile.write_text("proxy: {acme_ca: internal}\n")
@@ -110,15 +129,28 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     project.freehold("proxy", "reboot", "-y", timeout=300)
     hooked = (project.directory / "hooked").read_text()
     assert hooked == "pre-proxy-reboot web-1\npost-proxy-reboot web-1\n"
-    assert [one["listens"] for one in details()] == ["http=8081 https=8443 metrics=9101 log=10m"]
+    listens = "http=8081 https=8443 metrics=9101 debug log=1m"
+    assert [one["listens"] for one in details()] == [listens]
     kept = json.loads(project.freehold("proxy", "boot_config", "get", "--json").stdout)
-    assert kept == {"web-1": "http=8081 https=8443 metrics=9101 log=10m"}
-    for words in (("boot_config", "set", "--http-port", "8081"), ("remove_container",)):
-        assert "freehold proxy" in squeezed(project.freehold("proxy", *words, expect=2))
+    assert kept == {"web-1": listens}
+    kamals = (
+        "boot_config set --http-port 8081",
+        "remove_container",
+        "remove_image",
+        "remove_proxy_directory",
+    )
+    for line in kamals:
+        assert "freehold proxy" in squeezed(project.freehold("proxy", *line.split(), expect=2))
     with pytest.raises(OSError):
         project.ask(first)
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v1"
     assert "caddy_http_requests_total" in first.exec("curl -s http://127.0.0.1:9101/metrics").stdout
+    says_more_and_turns_its_log(first)
+    del project.config["proxy"]["run"]["debug"]
+    project.save()
+    assert "proxy.run says: that has no debug" in squeezed(project.send("v1", expect=1))
+    project.config["proxy"]["run"]["debug"] = True
+    project.save()
     project.deploy("v2")
     assert rig.http(first, "/version", port=8081, host="shop.test").text.strip() == "v2"
     # The certificate is made when it is first asked for; here the host signs it itself.
@@ -139,8 +171,35 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     assert "the proxy still serves shop-web" in kept
     assert "proxy.run" not in kept
     profile.unlink()
-    project.freehold("app", "remove", "-y")
-    project.freehold("proxy", "remove", "-y", timeout=300)
+    project.freehold("proxy", "remove", "-y", "--force", timeout=300)
     assert first.exec("systemctl is-active freehold-proxy", check=False).stdout == "inactive\n"
     project.freehold("proxy", "boot", timeout=300)
     assert [one["listens"] for one in details()] == ["http=80 https=443 log=10m"]
+    # Its routes have outlived it.
+    project.until(lambda: project.ask(first).text.strip() == "v2", "the proxy after its return")
+    project.freehold("app", "remove", "-y")
+    project.freehold("proxy", "remove", "-y", timeout=300)
+    assert first.exec("systemctl is-active freehold-proxy", check=False).stdout == "inactive\n"
+
+    # Two hosts, one after the other: the second hears nothing before the first is done.
+    project.config["servers"]["web"]["hosts"] = ["web-1", "web-2"]
+    project.save()
+    (project.directory / "hooked").unlink()
+    project.freehold("proxy", "reboot", "-y", "--rolling", timeout=300)
+    hooked = (project.directory / "hooked").read_text()
+    assert hooked == "".join(f"{when}-proxy-reboot web-{n}\n" for n in (1, 2) for when in ("pre", "post"))
+    assert [one["listens"] for one in details()] == ["http=80 https=443 log=10m"] * 2
+
+
+def says_more_and_turns_its_log(host: Host) -> None:
+    """`proxy.run.debug` and `log_max_size`: what only a talkative one says is in the journal."""
+    folder = "/var/log/freehold-proxy"
+    talk = ("--unit=freehold-proxy", "--grep", '"level":"debug"', "--lines=1", "--output=cat")
+    assert '"level":"debug"' in host.journal(*talk)
+    files = f"find {folder} -name '*.log' -size +0 | wc -l"
+    before = int(host.exec(files).stdout)
+    # Each is a line of some seven thousand characters.
+    path = f"/version?{'x' * 7000}[1-200]"
+    host.exec(("curl", "-sf", "-o", "/dev/null", "-H", "Host: shop.test", f"http://127.0.0.1:8081{path}"))
+    host.exec(f"until [ $({files}) -gt {before} ]; do sleep 0.1; done", timeout=180)
+    assert int(host.exec(f"stat --format %s {folder}/proxy.log").stdout) < 1024**2

@@ -89,6 +89,11 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     hook.parent.mkdir(parents=True)
     hook.write_text("#!/bin/sh\necho $KAMAL_COMMAND $KAMAL_SUBCOMMAND >>built\n")
     hook.chmod(0o755)
+    # Another name and place than the usual one; its context is the project still.
+    (project.directory / "docker").mkdir()
+    (project.directory / "Dockerfile").rename(project.directory / "docker" / "Shop")
+    project.config["builder"]["dockerfile"] = "docker/Shop"
+    project.save()
     with nothing_in_argv(PASSWORD, project.secrets["TOKEN"]):
         done = project.freehold("build", "push", "--version", "r1", "--json", timeout=300)
         assert project.result(done)["result"] == "pushed"
@@ -151,9 +156,15 @@ def test_through_a_registry(project: Project, registry: Registry) -> None:
     project.freehold("registry", "logout")
     project.freehold("registry", "login", "--skip-remote")
     assert credentials(project) == ["operator"]
-    project.freehold("registry", "login")
+    # Kamal's `setup` and `remove` are the same with a registry that somebody else runs.
+    project.freehold("registry", "setup", "--skip-local")
     assert {entry.partition(":")[0] for entry in credentials(project)} == {"operator", "web-1", "web-2"}
-    project.freehold("registry", "logout")
+    project.freehold("registry", "logout", "--skip-local")
+    assert credentials(project) == ["operator"]
+    project.freehold("registry", "setup", "--skip-local")
+    project.freehold("registry", "remove", "--skip-remote")
+    assert {entry.partition(":")[0] for entry in credentials(project)} == {"web-1", "web-2"}
+    project.freehold("registry", "remove")
     assert credentials(project) == []
 
 

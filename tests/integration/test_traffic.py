@@ -216,7 +216,16 @@ def test_maintenance_and_pause_outlast_deploys_restarts_and_reboots(project: Pro
     assert project.serving() == ("v3", "v3")
     own = project.directory / "own.html"
     own.write_text("<h1>{{ .Message }}</h1>")
-    project.freehold("app", "maintenance", "--page", "own.html", "--message", "soon", "-h", "web-2")
+    words = ("app", "maintenance", "--page", "own.html", "--message", "soon", "-h", "web-2")
+    # An answer without end, for which the file would wait longer than anybody waits for the command.
+    project.config["drain_timeout"] = 600
+    project.save()
+    url = "http://127.0.0.1/stream?chunks=1000000"
+    second.exec(f"systemd-run --quiet --unit=reader curl -sN -o /tmp/read -H 'Host: shop.test' '{url}'")
+    second.exec("until [ -s /tmp/read ]; do sleep 0.1; done")
+    project.freehold(*words, "--drain-timeout", "0")
+    assert second.exec("systemctl is-active reader").stdout == "active\n"
+    second.exec("systemctl stop reader")
     assert project.ask(second).text.strip() == "<h1>soon</h1>"
     assert project.ask(first).text.strip() == "v3"
     project.freehold("app", "live")

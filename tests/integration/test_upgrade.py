@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from tests.conftest import Control
 from tests.integration.app import images
 from tests.integration.app.project import Project, squeezed
+from tests.integration.test_deploy_interrupted import KILLED, command_pid, free
 from tests.rig import Host, Rig
 
 UNITS = "freehold-proxy.socket freehold-proxy.service"
@@ -66,6 +71,10 @@ def answer(project: Project, host: Host) -> str:
         return ""
 
 
+def answers(project: Project, host: Host, version: str) -> bool:
+    return answer(project, host) == version
+
+
 @pytest.mark.parametrize("old", OLD, ids=lambda old: old.proxy)
 def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
     host = project.hosts[0]
@@ -103,6 +112,73 @@ def test_from_kamal_to_freehold(project: Project, old: Old) -> None:
         assert again == {"web-1": {"todo": [], "version": None, "proxies": [], "deserted": [], "done": True}}
     finally:
         host.exec(f"docker rm --force {old.proxy}; systemctl start {UNITS}")
+
+
+def test_host_by_host_and_killed_on_the_way(rig: Rig, hosts: tuple[Host, Host], control: Control) -> None:
+    """The second host serves on meanwhile; what the dead one stopped comes back where the next one fails."""
+    project = Project(rig, hosts, control.directory)
+    old = OLD[0]
+    begun, go, hooked = (project.directory / name for name in ("begun", "go", "hooked"))
+    hook = project.directory / ".freehold" / "hooks" / "pre-app-boot"
+    hook.parent.mkdir(parents=True)
+    text = "#!/bin/sh\necho $KAMAL_HOSTS >>{}\n"
+    hook.write_text(f"{text.format(hooked)}touch {begun}\nuntil [ -e {go} ]; do sleep 0.1; done\n")
+    hook.chmod(0o755)
+    for host in hosts:
+        old.set_up(host)
+        # A prepared host lets no published port through.
+        host.exec(
+            "nft insert rule inet freehold forward ct status dnat meta l4proto tcp "
+            "ct original proto-dst 80 accept"
+        )
+    state = f"docker inspect --format '{{{{.State.Status}}}}' {old.proxy}"
+
+    def stopped() -> bool:
+        return hosts[0].exec(state).stdout == "exited\n"
+
+    def prepared() -> bool:
+        return hosts[0].exec("systemctl is-active freehold-proxy", check=False).stdout == "active\n"
+
+    try:
+        with project.start("upgrade", "-y", "--rolling") as upgrade:
+
+            def reached(what: Callable[[], bool]) -> bool:
+                assert upgrade.poll() is None, project.printed
+                return what()
+
+            project.until(partial(reached, stopped), "the end of Kamal's proxy")
+            # The command itself, and not the hook that it is going to run.
+            pid = command_pid(upgrade.pid)
+            # It is prepared anew, which takes its time.
+            project.until(partial(reached, prepared), "Freehold's proxy")
+            project.until(partial(reached, begun.exists), "the first host's application")
+            assert [host.exec(state).stdout for host in hosts] == ["exited\n", "running\n"]
+            assert answer(project, hosts[1]) == "abc"
+            os.kill(pid, signal.SIGKILL)
+            assert upgrade.wait(180) in KILLED, project.printed
+        go.touch()
+        hook.write_text(text.format(hooked))
+        project.until(lambda: free(project), "a free lock")
+
+        project.config["proxy"]["app_port"] = 8001
+        with project.impatient():
+            project.freehold("upgrade", "-y", "--rolling", expect=1, timeout=400)
+        for host in hosts:
+            project.until(partial(answers, project, host, "abc"), f"{host.name}: Kamal's proxy")
+            assert host.exec(state).stdout == "running\n"
+            assert set(project.containers(host)) == {"shop-web-abc"}
+
+        project.config["proxy"]["app_port"] = 8000
+        project.save()
+        hooked.unlink()
+        project.freehold("upgrade", "-y", "--rolling", timeout=400)
+        assert project.serving() == ("abc", "abc")
+        assert [host.exec(state).stdout for host in hosts] == ["exited\n"] * 2
+        assert hooked.read_text().split() == ["web-1", "web-2"]
+        assert "nothing to do" in project.freehold("upgrade", "--check").stdout
+    finally:
+        for host in hosts:
+            host.exec(f"docker rm --force {old.proxy}; systemctl start {UNITS}")
 
 
 def test_a_proxy_that_serves_others_is_not_stopped_without_a_word(project: Project) -> None:

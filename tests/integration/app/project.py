@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import http.client
 import json
 import threading
@@ -178,7 +179,9 @@ class Project:
 
     def same_as(self, before: Mapping[str, Any]) -> None:
         """Assert that every host is as `state` said."""
-        assert self.state() == before
+        for name, after in self.state().items():
+            lines = difflib.unified_diff(before[name].splitlines(), after.splitlines(), "before", name, n=0)
+            assert after == before[name], "\n".join(lines)
 
     def state(self) -> dict[str, Any]:
         """What a failed deploy has to leave untouched on each host."""

@@ -112,6 +112,14 @@ BROKEN = [
     ("proxy", {"refused": "sites/a.caddy:1: no such directive"}, "a.caddy:1: no such directive"),
     (
         "proxy",
+        {
+            "units": without("freehold-proxy.service", "ActiveState", "activating"),
+            "failing": '{"level":"error","msg":"bind: address already in use"}',
+        },
+        "freehold-proxy.service is activating: bind: address already in use",
+    ),
+    (
+        "proxy",
         {"units": without("freehold-proxy.socket", "UnitFileState", "disabled")},
         "freehold-proxy.socket is not started at boot",
     ),

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from deployer.commands import canary, phases, prune, wayback
+from deployer.commands import canary, phases, prune, status, wayback
 from deployer.commands.facts import HostFacts, parse_facts, state_script
 from deployer.config import DeployConfig
-from deployer.kept import leftovers, previous_version
-from deployer.rollout import Rollout
+from deployer.kept import check_kept, leftovers, previous_version
 from deployer.script import Script
 from deployer.trial import of_the_web, untried
-from freehold.console import Console
 from freehold.errors import InputError
 from tests.unit.deployer import samples
-from tests.unit.deployer.standin import Hosts, StandIn
+from tests.unit.deployer.standin import StandIn
 
 NAMES = ("shop-web-v1", "shop-jobs-v1")
 
@@ -64,7 +62,7 @@ class Story:
 
     def rollback(self, version: str) -> None:
         known = self.look()
-        Rollout(self.old, Hosts(), Console(quiet=True), version, "me").check_kept({"web-1": known})
+        check_kept(self.old, version, {"web-1": known})
         self.run(self.revival(version))
         self.commit(self.old, version)
         self.finish(self.old, known, version, revived=True)
@@ -103,6 +101,21 @@ def story(tmp_path: Path) -> Story:
     made.deploy(made.old, "v1")
     assert set(made.host.containers) == set(NAMES)
     return made
+
+
+def test_what_is_shown_is_what_serves(story: Story) -> None:
+    """A deploy of the same version was killed: what serves is called as ever, and what is new has no name."""
+    served = story.ids()
+    story.prepare(story.again, "v1")
+    result = story.host.run(state_script(story.old))
+    known = parse_facts(story.old, dataclasses.replace(result, host="web-1"))
+    rows = status.containers(story.old, known, {name: ("1%", name) for name in story.host.containers}, {})
+    assert {row.container for row in rows if row.serves} == set(NAMES)
+    # The load is that of what serves, whatever it is called on the host meanwhile.
+    names = {one: name for name, one in story.host.ids.items()}
+    assert {row.memory for row in rows if row.serves} == {names[one] for one in served}
+    others = [row for row in rows if not row.serves]
+    assert len(others) == 2 and not {row.container for row in others} & set(story.host.containers)
 
 
 def test_a_role_that_is_left_out_is_what_served(story: Story) -> None:

@@ -29,7 +29,7 @@ from deployer.config import DeployConfig
 from deployer.config.delivery import Credential, Registry
 from deployer.engine.private import followed
 from deployer.images.push import logged_in, push_error
-from deployer.shipping import uses_registry
+from deployer.pulling import uses_registry
 from freehold.errors import BuildError, ConfigError, ProcessError, UsageError
 from freehold.secret import Secret
 from tests.unit.deployer import samples

@@ -94,7 +94,7 @@ def test_proxies_listen_on_every_address_of_a_machine(tmp_path: Path) -> None:
         # What a deploy compares is what the machine's Caddyfile says.
         wanted = run_of(machines, host)
         assert wanted is not None
-        assert set(words(wanted)) <= set(listening(proxy).split())
+        assert [*words(wanted), "log=10m"] == listening(proxy).split()
     assert lab_spec(config, tmp_path).machines[0].guest == GuestPorts(22, 8000, 443)
 
 

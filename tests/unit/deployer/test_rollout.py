@@ -9,8 +9,9 @@ import pytest
 
 from deployer.commands import docker
 from deployer.commands.facts import Container, HostFacts, facts_script, parse_facts
+from deployer.commands.serving import serving
 from deployer.config import DeployConfig
-from deployer.kept import common_version, leftovers, previous_version, serving
+from deployer.kept import common_version, leftovers, previous_version
 from deployer.script import ScriptResult, StepOutcome
 from freehold.errors import InputError
 from tests.unit.deployer import samples

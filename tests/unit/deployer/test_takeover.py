@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from deployer.commands import upgrade
+from deployer.commands.upgrade import OldProxy, Ports
 from deployer.takeover import HostPlan
 from tests.unit.deployer import samples
 from tests.unit.deployer.standin import StandIn
@@ -34,3 +35,15 @@ esac
     # Once it has stopped, they are behind nothing of Kamal's.
     stopped = dataclasses.replace(ports, proxies=())
     assert HostPlan("web-1", stopped, prepared=True).deserted == ()
+
+
+def test_what_an_upgrade_stopped_that_came_to_no_end_is_known() -> None:
+    """Kamal's application runs with nobody in front: its own proxy is the way back, and no older one."""
+    waiting = Ports(
+        (OldProxy("traefik", "traefik:2", "exited"), OldProxy("kamal-proxy", "kamal:2", "exited"))
+    )
+    plan = HostPlan("web-1", waiting, prepared=True, version="abc")
+    assert (plan.old, [proxy.name for proxy in plan.stopped]) == ((), ["kamal-proxy"])
+    assert HostPlan("web-1", waiting, prepared=True).stopped == ()
+    running = Ports((*waiting.proxies[:1], OldProxy("kamal-proxy", "kamal:2", "running")))
+    assert HostPlan("web-1", running, prepared=True, version="abc").stopped == ()

@@ -205,7 +205,8 @@ def test_a_port_of_run_that_another_service_of_the_host_has_is_refused(tmp_path:
 
 
 def test_what_run_says_about_a_hosts_proxy(tmp_path: Path) -> None:
-    run = {"http_port": 8080, "bind_ips": ["203.0.113.7"], "metrics_port": 9100, "log_max_size": "5m"}
+    run = {"http_port": 8080, "bind_ips": ["203.0.113.7"], "metrics_port": 9100}
+    run |= {"log_max_size": "5m", "debug": True}
     config = samples.config(tmp_path, proxy={"host": "a.test", "run": run})
     profile = running_as(HostProfile(), config, "web-1")
     assert (profile.proxy.http_port, profile.proxy.https_port) == (8080, 443)
@@ -213,7 +214,7 @@ def test_what_run_says_about_a_hosts_proxy(tmp_path: Path) -> None:
     assert running_as(HostProfile(), samples.config(tmp_path), "web-1") == HostProfile()
     found = hostproxy.run_of(config, "web-1")
     assert found is not None
-    wanted = ["http=8080", "https=443", "bind=203.0.113.7", "metrics=9100"]
+    wanted = ["http=8080", "https=443", "bind=203.0.113.7", "metrics=9100", "debug", "log=5m"]
     assert hostproxy.words(found) == wanted
     assert "for word in " + " ".join(wanted) in facts.facts_script(config, "web-1").render()
 

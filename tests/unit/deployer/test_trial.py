@@ -9,10 +9,10 @@ import pytest
 
 from deployer.commands import layout, wayback
 from deployer.commands.facts import Container, HostFacts
+from deployer.commands.serving import serving
 from deployer.config import DeployConfig
-from deployer.kept import serving
 from deployer.report import step_error
-from deployer.trial import Trial, of_the_web, untried
+from deployer.trial import Trial, of_the_web, uncounted, untried
 from freehold.console import Console
 from freehold.errors import HostError, InputError, UsageError
 from tests.unit.deployer import samples
@@ -52,6 +52,18 @@ def test_a_new_version_leaves_nothing(config: DeployConfig) -> None:
     before = untried(config, known, "v2")
     assert names(before) == {"shop-web-v1"}
     assert forgets(config, before, "v2")
+
+
+def test_what_a_killed_trial_left_is_nothing_that_a_host_had_before(config: DeployConfig) -> None:
+    dead = container("shop-web-v2_replaced_1700", address="172.30.0.11")
+    tried = container("shop-web-v2", address=TRIED)
+    known = facts("web-1", container("shop-web-v1", address="172.30.0.9"), dead, tried, history=("v1",))
+    assert uncounted(config, known) == {"v2"}
+    assert names(untried(config, known, "v2")) == {"shop-web-v1"}
+    # What Kamal runs has no address of ours; and where nothing was ever deployed, it serves perhaps.
+    kamals = container("shop-web-abc", address="")
+    assert uncounted(config, facts("web-1", kamals, history=("v1",))) == frozenset()
+    assert uncounted(config, facts("web-1", tried)) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -122,8 +134,10 @@ def test_an_abort_tells_what_it_could_not_do(config: DeployConfig) -> None:
     hosts = Hosts()
     trial = Trial(config.select(hosts=["web-1"]), hosts, Console(quiet=True), "v2", "me")
     known = facts("web-1", container("shop-web-v1"), container("shop-web-v2", address=TRIED), history=("v1",))
-    with pytest.raises(InputError, match="v2 is not being tried any more"):
-        trial.abort({"web-1": known})
+    for history, there in (("v1",), ("shop-web-v1",)), (("v1", "v2"), ("shop-web-v2",)):
+        ended = facts("web-1", *(container(name) for name in there), history=history)
+        with pytest.raises(InputError, match="v2 is not being tried any more"):
+            trial.abort({"web-1": ended})
     assert hosts.ran == []
     tried = {"web-1": dataclasses.replace(known, canaries={"shop-web": "v2", "blog-web": "v7"})}
     trial.abort(tried)
