@@ -96,9 +96,11 @@ def test_the_real_cloud_init_takes_what_a_seed_holds(
     seeds = project / "seeds/web-9"
     kinds = (["--golden"], ["--golden", "--host-key"], ["--user-data", "own.yml"], ["--network-version", "1"])
     for words in kinds:
-        control.freehold("image", "seed", "web-9", "--allow-secrets", *words)
+        # Plain, as the tool does not unpack: with data of one's own it is larger than 16 KiB.
+        control.freehold("image", "seed", "web-9", "--allow-secrets", "--form", "plain", *words)
         for host in (old, trixie):
-            assert schema(host, (seeds / "user-data").read_bytes(), "cloud-config")[0] == 0, words
+            status, said = schema(host, (seeds / "user-data").read_bytes(), "cloud-config")
+            assert status == 0, (words, said)
         # Debian 12's cloud-init has no schema for networks.
         status, said = schema(trixie, (seeds / "network-config").read_bytes(), "network-config")
         assert status == 0, said

@@ -339,7 +339,7 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
         'CMD ["python3", "server.py"]\n'
     )
     (project.directory / ".dockerignore").write_text("*\n!root.tar\n")
-    assert "sent" not in worker.exec("docker images").stdout
+    assert worker.exec("docker images --quiet freehold/shop:sent").stdout == ""
     done = json.loads(project.freehold("canary", "10%", "--version", "sent", "--json", timeout=400).stdout)
     assert (done["version"], done["result"], done["percent"]) == ("sent", "tried", 10)
     # It left this computer once.
@@ -347,6 +347,7 @@ def test_what_was_tried_is_everywhere_when_it_is_promoted(project: Project) -> N
     assert re.search(r"from web-[12]\b", log) and "sent its own" not in log, log
     assert set(done["execs"]) == {"web-1", "web-2"}
     assert set(project.containers(worker)) == {"shop-jobs-v1"}
+    assert worker.exec("docker images --quiet freehold/shop:sent").stdout != ""
     project.freehold("canary", "promote")
     assert project.ask(web).text.strip() == "sent"
     assert set(project.containers(worker, everything=False)) == {"shop-jobs-sent"}
