@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
 
-from freehold.child import GRACE, Collector, LocalProcess, end, ending, feed, interrupts_held
+from freehold.child import GRACE, Collector, LocalProcess, end, ending, feed, interrupts_held, wait_for
 from freehold.environment import clean_environment
 from freehold.errors import ProcessError, ProcessTimeout, ProgramMissing
 from freehold.secret import Secret
@@ -149,7 +149,7 @@ class LocalRunner:
             for thread in threads:
                 thread.start()
             try:
-                process.wait(timeout)
+                wait_for(process, timeout)
             except subprocess.TimeoutExpired:
                 expired = True
                 end(process, GRACE)
