@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ import paramiko
 from fabric import Config, Connection
 
 from deployer.endpoint import Endpoint
+from deployer.login import Transport
 from deployer.sshkeys import KINDS, Keys
 from freehold.errors import ConfigError, ConnectError, HostKeyError
 from freehold.secret import Secret
@@ -185,21 +185,6 @@ def proxy_command(text: str, host: str, port: int, user: str) -> str:
     """A ProxyCommand for one host: `%h`, `%p`, `%r` and `%%` mean what they mean to OpenSSH."""
     words = {"%h": host, "%p": str(port), "%r": user, "%%": "%"}
     return re.sub("%[hpr%]", lambda found: words[found[0]], text)
-
-
-class Transport(paramiko.Transport):
-    """A connection that remembers which key let us in: `TYPE DATA`; empty where a certificate did."""
-
-    proven = ""
-
-    def auth_publickey(
-        self, username: str, key: paramiko.PKey, event: threading.Event | None = None
-    ) -> list[str]:
-        """As paramiko's."""
-        left = super().auth_publickey(username, key, event)
-        if self.is_authenticated() and key.public_blob is None and "-cert-" not in key.get_name():
-            self.proven = f"{key.get_name()} {key.get_base64()}"
-        return left
 
 
 def _transport(sock: Any, **more: Any) -> paramiko.Transport:

@@ -13,9 +13,10 @@ import paramiko
 from paramiko.agent import AgentRequestHandler
 
 from cloudinit.script import StepEvent
-from deployer.connect import HANDSHAKE_TIMEOUT, Transport
+from deployer.connect import HANDSHAKE_TIMEOUT
 from deployer.endpoint import Endpoint, Reached
 from deployer.link import Link
+from deployer.login import Transport
 from deployer.script import Script, ScriptResult, StreamParser
 from deployer.shell import LOOP, Shell
 from deployer.stream import STALL, Lines, Pump, Stopped, exit_code, send
