@@ -131,7 +131,7 @@ def commands(profile: HostProfile) -> dict[str, str]:
         else ":",
         "files": f"sha256sum {written}",
         "owners": f"stat -c '%a %U %G %n' {written}",
-        "name": "hostname; cat /etc/hostname",
+        "name": r"hostname; cat /etc/hostname; sed -n 's/^127\.0\.1\.1[[:space:]]*//p' /etc/hosts",
         "jails": "fail2ban-client status" if profile.fail2ban else ":",
     }
 

@@ -77,12 +77,15 @@ def fail2ban(facts: Facts, profile: HostProfile) -> str:
 
 @check("name", "Host name")
 def name(facts: Facts, profile: HostProfile) -> str:
-    if not profile.hostname:
-        return ""
-    now, file = (*facts.lines("name"), "", "")[:2]
-    if now != profile.hostname:
+    now, file, own = (*facts.lines("name"), "", "", "")[:3]
+    if profile.hostname and now != profile.hostname:
         return f"the host calls itself {now or 'nothing'}"
-    return "" if file == profile.hostname else f"after a reboot the host calls itself {file or 'nothing'}"
+    if profile.hostname and file != profile.hostname:
+        return f"after a reboot the host calls itself {file or 'nothing'}"
+    full = own.split()[:1]
+    if profile.fqdn and full != [profile.fqdn]:
+        return f"its full name is {full[0] if full else 'nowhere'} (127.0.1.1 in /etc/hosts)"
+    return ""
 
 
 @check("time", "Time zone and clock")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from cloudinit.checks import run_checks
 from cloudinit.extrafiles import ExtraFile
-from cloudinit.names import HARMLESS
 from cloudinit.parts import docker
 from cloudinit.profile import HostProfile, parse_profile
 from cloudinit.recipe import Recipe, make_recipe
 from cloudinit.script import as_script
 from cloudinit.services import Updates
 from cloudinit.steps import File, Step
-from freehold.process import Completed
+from tests.integration.steps import run_steps
 from tests.rig import Host, Rig
 
 Pair = tuple[Host, Host]
@@ -25,13 +22,6 @@ PROBE = """\
 ExecStart=/bin/sleep infinity
 ExecReload=/bin/sh -c 'cat /etc/probe.conf >>/run/probe'
 """
-
-
-def run_steps(host: Host, *steps: Step) -> Completed:
-    """Steps of a recipe as `server bootstrap` runs them, whatever comes of it."""
-    return host.exec(
-        ("bash", "-s"), stdin=as_script(Recipe(steps, ()), offline=False), check=False, timeout=120
-    )
 
 
 def probe(text: str, script: str) -> Step:
@@ -229,68 +219,6 @@ def test_the_commands_of_an_image_run_on_the_first_boot_of_its_host(hosts: Pair)
         assert "@@freehold commands changed" in run_steps(host, step("")).stdout
         host.exec("rm -rf /var/tmp/own /var/lib/freehold-bootstrap/commands")
     assert host.exec(f"systemctl is-enabled {unit}", check=False).returncode != 0
-
-
-def test_what_stands_at_the_root_and_who_is_named_like_a_group(hosts: Pair) -> None:
-    host = hosts[0]
-    text = "groups: [web]\nusers: [web]\nfiles: [{path: /rescue.sh, content: x, mode: '0755', owner: web}]\n"
-    steps = make_recipe(parse_profile(text)).steps
-    wanted = tuple(step for step in steps if step.name in ("state", "user-web", "files"))
-    try:
-        assert "failed" not in run_steps(host, *wanted).stdout
-        assert host.exec("id -gn web; stat -c '%a %U' /rescue.sh").stdout == "web\n755 web\n"
-        assert " changed " not in run_steps(host, *wanted).stdout
-    finally:
-        default = (step for step in make_recipe(HostProfile()).steps if step.name == "files")
-        assert "changed: removed /rescue.sh" in run_steps(host, *default).stdout
-        host.exec("userdel --remove web; groupdel web; rm -f /etc/sudoers.d/freehold-web", check=False)
-
-
-@pytest.mark.parametrize("name", sorted(HARMLESS))
-def test_a_user_may_be_called_like_a_group_of_debians(rig: Rig, hosts: Pair, name: str) -> None:
-    host = hosts[0]
-    key = (rig.home / ".ssh/id_ed25519.pub").read_text().strip()
-    step = user_step(f"users: [{{name: {name}, keys: '{key}'}}]")
-    try:
-        assert f"@@freehold user-{name} changed" in run_steps(host, step).stdout
-        said = rig.control_run(("ssh", f"{name}@{host.name}", "id -gn; umask; sudo -n id -u")).stdout
-        assert said.split() == ["freehold", "0022", "0"]
-        assert f"@@freehold user-{name} ok" in run_steps(host, step).stdout
-    finally:
-        remove_user(host, name)
-    # Debian's group outlives the user.
-    host.exec(f"getent group {name}")
-
-
-def remove_user(host: Host, name: str) -> None:
-    """As an administrator would, once what logind keeps of a login has ended."""
-    host.exec(
-        f"loginctl terminate-user {name}; while pgrep -u {name} >/dev/null; do sleep 0.1; done; "
-        f"userdel --remove {name}; rm -f /etc/sudoers.d/freehold-{name}"
-    )
-
-
-def user_step(text: str) -> Step:
-    """The step of the only user of a profile."""
-    (step,) = (step for step in make_recipe(parse_profile(text)).steps if step.name.startswith("user-"))
-    return step
-
-
-def test_a_user_that_is_on_the_server_already_stays_as_it_is(hosts: Pair) -> None:
-    host = hosts[0]
-    host.exec(
-        "useradd --create-home --gid users --shell /bin/bash operator && echo mine >/home/operator/mine"
-    )
-    before = host.exec("id -u operator").stdout
-    step = user_step("users: [operator]")
-    try:
-        assert "@@freehold user-operator changed" in run_steps(host, step).stdout
-        assert host.exec("id -u operator").stdout == before
-        assert host.exec("id -nG operator").stdout.split() == ["users", "sudo", "docker", "freehold"]
-        assert host.read("/home/operator/mine") == "mine\n"
-        assert "@@freehold user-operator ok" in run_steps(host, step).stdout
-    finally:
-        remove_user(host, "operator")
 
 
 # Archives as Debian's are, each with a newer version of one package that is installed.

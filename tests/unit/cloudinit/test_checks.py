@@ -305,6 +305,11 @@ def test_the_name_and_fail2ban_are_checked_where_the_profile_has_them() -> None:
     )
     assert problem("name", facts(name="app-1\napp-1\n"), profile) == ""
     assert problem("name", facts(), profile.for_host("web-2")) == ""
+    full = parse_profile("machines: {web-1: {fqdn: web-1.example.com}}").for_host("web-1")
+    assert problem("name", facts(name="app-1\napp-1\nweb-1.example.com app-1\n"), full) == ""
+    said = "its full name is {} (127.0.1.1 in /etc/hosts)"
+    assert problem("name", facts(name="app-1\napp-1\napp-1\n"), full) == said.format("app-1")
+    assert problem("name", facts(name="app-1\napp-1\n"), full) == said.format("nowhere")
     assert problem("fail2ban", facts(), profile) == "fail2ban.service is inactive"
     stopped = "Id=fail2ban.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState="
     started = "Id=fail2ban.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled"
