@@ -223,7 +223,7 @@ def _result(trial: Trial, mode: Mode, way: WayIn | None, bench: Bench) -> TrialR
         known = "with the host key of its seed" if way.host_key else "with a host key of its own"
         bench.console.warn(f"{mode}: it answers {known}; without --key nothing inside was checked")
         return TrialResult(mode, trial.seconds, ())
-    return checked(trial, bench.spec, mode)
+    return checked(trial, bench.spec, mode) if way is None else checked(trial, bench.spec, mode, way.keyed)
 
 
 def _size(disk: Path, runner: Runner) -> int:

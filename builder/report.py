@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from builder.image import Image
 from builder.installer import Live
 from builder.qemu import CLIENT, MODES, Medium, Mode
 from builder.spec import ARCHES, SUITES, ImageSpec
-from builder.trial import Trial, booted
-from cloudinit.checks import CheckResult, run_checks
+from builder.trial import USER, Trial, booted
+from cloudinit.checks import CHECKS, CheckResult, access, gather
 from cloudinit.profile import HostProfile
 from freehold.console import Console, duration
 from freehold.errors import BuildError, UsageError
@@ -149,10 +149,18 @@ def chosen_modes(arch: str, modes: Sequence[str]) -> Sequence[Mode]:
     return [mode for mode in MODES if mode in modes] or default_modes(arch)
 
 
-def checked(trial: Trial, spec: ImageSpec, mode: Mode) -> TrialResult:
-    """Wait until the host is done with its first boot, and run the checks."""
+def checked(trial: Trial, spec: ImageSpec, mode: Mode, keyed: Collection[str] = (USER,)) -> TrialResult:
+    """Wait until the host is done with its first boot, and run the checks.
+
+    `keyed` are the users whom its seed gives a key: others need none that the profile has none for.
+    """
     settle(trial)
-    return TrialResult(mode, trial.seconds, tuple(run_checks(TrialHost(trial), _profile(spec))))
+    profile = _profile(spec)
+    facts = gather(TrialHost(trial), profile)
+    users = tuple(user for user in profile.users if user.public_keys or user.name in keyed)
+    logins = replace(profile, users=users)
+    results = (check.result(facts, logins if check is access.keys else profile) for check in CHECKS)
+    return TrialResult(mode, trial.seconds, tuple(results))
 
 
 def settle(trial: Trial, *, deadline: float = 1200) -> None:

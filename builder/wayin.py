@@ -22,11 +22,15 @@ VAGRANT_KEY = Path(".vagrant.d/insecure_private_key")
 
 @dataclass(frozen=True)
 class WayIn:
-    """`user` and `key` log in; `key` is None where nobody can. `host_key` is what the seed says, or empty."""
+    """`user` and `key` log in; `key` is None where nobody can. `host_key` is what the seed says, or empty.
+
+    `keyed` are all users whom the seed gives a key.
+    """
 
     user: str
     key: Path | None
     host_key: str
+    keyed: tuple[str, ...] = ()
 
     def access(self, directory: Path) -> int:
         """Write ssh_config and known_hosts into `directory`; the port on 127.0.0.1 that they name."""
@@ -72,13 +76,14 @@ def way_in(seed: Mapping[str, bytes], key: Path | None, what: str, runner: Runne
         raise UsageError(
             f"--key: {key} is no private key that can be used without a passphrase", details=exc.details
         ) from exc
-    user = _user_of(config, public[1])
+    keys = _keys(config)
+    user = next((name for name, held in keys.items() if public[1] in held.split()), "")
     if not user:
         raise UsageError(
             f"the seed of {what} lets nobody in with {key}",
             hint="--key is the private half of a key among the seed's users",
         )
-    return WayIn(user, key.absolute(), host_key)
+    return WayIn(user, key.absolute(), host_key, tuple(keys))
 
 
 def _config(seed: Mapping[str, bytes], what: str) -> dict[str, Any]:
@@ -94,12 +99,13 @@ def _config(seed: Mapping[str, bytes], what: str) -> dict[str, Any]:
     return found
 
 
-def _user_of(config: Mapping[str, Any], data: str) -> str:
-    for user in config.get("users") or ():
-        keys = user.get("ssh_authorized_keys", ()) if isinstance(user, dict) else ()
-        if any(data in str(key).split() for key in keys):
-            return str(user.get("name", ""))
-    return ""
+def _keys(config: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that the users of a user-data have, by the user's name; of those who have one."""
+    users = [user for user in config.get("users") or () if isinstance(user, dict)]
+    held = {
+        str(user.get("name", "")): " ".join(map(str, user.get("ssh_authorized_keys", ()))) for user in users
+    }
+    return {name: keys for name, keys in held.items() if keys}
 
 
 def _check_network(seed: Mapping[str, bytes], what: str) -> None:

@@ -66,11 +66,7 @@ class Examined:
 def examine(host: CheckedHost, profile: HostProfile) -> Examined:
     """Every check against a host, in one round trip."""
     facts = gather(host, profile)
-    results = []
-    for check in CHECKS:
-        problem = check.problem(facts, profile)
-        results.append(CheckResult(check.id, check.title, not problem, problem))
-    return Examined(tuple(results), listeners(facts))
+    return Examined(tuple(check.result(facts, profile) for check in CHECKS), listeners(facts))
 
 
 def run_checks(host: CheckedHost, profile: HostProfile) -> list[CheckResult]:

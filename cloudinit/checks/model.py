@@ -12,15 +12,6 @@ Problem = Callable[[Facts, HostProfile], str]
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that has to be true. `problem` says what is not, or is empty."""
-
-    id: str
-    title: str
-    problem: Problem
-
-
-@dataclass(frozen=True)
 class CheckResult:
     """A check's outcome on one host."""
 
@@ -28,6 +19,20 @@ class CheckResult:
     title: str
     ok: bool
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be true. `problem` says what is not, or is empty."""
+
+    id: str
+    title: str
+    problem: Problem
+
+    def result(self, facts: Facts, profile: HostProfile) -> CheckResult:
+        """The outcome for a host of which this was observed."""
+        problem = self.problem(facts, profile)
+        return CheckResult(self.id, self.title, not problem, problem)
 
 
 def check(identity: str, title: str) -> Callable[[Problem], Check]:

@@ -247,7 +247,7 @@ def seed(key: HostKey, host: HostKey | None = None, *cards: Interface) -> dict[s
 def test_who_holds_a_key_of_the_seed_gets_in_and_nobody_else(tmp_path: Path) -> None:
     mine, other, host = generate_host_key(), generate_host_key(), generate_host_key()
     found = way_in(seed(mine, host), private(tmp_path / "a", mine), "web-1.iso", RUNNER)
-    assert (found.user, found.host_key.strip()) == ("ops", host.public)
+    assert (found.user, found.host_key.strip(), found.keyed) == ("ops", host.public, ("ops",))
     port = found.access(tmp_path)
     assert (tmp_path / "known_hosts").read_text() == host.known_hosts("127.0.0.1", port) + "\n"
     told = (tmp_path / "ssh_config").read_text()
