@@ -65,3 +65,30 @@ def test_looking_while_something_is_down(rig: Rig, hosts: tuple[Host, Host], con
         assert found[0] == {"host": "web-1", "role": "web", "code": 0, "output": "one\ntwo", "problem": ""}
     finally:
         other.exec("systemctl start ssh")
+
+
+def test_the_status_shows_kept_containers_where_that_is_asked_for(
+    rig: Rig, hosts: tuple[Host, Host], control: Control
+) -> None:
+    project = Project(rig, hosts, control.directory)
+    for version in ("v1", "v2", "v3"):
+        project.deploy(version)
+    # One that was kept runs again: it is shown always, and serves nothing.
+    project.hosts[1].exec("docker start shop-web-v2")
+
+    def shown(*words: str) -> list[tuple[str, ...]]:
+        """Host, version, state, and whether it serves, of each line about a container."""
+        lines = project.freehold("status", *words).stdout.splitlines()
+        rows = [line.split() for line in lines if "shop-web-" in line]
+        return sorted((row[0], row[2], row[3], str("yes" in row)) for row in rows)
+
+    up = [
+        ("web-1", "v3", "running", "True"),
+        ("web-2", "v2", "running", "False"),
+        ("web-2", "v3", "running", "True"),
+    ]
+    kept = [("web-1", version, "exited", "False") for version in ("v1", "v2")]
+    kept.append(("web-2", "v1", "exited", "False"))
+    assert shown() == up
+    assert shown("-a") == shown("--all") == sorted((*up, *kept))
+    assert shown("-a", "-h", "web-1") == [*kept[:2], up[0]]

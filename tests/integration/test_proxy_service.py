@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Control
+from tests.integration.app.http3 import Visitor
 from tests.integration.app.project import Project, basic, squeezed
 from tests.integration.app.tls import secure
 from tests.rig import Host, Rig
@@ -39,7 +40,7 @@ def stock(project: Project) -> Iterator[Project]:
         project.freehold("proxy", "boot", timeout=300)
 
 
-def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
+def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig, trixie: Host) -> None:
     project, first = stock, stock.hosts[0]
     project.hosts = (first,)
     project.config["servers"]["web"]["hosts"] = [first.name]
@@ -156,6 +157,9 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig) -> None:
     # The certificate is made when it is first asked for; here the host signs it itself.
     project.until(lambda: shakes_hands(rig, first, 8443), "a certificate of the host's own")
     assert secure(rig, first, "shop.test", port=8443)[1].strip() == "v2"
+    visitor = Visitor(trixie, first, "shop.test", port=8443)
+    assert 'alt-svc: h3=":8443"' in visitor.get("/version", "--http2", "--head", only=False)
+    assert visitor.get("/version", "-w", "%{http_version}") == "v2\n3"
     project.config["proxy"]["run"] = {"publish": False}
     project.save()
     project.freehold("proxy", "reboot", "-y", timeout=300)
