@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployer.config import shorthand
+from deployer.config.balancing import BALANCER_PATTERN, check_balancing
 from deployer.config.proxynames import check_certificates, check_redirects
 from deployer.config.proxyrun import ProxyRun
 from freehold.settings import convert, fail, read, setting
@@ -128,7 +129,8 @@ class Proxy:
         example="/domains/allowed",
     )
     forward_headers: bool | None = setting(
-        None, help="Trust X-Forwarded-* of the client; default: only where `ssl` is off."
+        None,
+        help="Trust X-Forwarded-* of the client; default: only where `ssl` is off and no `loadbalancer` is.",
     )
     response_timeout: float = setting(
         30.0,
@@ -160,6 +162,16 @@ class Proxy:
         example="/rails/storage",
     )
     logging: ProxyLogging = setting(factory=ProxyLogging, help="Access log.")
+    loadbalancer: tuple[str, ...] = setting(
+        (),
+        parse=lambda node: shorthand.texts(node),
+        form="text or list of text",
+        help="Host or hosts that have the names and their certificates, and spread requests over the hosts "
+        "of the role; hosts of the role too, or others.",
+        schema=shorthand.TEXTS,
+        pattern=BALANCER_PATTERN,
+        example="203.0.113.5",
+    )
     run: ProxyRun | None = setting(None, help="How the proxy itself runs on the host.")
 
     @property
@@ -221,6 +233,7 @@ def read_proxy(node: Node) -> Proxy:
         )
     check_certificates(node, proxy)
     check_redirects(node, proxy)
+    check_balancing(node, proxy)
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node
         for name in ("http_port", "https_port", "bind_ips"):
