@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from deployer.commands import balance, front, layout, phases, proxy, wayback
 from deployer.commands.facts import facts_script, parse_facts
 from deployer.config import DeployConfig
+from deployer.report import text_error
 from deployer.script import ScriptResult, StepOutcome
 from freehold.errors import ConfigError, UsageError
 from tests.unit.deployer import samples
@@ -181,8 +183,11 @@ def test_where_those_in_front_come_from(tmp_path: Path) -> None:
     ways = next(step for step in asked["lb-1"].steps if step.name == "ways").shell
     local = samples.run(ways.replace("web-1 web-2", "127.0.0.1 localhost"))
     assert "way\t127.0.0.1\t127.0.0.1" in local and "way\tlocalhost\t127.0.0.1" in local
-    with pytest.raises(Exception, match="exit status 1"):
-        samples.run(ways.replace("web-1 web-2", "no.such.name.invalid"))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        samples.run(ways.replace("web-1 web-2", "127.0.0.1 no.such.name.invalid"))
+    step = StepOutcome("ways", "failed", 0.0, tuple(caught.value.stdout.splitlines()))
+    error = text_error(ScriptResult("lb-1", 1, (step,)))
+    assert "no.such.name.invalid is not known here" in error.message and "addresses" in error.hint
 
     told = answer(made, "lb-1", state="", ways="way\tweb-1\t10.0.0.9\nway\tweb-2\tfd00::9")
     facts = parse_facts(made, told)
