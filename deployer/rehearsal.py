@@ -41,6 +41,7 @@ def lab_spec(config: DeployConfig, root: Path) -> LabSpec:
             (
                 *(role.name for role in config.roles_on(host)),
                 *(accessory.name for accessory in config.accessories_on(host)),
+                *(["loadbalancer"] if host in config.balancers else []),
             ),
         )
         for host in config.all_hosts

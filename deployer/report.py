@@ -38,6 +38,10 @@ HINTS = (
     ),
     ("port is already allocated", "another container publishes this port; stop it, or choose another"),
     ("address already in use", "another program listens on this port; stop it, or choose another"),
+    (
+        "nothing can be balanced to it",
+        "write addresses under 'servers', or names that a load balancer finds as well as this computer",
+    ),
     ("unauthorized", "are `registry.username` and `registry.password` right?"),
     ("no basic auth credentials", "give `registry.username` and `registry.password`"),
     ("manifest unknown", "the registry has no such version; `freehold build push` brings it there"),

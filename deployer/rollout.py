@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deployer.commands import certificates, phases, wayback
+from deployer.commands import balance, certificates, front, phases, wayback
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
@@ -62,6 +62,8 @@ class Rollout:
     revived: bool = False
     hook: RunHook = no_hooks
     """Runs `pre-app-boot` and `post-app-boot`; one that raises sends every host back."""
+    ways: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict, init=False)
+    """How hosts in front reach those behind them, as `look` was told."""
     _ahead: bool = field(default=False, init=False)
     """The environment was written before anything else."""
     _committing: bool = field(default=False, init=False)
@@ -77,7 +79,14 @@ class Rollout:
             delivery = deliver(facts)
             self.hook("pre-app-boot")
             self.still_locked()
-        self._carry_out(facts, lambda: self.prepare(delivery), "deployed", f"deploy of {self.version} failed")
+
+        def start() -> None:
+            self.prepare(delivery)
+            self._in_front(
+                lambda host: phases.prepare(self.config, host, (), self.version, delivery.image), "Preparing"
+            )
+
+        self._carry_out(facts, start, "deployed", f"deploy of {self.version} failed")
 
     def rollback(self, facts: Mapping[str, HostFacts]) -> None:
         """Go back to a version whose containers are still there: no build, no transfer."""
@@ -119,7 +128,7 @@ class Rollout:
         """Put together what `look` asks each host, which may be done while they are still being reached."""
         self._questions = {
             host: facts_commands.facts_script(self.config, host, self.images_question)
-            for host in self.config.hosts
+            for host in self.config.routed_hosts
         }
         self.console.make_ready()
         return self._questions
@@ -131,10 +140,12 @@ class Rollout:
         errors = [*answers.errors.values(), *check(scripts, answers.values)]
         if errors:
             raise summary(errors, "nothing was changed") if len(errors) > 1 else errors[0]
-        return {
+        facts = {
             host: facts_commands.parse_facts(self.config, result).settled()
             for host, result in answers.values.items()
         }
+        self.ways = {host: known.ways for host, known in facts.items() if known.ways}
+        return facts
 
     def write_environment(self, image: str) -> None:
         """Have the version's environment on every host ahead of `prepare`, for `app exec` in a hook."""
@@ -166,13 +177,31 @@ class Rollout:
         """New containers on every host, healthy, without traffic; the others after the primary role."""
 
         self._start(
-            lambda host, roles: phases.prepare(self.config, host, roles, self.version, delivery.image)
+            lambda host, roles: phases.prepare(
+                self.config, host, roles, self.version, delivery.image, balance.admissible(self.ways, host)
+            )
         )
 
     def revive(self) -> None:
         """The kept containers of the version run again, healthy, without traffic."""
         versions = {role.name: self.version for role in self.config.roles}
-        self._start(lambda host, roles: phases.revive(self.config, roles, versions, rollback=True))
+        self._start(
+            lambda host, roles: phases.revive(
+                self.config,
+                roles,
+                versions,
+                rollback=True,
+                admitted=balance.admissible(self.ways, host),
+            )
+        )
+        self._in_front(lambda host: front.recall(self.config, self.version), "Asking")
+
+    def _in_front(self, script: Callable[[str], Script], verb: str) -> None:
+        """The hosts that balance and run nothing."""
+        hosts = [host for host in self.config.balancers if host not in self.config.hosts]
+        scripts = {host: script(host) for host in hosts}
+        if scripts:
+            self._must(scripts, f"{verb} the load balancers", limit(scripts, START_TIMEOUT))
 
     def _start(self, script: Callable[[str, tuple[Role, ...]], Script]) -> None:
         """Start role by role. The primary one is the gate: nothing else starts where it is not healthy."""
@@ -191,14 +220,26 @@ class Rollout:
                 self._must(scripts, f"{title} {self.version}", limit(scripts, START_TIMEOUT))
 
     def commit(self, facts: Mapping[str, HostFacts]) -> None:
-        """Traffic to the new containers, on all hosts at once."""
+        """Traffic to the new containers, on all hosts at once; hosts in front come after those behind."""
         self.still_locked()
         self._committing = True
+        balancers = self.config.balancers
+        self._switch([host for host in self.config.hosts if host not in balancers], facts, "traffic")
+        self._switch(balancers, facts, "the load balancers")
+
+    def _switch(self, hosts: Sequence[str], facts: Mapping[str, HostFacts], what: str) -> None:
         scripts = {
-            host: phases.commit(self.config, self.config.roles_on(host), self.version)
-            for host in self.config.hosts
+            host: phases.commit(
+                self.config,
+                self.config.roles_on(host),
+                self.version,
+                [role for role in self.config.balanced_on(host) if host not in role.hosts],
+            )
+            for host in hosts
         }
-        title = f"Switching traffic to {self.version}"
+        if not scripts:
+            return
+        title = f"Switching {what} to {self.version}"
         answers = self._watched(scripts, title, COMMIT_TIMEOUT, together=False)
         lost = [host for host in scripts if connection_lost(answers, host)]
         reread = self._switched(lost, facts) if lost else frozenset()
@@ -228,8 +269,10 @@ class Rollout:
         for host, known in facts.items():
             leftover = leftovers(self.config, known, self.version, revived=self.revived)
             more = [install_step(self.config, self.version)]
-            if secure := certificates.await_step(self.config.roles_on(host)):
+            routed = self.config.routed_on(host)
+            if secure := certificates.await_step([role for role in routed if host in role.secured]):
                 more.append(secure)
+            more += front.finish_steps(self.config, known, self.version)
             scripts[host] = phases.finish(
                 self.config,
                 leftover,
@@ -244,6 +287,11 @@ class Rollout:
         for host, result in answers.values.items():
             for name in certificates.missing(result):
                 self.console.warn(f"{host}: {self.version} is live, but without a certificate for {name}")
+            prefixes = [self.config.container_prefix(role) for role in self.config.balanced_on(host)]
+            for one in balance.parse_look(result.lines("behind"), prefixes):
+                if one.state:
+                    told = f"{one.address}, which {one.state}; is its HTTP port open to this host?"
+                    self.console.warn(f"{host}: {self.version} is live, but nothing goes to {told}")
 
     def go_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
         """Every host as it was. Hosts that cannot be reached are named; the next deploy converges."""

@@ -31,7 +31,9 @@ class Trial(Rollout):
     def of(cls, rollout: Rollout) -> Trial:
         """The trial of a version before its rollout."""
         config = of_the_web(rollout.config)
-        return cls(config, rollout.fleet, rollout.console, rollout.version, rollout.who)
+        trial = cls(config, rollout.fleet, rollout.console, rollout.version, rollout.who)
+        trial.ways = rollout.ways
+        return trial
 
     def check(self, facts: Mapping[str, HostFacts]) -> None:
         """InputError where the version serves already: there would be nothing to compare it with; or where

@@ -19,7 +19,7 @@ def removal(session: Session, host: str) -> Script:
     from deployer.commands import app as commands
     from deployer.commands import phases
 
-    roles, all_roles = session.config.roles_on(host), session.whole.roles_on(host)
+    roles, all_roles = session.config.routed_on(host), session.whole.routed_on(host)
     if len(roles) == len(all_roles):
         return commands.remove(session.config, roles)
     names = ", ".join(role.name for role in roles)
@@ -35,7 +35,7 @@ def remove(context: Context, target: Target, confirmed: bool, lock_wait: int) ->
     from deployer.cli.work import change, confirm
 
     confirm("Remove the application, its images and its history from the hosts?", confirmed)
-    change(context, target, "app remove", lock_wait, removal, "Removing")
+    change(context, target, "app remove", lock_wait, removal, "Removing", routed=True)
     context.console.success("removed the application")
 
 

@@ -59,6 +59,11 @@ def canary(
     allowed = parse_allowed(allow)
     whole = open_session(context, target)
     session = _of_the_web(whole)
+    if any(one.kind == "address" for one in allowed) and any(role.balanced for role in session.config.roles):
+        raise UsageError(
+            "--allow address: hosts behind a load balancer see its address, and not the visitor's",
+            hint="choose visitors by a header or a cookie",
+        )
     answers = _tried(session)
     if action == "status":
         return _show(context, answers)

@@ -26,6 +26,7 @@ from freehold.command import Context, common_options, pass_context
 if TYPE_CHECKING:
     from deployer.commands.canary import Allowed
     from deployer.commands.facts import HostFacts
+    from deployer.config import DeployConfig
     from deployer.shipping import Shipping
 
 
@@ -132,11 +133,11 @@ def run_deploy(
                     deliver = shipping.fetched(fleet)
                 else:
                     hooks.run("pre-build", locked=True)
-                    deliver = stack.enter_context(shipping.built(facts)).deliver(fleet)
+                    deliver = stack.enter_context(shipping.built(_running(config, facts))).deliver(fleet)
 
                 def brought(known: Mapping[str, HostFacts]) -> Delivery:
                     # Image and environment are there, so that a hook may run a migration with `app exec`.
-                    delivery = deliver(known)
+                    delivery = deliver(_running(config, known))
                     if deploy_hooks:
                         if hooks.there("pre-deploy"):
                             (trial or rollout).write_environment(delivery.image)
@@ -153,6 +154,11 @@ def run_deploy(
             hooks.run("post-deploy", runtime=seconds, so_far=f"{version} is live all the same")
         if tell:
             _tell(context, "deployed", version, started, fleet.execs)
+
+
+def _running(config: DeployConfig, facts: Mapping[str, HostFacts]) -> dict[str, HostFacts]:
+    """The hosts that need the image; those that only balance do not."""
+    return {host: known for host, known in facts.items() if host in config.hosts}
 
 
 def run_boot_hook(session: object, name: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployer.cli.session import Session
 from deployer.cli.status import differences
-from deployer.commands import certificates, phases
+from deployer.commands import balance, certificates, front, phases
 from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
 from deployer.commands.registry import access, pull_script
@@ -33,10 +33,12 @@ def show_deploy(
     config, console = session.config, context.console
     question = "" if skip_push else FACTS
     with session.fleet() as fleet:
-        facts = Rollout(config, fleet, console, version, session.who(), images_question=question).look()
+        rollout = Rollout(config, fleet, console, version, session.who(), images_question=question)
+        facts = rollout.look()
         changes = [change for found in differences(session, fleet).all().values() for change in found]
+    running = {host: known for host, known in facts.items() if host in config.hosts}
     quiet = dataclasses.replace(config, secrets=lambda name: Secret(f"[secret {name}]"))
-    shown = Preview() if skip_push else preview(dataclasses.replace(shipping, config=quiet), facts)
+    shown = Preview() if skip_push else preview(dataclasses.replace(shipping, config=quiet), running)
     hidden = _secrets(session, shipping)
     way = "registry" if shipping.registry else "there" if skip_push else "ssh"
     around: dict[str, Any] = {
@@ -47,19 +49,22 @@ def show_deploy(
     }
     plan: list[dict[str, Any]] = []
     for host, known in facts.items():
-        roles = config.roles_on(host)
+        roles = config.routed_on(host)
         left = leftovers(config, known, version, revived=False)
-        scripts = _scripts(session, quiet, shipping, version, host, known, left)
-        waits = [name for role in roles if role.proxy for name in role.proxy.automatic]
+        admitted = balance.admissible(rollout.ways, host)
+        scripts = _scripts(session, quiet, shipping, version, known, left, admitted)
+        secured = [role.proxy for role in roles if role.proxy and host in role.secured]
+        waits = [name for own in secured for name in own.automatic]
         plan.append(
             {
                 "host": host,
                 "from": ", ".join(dict.fromkeys(filter(None, (known.serving(role.name) for role in roles)))),
                 "to": version,
-                "image": shipping.image,
+                # One that only balances needs none.
+                "image": shipping.image if host in running else "",
                 "way": way,
                 **around,
-                "start": [config.container_name(role, version) for role in roles],
+                "start": [config.container_name(role, version) for role in config.roles_on(host)],
                 "stop": [container.name for container in left.stop],
                 "remove": list(left.remove),
                 "change": [f"{c.sign} {c.role}: {c.what}" for c in changes if c.host == host],
@@ -73,7 +78,8 @@ def show_deploy(
     _show_around(context, session, around, way)
     for entry in plan:
         console.print(f"{entry['host']}: {entry['from'] or 'nothing'} → {entry['to']}")
-        console.print(f"  {VERBS[way]:<7} {entry['image']}")
+        if entry["image"]:
+            console.print(f"  {VERBS[way]:<7} {entry['image']}")
         for verb in ("start", "stop", "remove", "change"):
             for name in entry[verb]:
                 console.print(f"  {verb:<7} {name}")
@@ -109,21 +115,23 @@ def _scripts(
     quiet: DeployConfig,
     shipping: Shipping,
     version: str,
-    host: str,
     known: HostFacts,
     left: phases.Leftovers,
+    admitted: Sequence[str],
 ) -> dict[str, Script]:
     """What a host would run, in its order. `quiet` is the configuration without secrets."""
-    roles, image = quiet.roles_on(host), shipping.image
+    host, image = known.host, shipping.image
+    roles, routed = quiet.roles_on(host), quiet.routed_on(host)
     found: dict[str, Script] = {}
-    if shipping.registry:
+    if roles and shipping.registry:
         found["pull"] = pull_script(quiet, image, access(quiet))
-    if session.hooks.there("pre-deploy"):
+    if roles and session.hooks.there("pre-deploy"):
         found["environment"] = phases.environment(quiet, host, roles, version, image)
-    secure = certificates.await_step(roles)
+    secure = certificates.await_step([role for role in routed if host in role.secured])
     more = [install_step(quiet, version), *([secure] if secure else [])]
-    found["prepare"] = phases.prepare(quiet, host, roles, version, image)
-    found["commit"] = phases.commit(quiet, roles, version)
+    more += front.finish_steps(quiet, known, version)
+    found["prepare"] = phases.prepare(quiet, host, roles, version, image, admitted)
+    found["commit"] = phases.commit(quiet, roles, version, [role for role in routed if role not in roles])
     audit = f"{session.who()} deployed {version}"
     found["finish"] = phases.finish(
         quiet, left, seen=len(known.history), version=version, audit=audit, more=more

@@ -46,7 +46,7 @@ def proxy_hosts(session: Session) -> list[str]:
 
 def serves(config: DeployConfig, host: str) -> bool:
     """Whether a host has a role or an accessory that requests reach."""
-    if any(role.proxy is not None for role in config.roles_on(host)):
+    if any(role.proxy is not None for role in config.routed_on(host)):
         return True
     return any(item.proxy is not None for item in config.accessories_on(host))
 

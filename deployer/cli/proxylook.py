@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from deployer.cli.options import Target, log_options, reading
@@ -39,6 +41,7 @@ def details(context: Context, target: Target) -> int:
                     "certificates": [
                         dict(zip(("name", "until", "by"), c, strict=True)) for c in one.certificates
                     ],
+                    "behind": [dataclasses.asdict(b) for b in one.behind],
                     "refused": one.refused,
                     "failing": one.failing,
                     "problem": "",
@@ -62,6 +65,9 @@ def details(context: Context, target: Target) -> int:
     rows = [(one.host, *row) for one in found.values() for row in one.targets]
     if rows:
         context.console.table(("host", "serves", "at", "mode"), rows)
+    rows = [(o.host, b.prefix, b.address, b.state or "healthy") for o in found.values() for b in o.behind]
+    if rows:
+        context.console.table(("host", "balances", "to", "state"), rows)
     rows = [
         (one.host, name, until or "none", by)
         for one in found.values()

@@ -143,10 +143,11 @@ def _log_out(context: Context, session: Session, skip_local: bool, skip_remote: 
 
 
 def _on_hosts(session: Session, script: Script, title: str) -> None:
-    """Run a script on every host, those of accessories too."""
+    """Run a script on every host that has images, those of accessories too."""
     from deployer.report import check, summary
 
-    hosts = session.config.all_hosts
+    config = session.config
+    hosts = [host for host in config.all_hosts if config.roles_on(host) or config.accessories_on(host)]
     with session.fleet_of(hosts) as fleet:
         scripts = dict.fromkeys(hosts, script)
         answers = fleet.run(scripts, title, timeout=120)

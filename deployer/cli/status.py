@@ -110,8 +110,14 @@ def look(session: Session, fleet: Fleet) -> list[HostStatus]:
 
 def well(host: HostStatus) -> bool:
     """It answers, and what serves there is healthy."""
-    return not host.problem and all(
-        container.health in ("", "healthy", "starting") for container in host.containers if container.serves
+    return (
+        not host.problem
+        and not any(one.state for one in host.behind)
+        and all(
+            container.health in ("", "healthy", "starting")
+            for container in host.containers
+            if container.serves
+        )
     )
 
 
@@ -161,6 +167,12 @@ def print_tables(context: Context, found: list[HostStatus], *, everything: bool)
     console.table(
         ("host", "role", "version", "state", "health", "serves", "cpu", "memory", "container"), containers
     )
+    spread = [
+        (host.host, one.prefix, one.address, one.state or "healthy") for host in found for one in host.behind
+    ]
+    if spread:
+        console.print()
+        console.table(("host", "balances", "to", "state"), spread)
 
 
 @click.command()
@@ -200,6 +212,6 @@ def differences(session: Session, fleet: Fleet) -> Answers[list[Change]]:
     from deployer.report import told
 
     config = session.config
-    scripts = {host: question(config, host) for host in config.hosts}
+    scripts = {host: question(config, host) for host in config.routed_hosts}
     found = told(scripts, fleet.run(scripts, "Comparing", timeout=DEADLINE))
     return Answers({host: list(changes(config, one)) for host, one in found.values.items()}, found.errors)

@@ -66,16 +66,24 @@ def change(
     title: str,
     *,
     audit: str = "",
+    routed: bool = False,
 ) -> None:
-    """Run a changing script on every host under the lock; `audit` goes into the log of each."""
+    """Run a changing script on every host under the lock; `audit` goes into the log of each.
+
+    `routed`: on those too that only balance.
+    """
     from deployer.cli.session import open_session
     from deployer.commands import phases
     from deployer.report import must
     from deployer.script import limit
+    from freehold.errors import UsageError
 
-    session = open_session(context, target)
+    session = open_session(context, target, accessories=routed)
+    hosts = session.config.routed_hosts if routed else session.config.hosts
+    if not hosts:
+        raise UsageError("no host is left to work on", hint="no role has one of those asked for")
     with session.fleet() as fleet, lock_held(context, session, fleet, why, wait):
-        scripts = {host: script(session, host) for host in session.config.hosts}
+        scripts = {host: script(session, host) for host in hosts}
         if audit:
             line = f"{session.who()} {audit}"
             scripts = {host: phases.audited(session.config, one, line) for host, one in scripts.items()}

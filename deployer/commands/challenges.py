@@ -23,11 +23,16 @@ def fragment(proxy: Proxy, peers: Sequence[str]) -> str:
     """
     if not peers:
         return ""
-    port = proxy.run.http_port if proxy.run is not None else 80
-    addresses = [f"http://{f'[{peer}]' if ':' in peer else peer}:{port}" for peer in peers]
+    addresses = [f"http://{web(proxy, peer)}" for peer in peers]
     inner = "".join(f"\t{line}\n" for line in _ask(addresses).splitlines())
     asked = f"@challenge {{\n\tmethod GET\n\tpath_regexp {PATH}\n\tnot header {MARK} *\n}}\n"
     return f"{asked}handle @challenge {{\n{inner}}}\n"
+
+
+def web(proxy: Proxy, host: str) -> str:
+    """Where the proxy of a host takes HTTP."""
+    port = proxy.run.http_port if proxy.run is not None else 80
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _ask(addresses: Sequence[str]) -> str:

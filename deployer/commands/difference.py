@@ -69,6 +69,10 @@ def question(config: DeployConfig, host: str) -> Script:
                 f"printf 'host\\t%s\\t' {asked}\nprintf '%s' {hostvalues.lookup(asked)} | tr '\\n' ' '\necho"
             )
         lines.append(f"routes_of {shlex.quote(config.container_prefix(role))}")
+    for role in config.balanced_on(host):
+        if host not in role.hosts:
+            lines.append(f"version={layout.serving(config.name, role.name)}")
+            lines.append(f"routes_of {shlex.quote(config.container_prefix(role))}")
     return Script((Step("running", "\n".join(lines), "what runs there"),))
 
 
@@ -80,8 +84,7 @@ def changes(config: DeployConfig, result: ScriptResult) -> list[Change]:
         name, _, text = rest.partition("\t")
         told.setdefault((kind, name), []).append(text)
     found: list[Change] = []
-    roles = config.roles_on(result.host)
-    for role in roles:
+    for role in config.roles_on(result.host):
         if ("env", role.name) not in told:
             found.append(Change(result.host, role.name, "container", "+", "nothing runs yet"))
             continue
@@ -90,7 +93,7 @@ def changes(config: DeployConfig, result: ScriptResult) -> list[Change]:
             before = [text for text in told["run", role.name] if text]
             after = docker.manner(config, role, "VERSION", result.host)
             found += _lines(result.host, role.name, "option", before, after)
-    files = proxy.files(config, roles, result.host)
+    files = proxy.files(config, config.routed_on(result.host), result.host)
     before_routes = {name: lines for (kind, name), lines in told.items() if kind == "route"}
     for path in sorted({*before_routes, *files}):
         before, after = before_routes.get(path, []), files.get(path, "").splitlines()

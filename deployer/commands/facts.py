@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from cloudinit.services import APP_BRIDGE
 from deployer.commands import layout
+from deployer.commands.balance import parse_ways, ways_step
 from deployer.commands.hostproxy import run_of, words
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, ScriptResult, Step
@@ -80,6 +81,8 @@ class HostFacts:
     """Names that a deploy has taken which was never committed, and the ids of what served under them."""
     images: str = ""
     """What the transfer's own question answered."""
+    ways: tuple[tuple[str, str], ...] = ()
+    """Of a host in front of others: each of these, and an address from which it is reached."""
 
     @property
     def version(self) -> str | None:
@@ -215,9 +218,11 @@ done{exact if listens else ""}""",
 def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
     """Everything a deploy asks a host, in one go; `images` is the transfer's question."""
     steps = [state_step(config)]
-    if any(role.proxy is not None for role in config.roles_on(host)):
+    if any(role.proxy is not None for role in config.routed_on(host)):
         run = run_of(config, host)
         steps.append(proxy_step(words(run) if run is not None else ()))
+    if config.balanced_on(host):
+        steps.append(ways_step(config, host))
     if images:
         steps.append(Step("images", images, "which layers it has"))
     return Script(tuple(steps))
@@ -272,4 +277,5 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
         "\n".join(lock),
         pending,
         result.output("images"),
+        parse_ways(result),
     )

@@ -11,6 +11,7 @@ from cloudinit.parts.caddyfile import LOG
 from cloudinit.parts.lastgood import FAILING, REASON, reason
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
+from deployer.commands.balance import LOOK, Behind, parse_look
 from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig, ProxyRun
 from deployer.script import Script, ScriptResult, Step
@@ -40,6 +41,8 @@ class ProxyFacts:
     """Service and role, address, and `maintenance` or `paused`."""
     certificates: tuple[tuple[str, str, str], ...] = field(default=())
     """Host name, until when (empty: there is none), and who signed it or why there is none."""
+    behind: tuple[Behind, ...] = field(default=())
+    """The hosts that it spreads requests over."""
     refused: str = ""
     """Why it serves by the last configuration that it accepted, and not by the one on the disk."""
     failing: str = ""
@@ -56,7 +59,7 @@ printf 'refused\\t%s\\n' "$({REASON})"
 printf 'failing\\t%s\\n' "$({FAILING})"
 printf 'listens\\t%s\\n' "$(sed -n '1s/^# listens: //p' {layout.CADDYFILE} 2>/dev/null)"
 for path in {layout.PROXY}/sites/*.caddy; do
-    case $path in *'/*.caddy' | */{layout.ASKED}.caddy) continue ;; esac
+    case $path in *'/*.caddy' | */{layout.ASKED}.caddy | */{layout.BALANCED}.caddy) continue ;; esac
     printf 'site\\t%s\\n' "$(basename "$path" .caddy)"
 done
 for path in $(grep -l '^https://[^ ]' {layout.PROXY}/sites/*.caddy 2>/dev/null); do
@@ -80,7 +83,7 @@ for path in {layout.PROXY}/targets/*; do
     [ ! -e "{layout.PROXY}/maintenance/$name.html" ] || mode=maintenance
     printf 'target\\t%s\\t%s\\t%s\\n' "$name" "$address" "$mode"
 done
-true"""
+{LOOK}"""
     return Script((Step("details", shell, "the proxy"),), library=layout.library())
 
 
@@ -107,6 +110,7 @@ def parse_details(result: ScriptResult) -> ProxyFacts:
         tuple(sites),
         tuple(targets),
         tuple(shown),
+        parse_look(result.lines("details")),
         reason(values.get("refused", "")),
         reason(values.get("failing", "")),
     )
@@ -126,7 +130,8 @@ def control(verb: str) -> Script:
 def idle() -> Script:
     """Fails where a service is still routed through the proxy."""
     shell = f"""\
-names=$(ls {layout.PROXY}/targets 2>/dev/null | tr '\\n' ' ')
+names=$({{ ls {layout.PROXY}/targets; ls {layout.PROXY}/routes/{layout.BALANCED}; }} 2>/dev/null |
+    sed 's/[.]caddy$//' | sort -u | tr '\\n' ' ') || true
 [ -z "$names" ] || {{ echo "failed: the proxy still serves $names"; exit 1; }}"""
     return Script((Step("idle", shell, "nothing is served"),))
 
@@ -166,7 +171,7 @@ def _date(since: str) -> str:
 
 def run_of(config: DeployConfig, host: str) -> ProxyRun | None:
     """How the file wants the proxy of a host to run; None where it says nothing."""
-    owners: Sequence[object] = (*config.roles_on(host), *config.accessories_on(host))
+    owners: Sequence[object] = (*config.routed_on(host), *config.accessories_on(host))
     for owner in owners:
         proxy = getattr(owner, "proxy", None)
         if proxy is not None and proxy.run is not None:

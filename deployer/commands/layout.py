@@ -17,11 +17,14 @@ ADMIN_ADDRESS = f"unix/{ADMIN}"
 DEFAULT_HOST = DEFAULT_ROUTES.rsplit("/", 1)[1]
 ASKED = "_ask"
 """The site that only the proxy itself visits, as if it were a host name."""
+BALANCED = "_balance"
+"""No site: what spreads the requests of a role, whatever their name, as if it were a host name."""
 
 __all__ = [
     "ADMIN_ADDRESS",
     "ASK",
     "ASKED",
+    "BALANCED",
     "CADDY",
     "CADDYFILE",
     "CERTS",
@@ -126,6 +129,11 @@ def canary(prefix: str) -> str:
 def allowed(prefix: str) -> str:
     """Who gets the version that is tried whatever their part: `rules.caddy`, which the route imports."""
     return f"{PROXY}/allowed/{prefix}"
+
+
+def balancers(directory: str, role: str) -> str:
+    """A file for each address from which the hosts in front of a role come, in a version's directory."""
+    return f"{directory}/balancers-{role}"
 
 
 def assets(name: str, version_: str, role: str) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployer.commands import assets, certificates, copies, docker, jobs, layout, pages, proxy
+from deployer.commands import assets, balance, certificates, copies, docker, jobs, layout, pages, proxy
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, discard, heredoc
@@ -52,15 +52,20 @@ def prepare(
     roles: Sequence[Role],
     version: str,
     image: str,
+    admitted: Sequence[str] = (),
 ) -> Script:
-    """Start the new containers of `roles` and wait until they are ready. No traffic reaches them."""
+    """Start the new containers of `roles` and wait until they are ready. No traffic reaches them.
+
+    `admitted` are the addresses from which hosts in front come; without roles this is one of them.
+    """
     steps = [
         Step(
             "store",
             "\n".join(
                 [
                     copies.keep(config, roles, version, image),
-                    proxy.store_fragment(config, version, proxy.files(config, config.roles_on(host), host)),
+                    proxy.store_fragment(config, version, proxy.files(config, config.routed_on(host), host)),
+                    *(balance.admit_fragment(config, role, version, admitted) for role in roles),
                     *(_manner(config, role, version, host) for role in roles),
                     jobs.store_fragment(config, host, version),
                     pages.store_fragment(config.name, version, config.error_pages),
@@ -69,7 +74,8 @@ def prepare(
             "keep the version's routes",
         )
     ]
-    pairs = certificates.pairs(config, roles)
+    mine = [role for role in config.routed_on(host) if role in roles or host not in role.hosts]
+    pairs = certificates.pairs(config, [role for role in mine if host in role.secured])
     if pairs:
         written = certificates.store_fragment(list(pairs.values()))
         steps.append(Step("certificates", written, "certificates"))
@@ -144,7 +150,12 @@ def ready_steps(config: DeployConfig, roles: Sequence[Role], version: str) -> li
 
 
 def revive(
-    config: DeployConfig, roles: Sequence[Role], versions: Mapping[str, str], *, rollback: bool = False
+    config: DeployConfig,
+    roles: Sequence[Role],
+    versions: Mapping[str, str],
+    *,
+    rollback: bool = False,
+    admitted: Sequence[str] = (),
 ) -> Script:
     """Start the kept containers of the roles' versions again: image, configuration, environment as then.
 
@@ -169,7 +180,8 @@ def revive(
     if rollback:
         claims = "\n".join(proxy.unclaimed_fragment(config, name) for name in owned)
         steps.append(Step("claims", claims, "nobody else has its routes"))
-    start = "\n".join([*lines, shlex.join(["docker", "start", *names])])
+    known = [balance.admit_fragment(config, one, versions[one.name], admitted, kept=True) for one in roles]
+    start = "\n".join([*lines, *filter(None, known), shlex.join(["docker", "start", *names])])
     steps.append(Step("start", start, f"start {told} again"))
     for role in roles:
         version = versions[role.name]
@@ -180,10 +192,11 @@ def revive(
     return guarded(config, steps)
 
 
-def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
+def commit(config: DeployConfig, roles: Sequence[Role], version: str, fronted: Sequence[Role] = ()) -> Script:
     """Give the new containers the traffic: targets by rename, routes only where they changed.
 
-    Not where one of them has ended since it was ready, of whichever role.
+    Not where one of them has ended since it was ready, of whichever role. `fronted` run on other hosts, and
+    this one is in front of those.
     """
     names = [config.container_name(role, version) for role in roles]
     check = "\n".join(shlex.join(["must_run", name]) for name in names)
@@ -193,12 +206,14 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str) -> Script:
         for role in roles
         if role.proxy is not None
     ]
+    links = [proxy.link_fragment(config, role, version) for role in fronted]
+    steps += [Step("front", "\n".join(links), "what the version brings")] if links else []
     switched = bool(steps[1:])
     # What the containers that have the traffic were started with.
     steps.append(Step("files", copies.in_use(config, version), "its files are in use"))
     if switched:
         steps.append(Step("routes", proxy.activate_fragment(config, version), "routes"))
-    what = shlex.quote(f"{version} {','.join(role.name for role in roles)}")
+    what = shlex.quote(f"{version} {','.join(role.name for role in (*roles, *fronted))}")
     line = f"TZ=UTC0 printf '%(%Y-%m-%dT%H:%M:%SZ)T %s\\n' -1 {what}"
     # What is remembered has to be there after a power cut, with the files that belong to it.
     files = shlex.join(["durable", layout.version(config.name, version), layout.PROXY])

@@ -2,6 +2,7 @@
 
     sites/<host>.caddy             one per host name: listeners, certificate; imports the routes
     sites/_ask.caddy               who may have a certificate at the first visit (ondemand.py)
+    sites/_balance.caddy           imports what spreads requests over hosts (balance.py)
     routes/<host>/<service>.caddy  one per service: path prefixes, headers, timeouts
     targets/<service>-<role>       ADDRESS:PORT, read for every request; replaced by rename
     current/<service>-<role>       link to what the version that serves brings: error pages, assets
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from deployer.commands import assets, certificates, layout, ondemand
+from deployer.commands import assets, balance, certificates, layout, ondemand
 from deployer.commands.redirects import led_route, led_site
 from deployer.commands.site import Extras, file_name, route, site
 from deployer.config import DeployConfig, Role
@@ -27,7 +29,7 @@ from deployer.script import heredoc
 def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str, str]:
     """The sites and routes of the proxied roles on a host, by their path below the proxy's directory."""
     wanted: dict[str, str] = {}
-    pairs = certificates.pairs(config, roles)
+    pairs = certificates.pairs(config, [role for role in roles if host in role.secured])
     # A name's site is that of the role which has all of it, where one has.
     first: dict[str, Role] = {}
     for role in sorted(roles, key=lambda role: role.proxy is not None and not role.proxy.whole):
@@ -38,33 +40,50 @@ def files(config: DeployConfig, roles: tuple[Role, ...], host: str) -> dict[str,
             continue
         prefix = config.container_prefix(role)
         own = pairs[role.name].name if role.name in pairs else ""
-        for name in role.proxy.names or ("",):
+        # Behind other hosts it is them who have HTTPS, and the names that lead elsewhere.
+        secured = host in role.secured
+        seen = role.proxy if secured else replace(role.proxy, ssl=False, redirect_from=())
+        if host in role.balancers:
+            wanted[f"sites/{layout.BALANCED}.caddy"] = balance.SITE
+            wanted[f"routes/{layout.BALANCED}/{prefix}.caddy"] = balance.spread(role, prefix)
+        for name in seen.names or ("",):
             directory = file_name(name) or layout.DEFAULT_HOST
             peers = tuple(peer for peer in config.sharing.get(name, ()) if peer != host)
-            more = extras(config, role, peers if not name else ())
+            more = extras(config, role, host, peers if not name else ())
             wanted[f"routes/{directory}/{prefix}.caddy"] = route(role.proxy, prefix, more)
             if first[name] is not role:
                 continue
-            if name or own or role.proxy.ssl_on_demand:
-                wanted[f"sites/{directory}.caddy"] = site(role.proxy, name, own, peers)
-            if role.proxy.on_demand(name):
+            if name or own or seen.ssl_on_demand:
+                behind = any(host in one.hosts and one.balanced for one in roles)
+                wanted[f"sites/{directory}.caddy"] = site(seen, name, own, peers, behind=behind)
+            if seen.on_demand(name):
                 wanted[f"sites/{layout.ASKED}.caddy"] = ondemand.SITE
                 asked = f"routes/{layout.ASKED}/{prefix}.caddy"
                 wanted[asked] = wanted.get(asked, "") + ondemand.question(role.proxy, prefix, name)
-        for name in role.proxy.redirect_from:
+        for name in seen.redirect_from:
             peers = tuple(peer for peer in config.sharing.get(name, ()) if peer != host)
             wanted[f"sites/{name}.caddy"] = led_site(role.proxy, name, own, peers)
             wanted[f"routes/{name}/{prefix}.caddy"] = led_route(role.proxy, prefix)
     return wanted
 
 
-def extras(config: DeployConfig, role: Role, peers: tuple[str, ...] = ()) -> Extras:
+def extras(config: DeployConfig, role: Role, host: str, peers: tuple[str, ...] = ()) -> Extras:
     """What a role's route does besides passing requests on."""
     url = assets.url(role)
-    docroot = f"{layout.current(config.container_prefix(role))}/docroot-{role.name}" if url else ""
+    here = layout.current(config.container_prefix(role))
+    docroot = f"{here}/docroot-{role.name}" if url else ""
     volumes = volumes_of(config.volumes, role.options)
     files = sendfiles(role.proxy, volumes) if role.proxy is not None else ()
-    return Extras(bool(config.error_pages), url, docroot, files, peers)
+    return Extras(
+        bool(config.error_pages),
+        url,
+        docroot,
+        files,
+        peers,
+        spreads=host in role.balancers,
+        runs=host in role.hosts,
+        balancers=layout.balancers(here, role.name) if role.balanced else "",
+    )
 
 
 def store_fragment(config: DeployConfig, version: str, wanted: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployer.commands import answers, challenges, layout
+from deployer.commands import answers, balance, challenges, layout
 from deployer.config import Proxy
 
 HOLD = 30
@@ -47,6 +47,12 @@ class Extras:
     """Directories whose files are sent where an answer names one."""
     peers: tuple[str, ...] = ()
     """Other hosts that get certificates for any name, as this one does."""
+    spreads: bool = False
+    """The host spreads requests over those of the role."""
+    runs: bool = True
+    """The host runs the role."""
+    balancers: str = ""
+    """The directory of the addresses from which the hosts in front come, where there are any."""
 
 
 def file_name(host: str) -> str:
@@ -54,9 +60,11 @@ def file_name(host: str) -> str:
     return host.replace("*", "_wildcard")
 
 
-def site(proxy: Proxy, host: str, certificate: str = "", peers: Sequence[str] = ()) -> str:
+def site(
+    proxy: Proxy, host: str, certificate: str = "", peers: Sequence[str] = (), *, behind: bool = False
+) -> str:
     """The site of one host name (empty: any). `certificate` is the name of the pair in `certs/`, `peers`
-    the other hosts that get certificates for this name.
+    the other hosts that get certificates for this name. `behind`: hosts in front come too, perhaps itself.
     """
     routes = (
         f"\timport {layout.PROXY}/routes/{file_name(host) or layout.DEFAULT_HOST}/*.caddy\n"
@@ -75,10 +83,11 @@ def site(proxy: Proxy, host: str, certificate: str = "", peers: Sequence[str] = 
         # The main file has a site for any name over HTTP already.
         return secure
     plain = "\tredir https://{host}{uri} 308\n" if proxy.ssl_redirect else routes
-    if peers:
+    if peers or behind:
         # Outside of a block the redirect would come before all of them, whatever stands first.
         rest = "\thandle {\n\t\tredir https://{host}{uri} 308\n\t}\n" if proxy.ssl_redirect else routes
-        plain = _indented(challenges.fragment(proxy, peers)) + rest
+        spread = balance.arrivals(routes) if behind and proxy.ssl_redirect else ""
+        plain = _indented(challenges.fragment(proxy, peers)) + _indented(spread) + rest
     return f"{secure}http://{host} {{\n\timport freehold_http\n{plain}}}\n"
 
 
@@ -95,11 +104,25 @@ def route(proxy: Proxy, prefix: str, extras: Extras | None = None) -> str:
         strip = ""
         if clean and proxy.strip_path_prefix:
             strip = f"uri strip_prefix {clean}\nrequest_header X-Forwarded-Prefix {clean}\n"
-        lines = logged(proxy, prefix) + _before(proxy, prefix, extras, clean)
-        body = _block("route", lines + strip + _STAMPS + _serve(proxy, prefix, extras))
+        served = _before(proxy, prefix, clean) + strip + _STAMPS + _serve(proxy, prefix, extras)
+        if extras.balancers:
+            served = logged(proxy, prefix) + balance.VISITOR + _pages(prefix, extras) + served
+            body = _behind(proxy, prefix, extras, served)
+        else:
+            body = _block("route", logged(proxy, prefix) + _arrival(proxy, prefix, extras) + served)
         for matcher in (f"handle {clean}/*", f"handle {clean}") if clean else ("handle",):
             blocks.append(_block(matcher, body))
     return "".join(blocks)
+
+
+def _behind(proxy: Proxy, prefix: str, extras: Extras, served: str) -> str:
+    """The route where hosts stand in front, of which this may be one: only they reach the container."""
+    front = balance.REFUSED
+    if extras.spreads:
+        front = balance.MARKED + logged(proxy, prefix) + _arrival(proxy, prefix, extras)
+        front += f"{_limit(proxy)}{_STAMPS}invoke {prefix}\n"
+    inside = balance.admitted(extras.balancers, _block("route", served)) if extras.runs else ""
+    return _block("route", inside + _block("handle", _block("route", front)))
 
 
 def logged(proxy: Proxy, prefix: str) -> str:
@@ -116,13 +139,21 @@ def _field(kind: str, header: str) -> str:
     return f"{kind}_{header.lower().replace('-', '_')}"
 
 
-def _before(proxy: Proxy, prefix: str, extras: Extras, path: str) -> str:
-    """What may answer instead of the container: a redirect, maintenance. `path` is the one served."""
-    lines = f"vars freehold_pages {layout.current(prefix)}/pages\n" if extras.pages else ""
-    lines += challenges.fragment(proxy, extras.peers)
+def _pages(prefix: str, extras: Extras) -> str:
+    return f"vars freehold_pages {layout.current(prefix)}/pages\n" if extras.pages else ""
+
+
+def _arrival(proxy: Proxy, prefix: str, extras: Extras) -> str:
+    """What concerns a visitor's own connection: a challenge, a redirect to HTTPS."""
+    lines = _pages(prefix, extras) + challenges.fragment(proxy, extras.peers)
     if proxy.ssl and not proxy.names and proxy.ssl_redirect:
         lines += "@plain protocol http\nredir @plain https://{host}{uri} 308\n"
-    lines += _health(proxy, prefix, path)
+    return lines
+
+
+def _before(proxy: Proxy, prefix: str, path: str) -> str:
+    """What may answer instead of the container: maintenance. `path` is the one served."""
+    lines = _health(proxy, prefix, path)
     page = layout.maintenance(prefix)
     root, _, name = page.rpartition("/")
     return (
@@ -152,9 +183,7 @@ def _health(proxy: Proxy, prefix: str, path: str) -> str:
 
 
 def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
-    limit = proxy.buffering.max_request_body
-    lines = f"request_body {{\n\tmax_size {limit}\n}}\n" if limit else ""
-    lines += "encode zstd gzip\n"
+    lines = f"{_limit(proxy)}encode zstd gzip\n"
     if extras.assets:
         lines += _assets(extras.docroot, extras.assets)
     lines += _canary(proxy, prefix, extras.files)
@@ -164,6 +193,11 @@ def _serve(proxy: Proxy, prefix: str, extras: Extras) -> str:
     streamed = _block("handle @events", upstream(proxy, prefix, extras.files))
     kept = _block("handle", upstream(proxy, prefix, extras.files, keep=True))
     return f"{lines}@events header Accept *text/event-stream*\n{streamed}{kept}"
+
+
+def _limit(proxy: Proxy) -> str:
+    limit = proxy.buffering.max_request_body
+    return f"request_body {{\n\tmax_size {limit}\n}}\n" if limit else ""
 
 
 def _assets(root: str, url: str) -> str:
@@ -224,6 +258,8 @@ def upstream(
         lines.append(f"response_buffers {memory}")
     if _trusts(proxy):
         lines.append("trusted_proxies 0.0.0.0/0 ::/0")
+    if proxy.loadbalancer:
+        lines += balance.HEARD
     lines += answers.directives(files, proxy.buffering.max_response_body)
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
@@ -231,6 +267,9 @@ def upstream(
 
 
 def _trusts(proxy: Proxy) -> bool:
+    if proxy.loadbalancer:
+        # It is hosts in front who ask, and they have not believed everybody.
+        return True
     return proxy.forward_headers if proxy.forward_headers is not None else not proxy.ssl
 
 

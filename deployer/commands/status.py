@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from deployer.commands import layout
+from deployer.commands import balance, layout
 from deployer.commands.app import filters
+from deployer.commands.balance import Behind
 from deployer.commands.facts import HostFacts, facts_script, parse_facts
 from deployer.commands.serving import latest
 from deployer.config import DeployConfig
@@ -62,6 +63,8 @@ class HostStatus:
     disk_total: int | None = None
     proxy: str = ""
     containers: tuple[ContainerStatus, ...] = ()
+    behind: tuple[Behind, ...] = ()
+    """The hosts that it spreads requests over."""
     problem: str = ""
 
 
@@ -94,6 +97,8 @@ def status_script(config: DeployConfig, host: str) -> Script:
         )
     facts = [step for step in facts_script(config, host).steps if step.name == "state"]
     steps = [*facts, Step("machine", machine, "load"), Step("probes", "\n".join([*probes, "true"]), "health")]
+    if config.balanced_on(host):
+        steps.append(Step("behind", balance.LOOK, "the hosts behind it"))
     return Script(tuple(steps), keep_going=True)
 
 
@@ -122,6 +127,10 @@ def parse_status(config: DeployConfig, result: ScriptResult) -> HostStatus:
         disk_total=size or None,
         proxy=single.get("proxy", ""),
         containers=containers(config, facts, stats, probes),
+        behind=balance.parse_look(
+            result.lines("behind"),
+            [config.container_prefix(role) for role in config.balanced_on(facts.host)],
+        ),
         problem=(failed.lines[-1] if failed.lines else f"{failed.name} failed") if failed else "",
     )
 

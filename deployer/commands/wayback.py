@@ -42,6 +42,8 @@ def undo(
             targets.append(proxy.link_fragment(config, role, facts.serving(role.name)))
         else:
             targets.append(shlex.join(["rm", "-f", layout.target(prefix), layout.current(prefix)]))
+    fronted = [role for role in config.balanced_on(facts.host) if role not in roles]
+    targets += [proxy.link_fragment(config, role, facts.serving(role.name)) for role in fronted]
     if targets:
         steps.append(Step("traffic", "\n".join(targets), "traffic back to the old version"))
     # Whatever cuts this off below: what is remembered is what has the traffic.
@@ -50,7 +52,7 @@ def undo(
     by_version: dict[str | None, list[Role]] = {}
     for role in config.roles:
         serving = facts.serving(role.name)
-        if serving is not None or role in roles:
+        if serving is not None or role in roles or role in fronted:
             by_version.setdefault(serving, []).append(role)
     # A deploy that was to bring one of them once more may have been cut off: its files never counted.
     unpublished = [name for name in by_version if name not in (None, version)]
@@ -114,7 +116,9 @@ def _files_back(
 ) -> list[Step]:
     back = copies.back if started else copies.files_back
     steps = [Step("files", back(config, version, *others), "its files back")]
-    if version not in {container.version for container in facts.containers}:
+    # A host that only balances has no containers, and keeps what served there.
+    alone = not config.roles_on(facts.host) and version in {line.version for line in facts.history}
+    if not alone and version not in {container.version for container in facts.containers}:
         names = [config.container_name(role, version) for role in config.roles]
         forget = f"unless_there {shlex.join(names)} -- {phases.forget(config, version)}"
         steps.append(Step("forget", forget, "forget its files"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.config.accessory import Accessory
+from deployer.config.balancing import check_balancers
 from deployer.config.document import Document
 from deployer.config.env import Env
 from deployer.config.model import DeployConfig, Role
@@ -32,7 +33,8 @@ def check_proxies(
         kind = "servers" if isinstance(owner, Role) else "accessories"
         if proxy.path_prefix and proxy.path_prefixes:
             warnings.append(f"{kind}.{owner.name}: 'path_prefix' does not count beside 'path_prefixes'")
-        for host in owner.hosts if proxy.run is not None else ():
+        hosts = (*owner.hosts, *owner.balancers) if isinstance(owner, Role) else owner.hosts
+        for host in dict.fromkeys(hosts) if proxy.run is not None else ():
             other, first = runs.setdefault(host, (f"{kind}.{owner.name}", proxy))
             if first.run != proxy.run:
                 fail(
@@ -55,8 +57,9 @@ def sharing(roles: Sequence[Role], accessories: Sequence[Accessory]) -> dict[str
     owners: list[Role | Accessory] = [*roles, *accessories]
     for owner in owners:
         if owner.proxy is not None and owner.proxy.ssl is True:
+            hosts = owner.secured if isinstance(owner, Role) else owner.hosts
             for name in owner.proxy.claimed:
-                found.setdefault(name, {}).update(dict.fromkeys(owner.hosts))
+                found.setdefault(name, {}).update(dict.fromkeys(hosts))
     return {name: tuple(hosts) for name, hosts in found.items() if len(hosts) > 1}
 
 
@@ -79,6 +82,7 @@ def share_names(roles: Sequence[Role], node: Node) -> tuple[Role, ...]:
     Kamal's proxy takes it from there too.
     """
     _check_shared_names(roles, node)
+    check_balancers(roles, node)
     whole: dict[tuple[str, str], Proxy] = {}
     for role in roles:
         if role.proxy is not None and role.proxy.whole:
@@ -109,7 +113,12 @@ def _places(role: Role) -> tuple[tuple[str, str], ...]:
     """The names that a role serves (empty: any), on each of its hosts."""
     if role.proxy is None:
         return ()
-    return tuple((host, name) for host in role.hosts for name in role.proxy.names or ("",))
+    return tuple((host, name) for host in _reached(role) for name in role.proxy.names or ("",))
+
+
+def _reached(role: Role) -> tuple[str, ...]:
+    """The hosts whose proxies know of a role."""
+    return tuple(dict.fromkeys([*role.hosts, *role.balancers]))
 
 
 def _check_shared_names(roles: Sequence[Role], node: Node) -> None:
@@ -118,7 +127,7 @@ def _check_shared_names(roles: Sequence[Role], node: Node) -> None:
         proxy = role.proxy
         if proxy is None:
             continue
-        for host in role.hosts:
+        for host in _reached(role):
             for name in proxy.names or ("",):
                 for prefix in proxy.prefixes or ("/",):
                     other = names.setdefault((host, name, prefix), role.name)
@@ -140,7 +149,7 @@ def _check_led_elsewhere(roles: Sequence[Role], node: Node) -> None:
             continue
         ends = {name: name for name in role.proxy.names}
         ends |= dict.fromkeys(role.proxy.redirect_from, ", ".join(role.proxy.names[:1]))
-        for place in ((host, name) for host in role.hosts for name in ends):
+        for place in ((host, name) for host in _reached(role) for name in ends):
             other, end = first.setdefault(place, (role, ends[place[1]]))
             if end != ends[place[1]]:
                 fail(

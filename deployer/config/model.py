@@ -46,6 +46,15 @@ class Role:
     logging: Logging = field(default_factory=Logging)
     asset_path: str | None = None
     asset_options: str | None = None
+    balancers: tuple[str, ...] = ()
+    """The hosts that spread its requests, of those that are worked on."""
+    balanced: tuple[str, ...] = ()
+    """The hosts over which they do: all of the file, whichever are worked on."""
+
+    @property
+    def secured(self) -> tuple[str, ...]:
+        """The hosts that have its names, and the certificates for them."""
+        return self.balancers if self.balanced else self.hosts
 
     @property
     def restart(self) -> str:
@@ -116,9 +125,20 @@ class DeployConfig:
 
     @property
     def all_hosts(self) -> tuple[str, ...]:
-        """Every host of a role or an accessory."""
+        """Every host of a role or an accessory, and those that balance."""
+        accessories = (host for item in self.accessories for host in item.hosts)
+        return tuple(dict.fromkeys([*self.routed_hosts, *accessories]))
+
+    @property
+    def balancers(self) -> tuple[str, ...]:
+        """The hosts that spread the requests of a role."""
+        return tuple(dict.fromkeys(host for role in self.roles for host in role.balancers))
+
+    @property
+    def routed_hosts(self) -> tuple[str, ...]:
+        """The hosts that a deploy changes: those of roles, and those that only balance."""
         own = self.hosts if any(role.hosts for role in self.roles) else ()
-        return tuple(dict.fromkeys([*own, *(host for item in self.accessories for host in item.hosts)]))
+        return tuple(dict.fromkeys([*own, *self.balancers]))
 
     @property
     def primary_role(self) -> Role:
@@ -170,6 +190,14 @@ class DeployConfig:
     def roles_on(self, host: str) -> tuple[Role, ...]:
         """The roles that run on a host."""
         return tuple(role for role in self.roles if host in role.hosts)
+
+    def balanced_on(self, host: str) -> tuple[Role, ...]:
+        """The roles whose requests a host spreads."""
+        return tuple(role for role in self.roles if host in role.balancers)
+
+    def routed_on(self, host: str) -> tuple[Role, ...]:
+        """The roles that run on a host or that it balances: those that it has something of."""
+        return tuple(role for role in self.roles if host in (*role.hosts, *role.balancers))
 
     def accessories_on(self, host: str) -> tuple[Accessory, ...]:
         """The accessories that run on a host."""
@@ -256,10 +284,14 @@ class DeployConfig:
             ).all_hosts
             kept = set(patterns if primary else matching(patterns, reach) if patterns else reach)
             chosen = tuple(
-                dataclasses.replace(role, hosts=tuple(host for host in role.hosts if host in kept))
+                dataclasses.replace(
+                    role,
+                    hosts=tuple(host for host in role.hosts if host in kept),
+                    balancers=tuple(host for host in role.balancers if host in kept),
+                )
                 for role in chosen
             )
-            chosen = tuple(role for role in chosen if role.hosts)
+            chosen = tuple(role for role in chosen if role.hosts or role.balancers)
             accessories = tuple(
                 dataclasses.replace(item, hosts=tuple(host for host in item.hosts if host in kept))
                 for item in accessories

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployer.config import shorthand
+from deployer.config.balancing import BALANCER_PATTERN, check_balancing
 from deployer.config.proxynames import check_certificates, check_redirects
+from deployer.config.proxyrun import ProxyRun
 from freehold.settings import convert, fail, read, setting
-from freehold.wording import describe
 from freehold.yamlfile import Node
 
 HOST_PATTERN = r"[^\s/]+"
@@ -96,39 +96,6 @@ class ProxyLogging:
 
 
 @dataclass(frozen=True)
-class ProxyRun:
-    """How the proxy itself runs on a host. Every service of a host must agree on it."""
-
-    http_port: int = setting(80, help="Port for HTTP.", minimum=1, maximum=65535)
-    https_port: int = setting(443, help="Port for HTTPS.", minimum=1, maximum=65535)
-    metrics_port: int | None = setting(
-        None, help="Port for Prometheus metrics, for the host and its containers.", minimum=1, maximum=65535
-    )
-    debug: bool = setting(False, help="Log more.")
-    log_max_size: str | None = setting(
-        None, help="Size at which the log file is rotated.", example="10m", pattern=r"\d+[kmg]?"
-    )
-    publish: bool = setting(
-        True, help="Listen on the host's own addresses; if not, only containers reach the proxy."
-    )
-    bind_ips: tuple[str, ...] = setting(
-        (),
-        parse=lambda node: _addresses(node),
-        help="Listen on these addresses only.",
-        schema=shorthand.TEXTS,
-    )
-    registry: str | None = setting(None, help="Registry of the proxy's image.")
-    repository: str | None = setting(None, help="Repository of the proxy's image.")
-    version: str | None = setting(None, help="Version of the proxy's image.")
-    options: Mapping[str, shorthand.OptionValue] = setting(
-        factory=dict,
-        parse=shorthand.options,
-        schema=shorthand.OPTIONS,
-        help="Options of the proxy's container.",
-    )
-
-
-@dataclass(frozen=True)
 class Proxy:
     """How requests reach a role."""
 
@@ -162,7 +129,8 @@ class Proxy:
         example="/domains/allowed",
     )
     forward_headers: bool | None = setting(
-        None, help="Trust X-Forwarded-* of the client; default: only where `ssl` is off."
+        None,
+        help="Trust X-Forwarded-* of the client; default: only where `ssl` is off and no `loadbalancer` is.",
     )
     response_timeout: float = setting(
         30.0,
@@ -194,6 +162,16 @@ class Proxy:
         example="/rails/storage",
     )
     logging: ProxyLogging = setting(factory=ProxyLogging, help="Access log.")
+    loadbalancer: tuple[str, ...] = setting(
+        (),
+        parse=lambda node: shorthand.texts(node),
+        form="text or list of text",
+        help="Host or hosts that have the names and their certificates, and spread requests over the hosts "
+        "of the role; hosts of the role too, or others.",
+        schema=shorthand.TEXTS,
+        pattern=BALANCER_PATTERN,
+        example="203.0.113.5",
+    )
     run: ProxyRun | None = setting(None, help="How the proxy itself runs on the host.")
 
     @property
@@ -255,6 +233,7 @@ def read_proxy(node: Node) -> Proxy:
         )
     check_certificates(node, proxy)
     check_redirects(node, proxy)
+    check_balancing(node, proxy)
     if proxy.run is not None and not proxy.run.publish:
         run = node.get("run") or node
         for name in ("http_port", "https_port", "bind_ips"):
@@ -287,15 +266,3 @@ def _slashed(text: str, node: Node) -> str:
     if not re.fullmatch(PREFIX_PATTERN, text):
         fail(node, f"{text!r} does not have the right form; for example '/api'")
     return f"/{text.strip('/')}"
-
-
-def _addresses(node: Node) -> tuple[str, ...]:
-    found = shorthand.texts(node)
-    for address, entry in zip(found, node.elements() or (node,), strict=True):
-        try:
-            ipaddress.ip_address(address.strip("[]"))
-        except ValueError:
-            fail(
-                entry, f"expected an IP address, found {describe(entry)}", hint="for example 127.0.0.1 or ::1"
-            )
-    return found

@@ -224,6 +224,8 @@ def _role(name: str, settings: RoleSettings, document: Document, primary: bool, 
         # Assets are bridged for requests, which reach proxied roles only.
         asset_path=(path or None) if proxy else None,
         asset_options=(options or None) if proxy else None,
+        balancers=proxy.loadbalancer if proxy and settings.hosts else (),
+        balanced=tuple(settings.hosts) if proxy and proxy.loadbalancer else (),
     )
 
 

@@ -40,8 +40,14 @@ _PROXY = {
 
 REFUSED: Mapping[str, Refusal] = types.MappingProxyType(
     {
-        f"{owner}proxy.{key}": refusal
-        for owner in ("", "servers.*.", "accessories.*.")
-        for key, refusal in _PROXY.items()
+        **{
+            f"{owner}proxy.{key}": refusal
+            for owner in ("", "servers.*.", "accessories.*.")
+            for key, refusal in _PROXY.items()
+        },
+        "accessories.*.proxy.loadbalancer": Refusal(
+            "the hosts of an accessory have data of their own each, so that it matters which of them answers",
+            "take the key out; what any host can answer is a role",
+        ),
     }
 )

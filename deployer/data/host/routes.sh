@@ -136,7 +136,7 @@ unclaimed() {
     for name in "$@"; do
         for found in "$want"/routes/*/"$name"; do
             host=${found%/*} host=${host##*/} shown=$host
-            if [ ! -e "$found" ] || [ "$host" = _ask ]; then continue; fi
+            if [ ! -e "$found" ] || [ "$host" = _ask ] || [ "$host" = _balance ]; then continue; fi
             case $host in
                 _default) shown="every name" ;;
                 _wildcard*) shown="*${host#_wildcard}" ;;

@@ -16,8 +16,10 @@ from tests.unit.deployer import samples
 CADDY = Path(sys.executable).parent / "caddy"
 
 
-def adapted(directory: Path, *, more: dict[str, Any] | None = None, **proxies: Any) -> dict[str, Any]:
-    """What Caddy understands of the main file with the routes of these services."""
+def adapted(
+    directory: Path, *, more: dict[str, Any] | None = None, host: str = "web-1", **proxies: Any
+) -> dict[str, Any]:
+    """What Caddy understands of the main file of a host with the routes of these services."""
     place = directory / "proxy"
     for service, settings in proxies.items():
         config = samples.config(
@@ -25,7 +27,7 @@ def adapted(directory: Path, *, more: dict[str, Any] | None = None, **proxies: A
             secrets={"CERT": "a certificate", "KEY": "its key"},
             **{"service": service, "proxy": settings, "servers": ["web-1"], **(more or {})},
         )
-        for path, text in proxy.files(config, config.roles, "web-1").items():
+        for path, text in proxy.files(config, config.routed_on(host), host).items():
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             (place / path).write_text(text.replace(layout.PROXY, str(place)))
     (place / "routes" / layout.DEFAULT_HOST).mkdir(parents=True, exist_ok=True)
