@@ -229,7 +229,10 @@ class Proxy:
         example="config/ca.pem",
     )
     grace_seconds: int = setting(
-        30, minimum=1, maximum=3600, help="How long running requests may take while the proxy restarts."
+        30,
+        minimum=1,
+        maximum=3600,
+        help="How long running requests may take while the proxy is rebooted.",
     )
     http_port: int = setting(80, minimum=1, maximum=65535, help="Port for HTTP.")
     https_port: int = setting(443, minimum=1, maximum=65535, help="Port for HTTPS, TCP and UDP.")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deployer.commands import balance, certificates, front, phases, wayback
+from deployer.commands import balance, certificates, front, phases, streams, wayback
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import HostFacts
 from deployer.commands.jobs import install_step
@@ -285,6 +285,8 @@ class Rollout:
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")
         for host, result in answers.values.items():
+            for line in streams.told(result):
+                self.console.info(f"{host}: {line}")
             for name in certificates.missing(result):
                 self.console.warn(f"{host}: {self.version} is live, but without a certificate for {name}")
             prefixes = [self.config.container_prefix(role) for role in self.config.balanced_on(host)]

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts Caddy with what is on the disk, or with the last configuration that it accepted; keeps that. See
-# docs/decisions/018-last-good-configuration.md. The recipe puts the places in front of this.
+# docs/decisions/018-last-good-configuration.md. How another Caddy takes over: 025-another-caddy-takes-over.md.
+# The recipe puts the places in front of this.
 set -euo pipefail
 
 saved=$DATA/caddy/autosave.json # Caddy's own, after each configuration that it has taken; not written atomically
@@ -43,22 +44,41 @@ keep() {
     rm -f "$REFUSED"
 }
 
-# run: become Caddy.
-run() {
+# choose: `config` is what is on the disk, or what was accepted last where that is refused.
+choose() {
     local said
-    # On a full disk nothing is counted.
-    echo >>"$tries" || true
+    config=$CADDYFILE
     # What validates may still not start, for want of a port of its own, say.
     if [ ! -e "$good/config.json" ] || { said=$("$CADDY" validate --config "$CADDYFILE" 2>&1) &&
         said="it does not start; the journal says why" && ! [ "$(wc -l <"$tries")" -gt 3 ]; }; then
-        exec "$CADDY" run --config "$CADDYFILE"
+        return 0
     fi
     rm -f "$tries"
     # Caddy says why in the last line, in JSON. The number is the priority that the journal gives a line.
     tail -n 1 <<<"$said" >"$REFUSED"
     echo "<2>the configuration on the disk is refused: $(cat "$REFUSED")" >&2
     echo "<2>serving by the last that was accepted; mend the file, then reload" >&2
-    exec "$CADDY" run --config "$good/config.json"
+    config=$good/config.json
+}
+
+# run: stay Caddy's parent, with the sockets that all inherit. On SIGUSR1 do what is in `over`: another Caddy is to
+# take over. Where Caddy ends so does the service.
+run() {
+    local code config leaving=
+    # On a full disk nothing is counted.
+    echo >>"$tries" || true
+    choose
+    trap : USR1
+    "$CADDY" run --config "$config" &
+    caddy=$!
+    trap 'leaving=1; kill "$caddy"' TERM
+    until
+        wait "$caddy" && code=0 || code=$?
+        ! kill -0 "$caddy" 2>/dev/null
+    do
+        if [ -e "$RUN/over" ]; then . "$RUN/over"; fi
+    done
+    [ -n "$leaving" ] || exit "$code"
 }
 
 "$1"

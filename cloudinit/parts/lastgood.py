@@ -20,7 +20,10 @@ KEEP_UNIT = "freehold-proxy-keep.service"
 ID = "freehold-last-good"
 """Marks the kept configuration, so that the proxy itself can be asked whether it runs with it."""
 ASK_URL = f"http://localhost/id/{ID}/admin"
-REFUSED = "/run/freehold-proxy/refused"
+RUN = "/run/freehold-proxy"
+OVER = f"{RUN}/over"
+"""What the proxy's first process does when another Caddy is to take over; a deployer writes it."""
+REFUSED = f"{RUN}/refused"
 """Why the configuration on the disk was refused; for the group, gone with the proxy."""
 
 REASON = f"""\
@@ -57,6 +60,7 @@ def program() -> str:
         "DATA": DATA,
         "ID": ID,
         "REFUSED": REFUSED,
+        "RUN": RUN,
     }
     text = Path(__file__).parent.with_name("data").joinpath("proxy.sh").read_text(encoding="utf-8")
     # User-data has 16 KiB for the whole recipe: what is said to people stays at home.

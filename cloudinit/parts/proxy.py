@@ -25,6 +25,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+NotifyAccess=all
+KillMode=mixed
 User=freehold-proxy
 Group=freehold
 UMask=0027
@@ -177,7 +179,8 @@ current() {{
 }}
 place() {{
     install -m 755 -o root -g root -- "$1" {BINARY}.new
-    notify restart {SERVICE_UNIT}
+    # Where it is there, whoever wrote it has the new program take over from the one that runs.
+    [ -e {lastgood.OVER} ] || notify restart {SERVICE_UNIT}
     mv -f {BINARY}.new {BINARY}
     changed "installed {BINARY}"
 }}

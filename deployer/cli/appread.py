@@ -74,7 +74,10 @@ def version(context: Context, target: Target) -> int:
 @click.option("-s", "--stop", is_flag=True, help="Stop them.")
 @changing
 def stale_containers(context: Context, target: Target, stop: bool, lock_wait: int) -> int:
-    """Show containers that run although another version serves."""
+    """Show containers that run although another version serves.
+
+    One that is `draining` serves what was open at a switch and ends by itself: --stop leaves it alone.
+    """
     import contextlib
 
     from deployer.cli.session import open_session
@@ -95,18 +98,19 @@ def stale_containers(context: Context, target: Target, stop: bool, lock_wait: in
         found = {host: prune.stale(config, known) for host, known in facts.values.items()}
         if stop:
             scripts = {}
-            for host, items in found.items():
+            for host, stale in found.items():
+                items = [item for item in stale if not item.lingering]
                 line = f"{session.who()} stopped {', '.join(item.name for item in items)}"
                 if items:
                     stopping = commands.stop_containers(config, items)
                     scripts[host] = phases.audited(config, stopping, line)
             errors |= told(scripts, fleet.run(scripts, "Stopping", timeout=limit(scripts, 600))).errors
     fields = ("host", "role", "version", "container", "state")
-    shown = [
-        (host, c.role, c.version, c.name, "stopped" if stop and host not in errors else c.state)
-        for host, items in found.items()
-        for c in items
-    ]
-    if shown and not stop:
+    shown = []
+    for host, stale in found.items():
+        for c in stale:
+            state = "stopped" if stop and host not in errors else c.state
+            shown.append((host, c.role, c.version, c.name, "draining" if c.lingering else state))
+    if any(not c.lingering for stale in found.values() for c in stale) and not stop:
         context.console.info("`freehold app stale_containers --stop` stops them")
     return rows(context, fields, shown, errors)

@@ -89,11 +89,13 @@ def reboot(context: Context, target: Target, rolling: bool, confirmed: bool, loc
 @confirmed_option
 @changing
 def upgrade(context: Context, target: Target, rolling: bool, confirmed: bool, lock_wait: int) -> None:
-    """Install the proxy that this Freehold carries. systemd holds the sockets: nobody is refused."""
+    """Install the proxy that this Freehold carries. What is open stays with the one that runs."""
     from deployer.cli.work import confirm
+    from deployer.commands import hostproxy
 
     confirm("Replace the proxy's program where it is another version?", confirmed)
-    _apply(context, target, lock_wait, "proxy upgrade", rolling=rolling, upgrade=True)
+    then = hostproxy.take_over(only_other=True)
+    _apply(context, target, lock_wait, "proxy upgrade", then, rolling=rolling, upgrade=True)
 
 
 def _apply(
@@ -110,7 +112,7 @@ def _apply(
     from deployer.cli.server import apply_recipe, profiles_of
     from deployer.cli.session import open_session
     from deployer.cli.work import lock_held
-    from deployer.commands import phases
+    from deployer.commands import hostproxy, phases
     from deployer.script import Script
 
     session = open_session(context, target, accessories=True)
@@ -121,6 +123,8 @@ def _apply(
             if restarts:
                 session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
             wanted = {host: profiles[host] for host in group}
+            if upgrade:
+                run_on(fleet, dict.fromkeys(group, hostproxy.announce()), name)
             apply_recipe(context, fleet, wanted, "Preparing the proxy", upgrade=upgrade)
             steps = then.steps if then is not None else ()
             script = Script((*steps, phases.audit_step(session.config, f"{session.who()} ran {name}")))
@@ -139,7 +143,8 @@ def _control(context: Context, target: Target, wait: int, verb: str) -> None:
     hosts = proxy_hosts(session)
     with session.fleet() as fleet, lock_held(context, session, fleet, f"proxy {verb}", wait):
         line = f"{session.who()} ran proxy {verb}"
-        script = phases.audited(session.config, hostproxy.control(verb), line)
+        controlled = hostproxy.take_over() if verb == "restart" else hostproxy.control(verb)
+        script = phases.audited(session.config, controlled, line)
         run_on(fleet, dict.fromkeys(hosts, script), f"proxy {verb}")
 
 
@@ -160,7 +165,7 @@ def stop(context: Context, target: Target, lock_wait: int) -> None:
 @proxy.command()
 @changing
 def restart(context: Context, target: Target, lock_wait: int) -> None:
-    """Restart the proxy; new connections wait for it meanwhile."""
+    """Start the proxy anew; new connections wait a second, and what is open stays with the former process."""
     _control(context, target, lock_wait, "restart")
 
 

@@ -155,7 +155,7 @@ def print_tables(context: Context, found: list[HostStatus], *, everything: bool)
             c.version,
             c.state,
             c.health,
-            (c.mode or "yes") if c.serves else "",
+            c.mode or ("yes" if c.serves else ""),
             c.cpu,
             c.memory,
             c.container,

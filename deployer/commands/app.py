@@ -36,8 +36,15 @@ def current_name(config: DeployConfig, role: Role, version: str | None = None) -
 def details(config: DeployConfig) -> Script:
     """Containers of the service, running or not."""
     fields = ("{{.Names}}", "{{.State}}", "{{.Status}}", "{{.Image}}", "{{.RunningFor}}")
-    ps = ["docker", "ps", "--all", *filters(config), "--format", "\t".join(fields)]
-    return Script((Step("containers", shlex.join(ps), "containers"),))
+    ps = ["docker", "ps", "--all", *filters(config), "--format", "\t".join(("{{.ID}}", *fields))]
+    # One that goes on with what was open at a switch has a file that is called by its id.
+    state = f"""while IFS=$'\\t' read -r id name state rest; do
+    if [ "$state" = running ] && compgen -G {layout.open_streams(config.name)}/"$id*" >/dev/null; then
+        state=draining
+    fi
+    printf '%s\\t%s\\t%s\\n' "$name" "$state" "$rest"
+done"""
+    return Script((Step("containers", f"{shlex.join(ps)} | {state}", "containers"),))
 
 
 def images(config: DeployConfig) -> Script:

@@ -40,6 +40,8 @@ class Container:
     id: str
     created: str
     status: str
+    lingering: str = ""
+    """What is noted of one that serves only what was open at a switch (`commands/streams.py`)."""
 
     @property
     def running(self) -> bool:
@@ -171,6 +173,12 @@ done
 for path in {layout.before(config.name)}/*/.containers; do
     if [ -e "$path" ]; then sed 's/^/pending\\t/' "$path"; fi
 done
+for path in {layout.open_streams(config.name)}/*; do
+    case $path in */watch | *.new | */'*') continue ;; esac
+    name=${{path%.ending}} line=
+    read -r line <"$path" || true
+    printf 'open\t%s\t%s\n' "${{name##*/}}" "$line"
+done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
 true""",
@@ -250,6 +258,7 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
     canaries: dict[str, str] = {}
     lock: list[str] = []
     pending: dict[str, str] = {}
+    lingering: dict[str, str] = {}
     for line in result.lines("state"):
         kind, _, rest = line.partition("\t")
         cells = rest.split("\t")
@@ -266,8 +275,11 @@ def parse_facts(config: DeployConfig, result: ScriptResult) -> HostFacts:
             history.append(Served(parts[1], tuple(parts[2].split(",")) if parts[2:] else ()))
         elif kind == "pending":
             name, _, pending[name] = rest.partition(" ")
+        elif kind == "open" and len(cells) == 2:
+            lingering[cells[0]] = cells[1]
         elif kind == "lock":
             lock.append(rest)
+    containers = [replace(c, lingering=lingering.get(c.id, "") if c.running else "") for c in containers]
     return HostFacts(
         result.host,
         tuple(containers),

@@ -6,15 +6,16 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 from cloudinit.parts.caddyfile import LOG
-from cloudinit.parts.lastgood import FAILING, REASON, reason
+from cloudinit.parts.lastgood import FAILING, OVER, REASON, RUN, reason
 from cloudinit.parts.listeners import SERVICE_UNIT, SOCKET_UNIT
 from deployer.commands import layout
 from deployer.commands.balance import LOOK, Behind, parse_look
 from deployer.commands.wishes import LogWishes
 from deployer.config import DeployConfig, ProxyRun
-from deployer.script import Script, ScriptResult, Step
+from deployer.script import Script, ScriptResult, Step, heredoc
 from freehold.errors import UsageError
 
 # Units are root's; a user of the profile may become root by sudo.
@@ -125,6 +126,53 @@ def control(verb: str) -> Script:
     }[verb]
     shell = f"{ROOT}root {shlex.join(['systemctl', verb, *units])}"
     return Script((Step(verb, shell, f"{verb} the proxy"),))
+
+
+_SUPERVISED = f"""main=$(systemctl show --value --property MainPID {SERVICE_UNIT})
+[ "$(cat "/proc/$main/comm" 2>/dev/null)" = proxy ]"""
+"""Whether another Caddy can take over: an earlier recipe's service was Caddy itself."""
+
+
+def _write_over(*, only_other: bool) -> str:
+    text = files("deployer").joinpath("data/over.sh").read_text(encoding="utf-8")
+    settings = f"ONLY_OTHER={'1' if only_other else ''}\n"
+    return f"root install -m 644 /dev/stdin {OVER} {heredoc(settings + text)}"
+
+
+def announce() -> Script:
+    """Before the recipe replaces the program: it need not restart the proxy, another Caddy will take over."""
+    shell = f"{ROOT}if {_SUPERVISED}; then\n{_write_over(only_other=True)}\nfi"
+    return Script((Step("announce", shell, "announce another program"),))
+
+
+def take_over(*, only_other: bool = False) -> Script:
+    """Another Caddy serves from now on, and the one that does goes on with what is open.
+
+    `only_other`: where it is another program than the one that runs. A proxy that cannot is restarted, unless
+    the recipe has done so.
+    """
+    restart = "" if only_other else f"root systemctl restart {SERVICE_UNIT}"
+    shell = f"""{ROOT}
+if ! {{ {_SUPERVISED}; }}; then
+    {restart or "exit 0"}
+    exit
+fi
+# No deploy has Caddy read its configuration meanwhile.
+exec 8>{layout.LOCKS}/proxy.lock
+flock -w 60 8 || {{ echo "failed: a deploy of this host has held the proxy's routes for 60 s"; exit 1; }}
+root rm -f {RUN}/said
+{_write_over(only_other=only_other)}
+root kill -USR1 "$main"
+for ((tries = 0; tries < 600; tries++)); do
+    if said=$(root cat {RUN}/said 2>/dev/null); then
+        [ "$said" = ok ] || {{ echo "failed: $said"; exit 1; }}
+        exit 0
+    fi
+    sleep 0.1
+done
+echo "failed: the proxy does not answer; systemctl restart {SERVICE_UNIT} begins anew"
+exit 1"""
+    return Script((Step("restart", shell, "another process takes over", 60),))
 
 
 def idle() -> Script:

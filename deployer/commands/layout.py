@@ -146,6 +146,11 @@ def everything(name: str, version_: str) -> tuple[str, str]:
     return version(name, version_), f"{app(name)}/assets/{version_}"
 
 
+def open_streams(name: str) -> str:
+    """Which containers go on serving what was open at a switch, and until when."""
+    return f"{app(name)}/open"
+
+
 def guard(name: str) -> str:
     """Held by every script that changes a service on this host, for as long as it runs."""
     return f"{LOCKS}/{name}.host.lock"

@@ -6,7 +6,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployer.commands import assets, balance, certificates, copies, docker, jobs, layout, pages, proxy
+from deployer.commands import (
+    assets,
+    balance,
+    certificates,
+    copies,
+    docker,
+    jobs,
+    layout,
+    pages,
+    proxy,
+    streams,
+)
 from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step, discard, heredoc
@@ -181,7 +192,8 @@ def revive(
         claims = "\n".join(proxy.unclaimed_fragment(config, name) for name in owned)
         steps.append(Step("claims", claims, "nobody else has its routes"))
     known = [balance.admit_fragment(config, one, versions[one.name], admitted, kept=True) for one in roles]
-    start = "\n".join([*lines, *filter(None, known), shlex.join(["docker", "start", *names])])
+    again = streams.serve_again(config, names)
+    start = "\n".join([*lines, *filter(None, known), again, shlex.join(["docker", "start", *names])])
     steps.append(Step("start", start, f"start {told} again"))
     for role in roles:
         version = versions[role.name]
@@ -255,38 +267,59 @@ def finish(
 ) -> Script:
     """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line.
 
+    Those which may go on with what is open (`stream_timeout`) are stopped later, without this deploy.
+
     Not where another deploy has been since `version` was committed on top of a history of `seen` lines.
     """
     steps = [ours_step(config, seen, version)]
     proxied = {role.name for role in config.roles if role.proxy is not None}
-    addresses = [c.address for c in left.stop if c.role in proxied and c.address]
+    addresses = [c.address for c in left.stop if c.role in proxied and c.address and not c.lingering]
     if addresses:
         drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
         steps.append(Step("drain", drain, "requests on the old version end", config.drain_timeout))
     by_grace: dict[int, list[str]] = {}
+    lasting: dict[str, Container] = {}
+    stops = []
     for role in config.roles:
-        names = [c.name for c in left.stop if c.role == role.name]
-        if names:
-            by_grace.setdefault(grace(config, role, drained=True), []).extend(names)
-    stops = [
+        old = [c for c in left.stop if c.role == role.name]
+        seconds = grace(config, role, drained=True)
+        mine = {c.name: c for c in old if streams.may_go_on(config, role, c)}
+        lasting |= mine
+        if mine:
+            stops.append((seconds, streams.stop_lines(config, role, seconds, old)))
+        elif old:
+            by_grace.setdefault(seconds, []).extend(c.name for c in old)
+    lines = [
         shlex.join(["docker", "stop", "--time", str(seconds), *names]) for seconds, names in by_grace.items()
     ]
-    if stops:
-        steps.append(Step("stop", "\n".join(stops), "stop the old version", sum(by_grace)))
-    prune = []
-    if left.remove:
-        prune.append(shlex.join(["docker", "rm", *left.remove]))
-    for gone, image in left.gone.items():
-        # An image that another service uses too stays; that is no failure.
-        prune.append(f"docker image rm {shlex.quote(image)} || true")
-        prune.append(forget(config, gone))
-    if prune:
+    if lasting:
+        lines = [streams.watch_fragment(config), *lines, *(line for _, found in stops for line in found)]
+    if lines:
+        waits = sum(by_grace) + sum(seconds for seconds, _ in stops)
+        steps.append(Step("stop", "\n".join(lines), "stop the old version", waits))
+    if prune := _prune_lines(config, left, lasting):
         steps.append(Step("prune", "\n".join(prune), "prune"))
     kept = discard(layout.before(config.name))
-    settle = f"{kept}\n{certificates.prune_fragment()}"
+    settle = f"{kept}\n{certificates.prune_fragment()}\n{streams.forget_fragment(config)}"
     steps += [Step("settle", settle, "forget the way back"), *more]
     steps.append(audit_step(config, audit))
     return guarded(config, steps, keep_going=True)
+
+
+def _prune_lines(config: DeployConfig, left: Leftovers, lasting: Mapping[str, Container]) -> list[str]:
+    """What is needed no more goes; where a container goes on, a later deploy or `prune` sees to it."""
+    lines = []
+    if names := [name for name in left.remove if name not in lasting]:
+        lines.append(shlex.join(["docker", "rm", *names]))
+    for name in left.remove:
+        if name in lasting:
+            lines.append(streams.unless_open(config, [lasting[name]], shlex.join(["docker", "rm", name])))
+    for gone, image in left.gone.items():
+        of_it = [c for c in lasting.values() if c.version == gone]
+        # An image that another service uses too stays; that is no failure.
+        image_line = f"docker image rm {shlex.quote(image)} || true"
+        lines += [streams.unless_open(config, of_it, line) for line in (image_line, forget(config, gone))]
+    return lines
 
 
 def forget(config: DeployConfig, version: str) -> str:

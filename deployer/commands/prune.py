@@ -44,6 +44,8 @@ def useless(config: DeployConfig, known: HostFacts, retain: int) -> Useless:
 def stale(config: DeployConfig, known: HostFacts) -> tuple[Container, ...]:
     """Containers that run although another version serves their role, and that nobody is trying.
 
+    Those that go on with what was open are among them (`lingering`).
+
     What a role's target dials has the requests, whatever is remembered: a commit may have been cut off.
     """
     roles = config.roles_on(known.host)

@@ -17,8 +17,8 @@ HOLD = 30
 """Seconds a request waits for a target that does not answer yet."""
 BUFFER = 1024**2
 """Bytes of a body that are kept in memory where `buffering.memory` says nothing; Kamal's default."""
-LINGER = "24h"
-"""How long WebSockets live on when Caddy takes another configuration. A switch is not theirs to feel: the
+LINGER = 24 * 3600
+"""Seconds that WebSockets live on when Caddy takes another configuration. A switch is not theirs to feel: the
 old container ends them, when its time to drain is over."""
 OF_A_PATH = "# of a path"
 """Begins a site that gives way to that of a service which has the whole name, perhaps with HTTPS."""
@@ -251,7 +251,7 @@ def upstream(
     # What has reached the application is not sent again, even if its answer does not come in time: only
     # where no connection can be made are there further tries. Caddy would repeat every GET for HOLD seconds.
     lines = ["lb_retry_match {", "\tmethod NEVER", "}"]
-    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {LINGER}"]
+    lines += [f"lb_try_duration {HOLD}s", "lb_try_interval 100ms", f"stream_close_delay {_linger(proxy)}"]
     if proxy.buffering.requests:
         lines.append(f"request_buffers {memory}")
     if keep:
@@ -264,6 +264,12 @@ def upstream(
     transport = f"dial_timeout 5s\nkeepalive 1s\nresponse_header_timeout {proxy.response_timeout:g}s\n"
     body = "".join(f"{line}\n" for line in lines) + _block("transport http", transport)
     return _block(f"reverse_proxy {matcher}tcp/{{file.{to or layout.target(prefix)}}}", body)
+
+
+def _linger(proxy: Proxy) -> str:
+    """Never shorter than a container may go on."""
+    seconds = max(LINGER, round(proxy.stream_timeout or 0))
+    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
 
 
 def _trusts(proxy: Proxy) -> bool:

@@ -34,7 +34,8 @@ printf 'proxy\t%s\n' "$(systemctl is-active freehold-proxy.service || true)"
 class ContainerStatus:
     """One container. `health` is what the probe answers now; empty where nothing is known.
 
-    `mode` is `paused` or `maintenance` where the requests of one that serves are kept from it.
+    `mode` is `paused` or `maintenance` where the requests of one that serves are kept from it, and `draining`
+    where one serves what was open at a switch, and nothing else.
     """
 
     host: str
@@ -159,7 +160,7 @@ def containers(
         if role is not None and role.proxy is not None:
             dialled = facts.targets.get(config.container_prefix(role), "")
             serves = bool(container.address) and dialled.partition(":")[0] == container.address
-        health, mode = "", ""
+        health, mode = "", "draining" if container.lingering and not serves else ""
         if "(" in container.status and container.running:
             health = container.status.rpartition("(")[2].rstrip(")").removeprefix("health: ")
         if serves and container.role in probes:

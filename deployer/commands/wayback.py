@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from deployer.commands import copies, layout, phases, proxy
+from deployer.commands import copies, layout, phases, proxy, streams
 from deployer.commands.facts import HostFacts
 from deployer.config import DeployConfig, Role
 from deployer.script import Script, Step
@@ -98,6 +98,7 @@ def _removal(config: DeployConfig, facts: HostFacts, role: Role, version: str) -
             lines += [f"{spare} {shlex.quote(name)}"] if spare else []
             stop = f"docker stop --time {grace} {shlex.quote(name)} >/dev/null"
             lines.append(f'if [ -n "$(named {shlex.quote(name)})" ]; then {stop}; fi')
+    lines += streams.again_fragment(config, known)
     return "\n".join(lines)
 
 

@@ -76,6 +76,27 @@ def check_files(
         check_sendfile(place, item.proxy, volumes_of(item.volumes, item.options))
 
 
+def check_streams(
+    roles: Sequence[Role], accessories: Sequence[Accessory], drain_timeout: float, node: Node
+) -> None:
+    """A limit for what is open at a switch is longer than what every request has, and of a role."""
+    for role in roles:
+        seconds = role.proxy.stream_timeout if role.proxy is not None else None
+        if seconds is not None and seconds <= drain_timeout:
+            own = at(node, "servers", role.name, "proxy")
+            fail(
+                own.get("stream_timeout") or at(node, "proxy", "stream_timeout"),
+                f"expected more than the {drain_timeout:g} seconds of drain_timeout, found {seconds:g}",
+                hint="requests and streams have drain_timeout anyway; what is open longer has stream_timeout",
+            )
+    for item in accessories:
+        if item.proxy is not None and item.proxy.stream_timeout is not None:
+            fail(
+                at(node, "accessories", item.name, "proxy", "stream_timeout"),
+                "'stream_timeout' has no meaning for an accessory: it stops before the next one starts",
+            )
+
+
 def share_names(roles: Sequence[Role], node: Node) -> tuple[Role, ...]:
     """The roles, each path served once, and HTTPS for a name as the role says that has the whole name.
 

@@ -138,6 +138,14 @@ class Proxy:
         help="Seconds the application may take to begin its answer.",
         schema=shorthand.SECONDS,
     )
+    stream_timeout: float | None = setting(
+        None,
+        parse=shorthand.seconds,
+        help="Seconds after a switch for what is open then, such as WebSockets; the deploy waits for "
+        "`drain_timeout` alone. Where absent all ends with that.",
+        example="600",
+        schema=shorthand.SECONDS,
+    )
     path_prefix: str | None = setting(
         None,
         parse=lambda node: _prefix(node),

@@ -12,6 +12,7 @@ from deployer.config.checks import (
     check_env,
     check_files,
     check_proxies,
+    check_streams,
     check_tags,
     share_names,
     sharing,
@@ -57,6 +58,7 @@ def resolve(document: Document, node: Node, around: Surroundings) -> DeployConfi
         )
     check_proxies(roles, accessories, node, warnings)
     check_files(roles, accessories, document.volumes, node)
+    check_streams(roles, accessories, document.drain_timeout, node)
     check_tags(roles, document, node, warnings)
     check_env(document, roles, node, warnings)
     _check_run_directory(document, node, around, warnings)

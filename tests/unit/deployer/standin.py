@@ -40,6 +40,8 @@ if words[0] == "inspect":
     elif form.startswith("{{.State.Status}}|"):
         more = ["0", "0", ""] if "RestartCount" in form else []
         print("|".join([one["state"], *more, one["address"]]))
+    elif "RestartPolicy" in form:
+        print(one.get("restart", "unless-stopped"))
     elif form.startswith("{{.State.Status}}"):
         print(one["state"])
     else:
@@ -77,6 +79,8 @@ elif words[0] == "rename":
     if words[2] in book:
         sys.exit("Conflict. The container name is already in use: " + words[2])
     book[words[2]] = book.pop(find(words[1]))
+elif words[0] == "update":
+    book[find(words[3])]["restart"] = words[2]
 elif words[0] in ("start", "stop", "rm"):
     names, well = named()
     status = 0 if well else 1
@@ -109,7 +113,8 @@ class StandIn:
         self._book.write_text("{}")
         Path(f"{self._book}.log").touch()
         self.program("docker", DOCKER.replace("@BOOK@", str(self._book)))
-        for name in ("caddy", "ss"):
+        # Units are started where there is no systemd of the test's own.
+        for name in ("caddy", "ss", "systemd-run", "sudo"):
             self.program(name, "#!/bin/sh\n")
 
     def program(self, name: str, text: str) -> None:
@@ -133,6 +138,12 @@ class StandIn:
     def ids(self) -> Mapping[str, str]:
         """The ids of all containers."""
         return {name: one["id"] for name, one in json.loads(self._book.read_text()).items()}
+
+    @property
+    def restarts(self) -> Mapping[str, str]:
+        """Whether Docker starts them again."""
+        book = json.loads(self._book.read_text())
+        return {name: one.get("restart", "unless-stopped") for name, one in book.items()}
 
     @property
     def docker(self) -> list[str]:

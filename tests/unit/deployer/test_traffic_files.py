@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -323,3 +324,22 @@ def test_what_the_authority_said_is_read_from_the_log(tmp_path: Path) -> None:
     shell = f"{layout.library()}\nPROXY_LOG={log}\n{ask}"
     said = subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout
     assert said == 'dial "ca" refused\nlong ago\n'
+
+
+def test_another_process_takes_over() -> None:
+    """By scripts that are bash, as is what they leave on the host; an upgrade leaves what is the same."""
+    for script, only_other in (
+        (hostproxy.announce(), "1"),
+        (hostproxy.take_over(), ""),
+        (hostproxy.take_over(only_other=True), "1"),
+    ):
+        (step,) = script.steps
+        samples.is_bash(script.render())
+        written = re.search(r"<<'(FREEHOLD_END)'\n(.*?\n)\1\n", step.shell, re.DOTALL)
+        assert written is not None and written[2].startswith(f"ONLY_OTHER={only_other}\n")
+        samples.is_bash(written[2])
+    # The recipe of an earlier release has restarted it.
+    assert (
+        "systemctl restart" not in hostproxy.take_over(only_other=True).steps[0].shell.partition("exit\n")[0]
+    )
+    assert "systemctl restart" in hostproxy.take_over().steps[0].shell.partition("exit\n")[0]
