@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from deployer.commands import phases
+from deployer.commands import finishing
 from deployer.commands.facts import Container, HostFacts
 from deployer.commands.serving import serving_role
 from deployer.config import DeployConfig
 from freehold.errors import InputError
 
 
-def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: bool) -> phases.Leftovers:
+def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: bool) -> finishing.Leftovers:
     """What a host still has of other versions once `version` serves.
 
     Kept are of each role the `retain_containers` versions that served last. What never served is no
@@ -46,7 +46,7 @@ def leftovers(config: DeployConfig, known: HostFacts, version: str, *, revived: 
         else:
             gone[container.version] = container.image
     gone = {name: image for name, image in gone.items() if name not in staying}
-    return phases.Leftovers(tuple(stop), tuple(remove), gone)
+    return finishing.Leftovers(tuple(stop), tuple(remove), gone)
 
 
 def previous_version(facts: Mapping[str, HostFacts], config: DeployConfig) -> str:

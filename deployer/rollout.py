@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deployer.commands import balance, certificates, front, phases, streams, wayback
+from deployer.commands import balance, finishing, front, phases, streams, wayback
 from deployer.commands import facts as facts_commands
 from deployer.commands.facts import HostFacts
-from deployer.commands.jobs import install_step
 from deployer.config import DeployConfig, Role
-from deployer.fleet import Answers, Fleet
+from deployer.fleet import Fleet
 from deployer.kept import check_kept, leftovers
 from deployer.report import check, connection_lost, summary
-from deployer.script import Script, ScriptResult, limit
-from deployer.stream import Stopped
+from deployer.script import Script, limit
+from deployer.underlock import UnderLock
 from freehold.console import Console
-from freehold.errors import FreeholdError, LockedError
+from freehold.errors import FreeholdError
 
 LOOK_TIMEOUT = 120.0
 START_TIMEOUT = 90.0
@@ -50,7 +49,7 @@ def no_hooks(_name: str) -> None:
 
 
 @dataclass
-class Rollout:
+class Rollout(UnderLock):
     """One deploy or rollback of one version to the hosts of a configuration."""
 
     config: DeployConfig
@@ -265,35 +264,25 @@ class Rollout:
 
         The version is live by now: what fails here is told, and undone by nothing.
         """
-        scripts = {}
-        for host, known in facts.items():
-            leftover = leftovers(self.config, known, self.version, revived=self.revived)
-            more = [install_step(self.config, self.version)]
-            routed = self.config.routed_on(host)
-            if secure := certificates.await_step([role for role in routed if host in role.secured]):
-                more.append(secure)
-            more += front.finish_steps(self.config, known, self.version)
-            scripts[host] = phases.finish(
+        scripts = {
+            host: finishing.finish(
                 self.config,
-                leftover,
+                leftovers(self.config, known, self.version, revived=self.revived),
                 seen=len(known.history),
                 version=self.version,
                 audit=f"{self.who} {what}",
-                more=more,
+                more=finishing.further(self.config, known, self.version),
             )
+            for host, known in facts.items()
+        }
         answers = self.fleet.run(scripts, "Finishing", timeout=limit(scripts, FINISH_TIMEOUT))
         for error in [*answers.errors.values(), *check(scripts, answers.values)]:
             self.console.warn(f"{self.version} is live, but: {error.message}")
         for host, result in answers.values.items():
             for line in streams.told(result):
                 self.console.info(f"{host}: {line}")
-            for name in certificates.missing(result):
-                self.console.warn(f"{host}: {self.version} is live, but without a certificate for {name}")
-            prefixes = [self.config.container_prefix(role) for role in self.config.balanced_on(host)]
-            for one in balance.parse_look(result.lines("behind"), prefixes):
-                if one.state:
-                    told = f"{one.address}, which {one.state}; is its HTTP port open to this host?"
-                    self.console.warn(f"{host}: {self.version} is live, but nothing goes to {told}")
+            for lack in finishing.missing(self.config, result):
+                self.console.warn(f"{host}: {self.version} is live, {lack}")
 
     def go_back(self, facts: Mapping[str, HostFacts], why: str) -> None:
         """Every host as it was. Hosts that cannot be reached are named; the next deploy converges."""
@@ -320,36 +309,3 @@ class Rollout:
         title = f"Putting every host back to {old}" if old else "Putting every host back"
         answers = self.fleet.run(scripts, title, timeout=limit(scripts, UNDO_TIMEOUT))
         return [*answers.errors.values(), *check(scripts, answers.values)]
-
-    def _must(self, scripts: Mapping[str, Script], title: str, timeout: float) -> None:
-        answers = self._watched(scripts, title, timeout, together=True)
-        self._raise(list(answers.errors.values()), scripts, answers.values)
-
-    def _watched(
-        self, scripts: Mapping[str, Script], title: str, timeout: float, *, together: bool
-    ) -> Answers[ScriptResult]:
-        self.still_locked()
-        answers = self.fleet.run(scripts, title, timeout=timeout, together=together, watched=True)
-        self.still_locked()
-        return answers
-
-    def still_locked(self) -> None:
-        """LockedError once the lock is lost: another may deploy by now."""
-        if self.fleet.lock_lost.is_set():
-            raise LockedError(
-                f"{self.fleet.lock_host}: the deploy lock was lost while the deploy ran",
-                hint="the connection to this host broke, or it went down; run the command again",
-            )
-
-    def _raise(
-        self,
-        failures: Sequence[FreeholdError],
-        scripts: Mapping[str, Script],
-        results: Mapping[str, ScriptResult],
-    ) -> None:
-        """One error for all that failed. A host that was only stopped on their account is not one of them."""
-        errors = [error for error in failures if not isinstance(error, Stopped)]
-        errors += check(scripts, results)
-        if errors or failures:
-            errors = errors or list(failures)
-            raise summary(errors, "every host goes back to the version before") if errors[1:] else errors[0]

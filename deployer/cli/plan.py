@@ -8,9 +8,8 @@ from typing import Any
 
 from deployer.cli.session import Session
 from deployer.cli.status import differences
-from deployer.commands import balance, certificates, front, phases
+from deployer.commands import balance, certificates, finishing, phases
 from deployer.commands.facts import HostFacts
-from deployer.commands.jobs import install_step
 from deployer.commands.registry import access, pull_script
 from deployer.config import DeployConfig
 from deployer.kept import leftovers
@@ -116,7 +115,7 @@ def _scripts(
     shipping: Shipping,
     version: str,
     known: HostFacts,
-    left: phases.Leftovers,
+    left: finishing.Leftovers,
     admitted: Sequence[str],
 ) -> dict[str, Script]:
     """What a host would run, in its order. `quiet` is the configuration without secrets."""
@@ -127,13 +126,11 @@ def _scripts(
         found["pull"] = pull_script(quiet, image, access(quiet))
     if roles and session.hooks.there("pre-deploy"):
         found["environment"] = phases.environment(quiet, host, roles, version, image)
-    secure = certificates.await_step([role for role in routed if host in role.secured])
-    more = [install_step(quiet, version), *([secure] if secure else [])]
-    more += front.finish_steps(quiet, known, version)
     found["prepare"] = phases.prepare(quiet, host, roles, version, image, admitted)
     found["commit"] = phases.commit(quiet, roles, version, [role for role in routed if role not in roles])
     audit = f"{session.who()} deployed {version}"
-    found["finish"] = phases.finish(
+    more = finishing.further(quiet, known, version)
+    found["finish"] = finishing.finish(
         quiet, left, seen=len(known.history), version=version, audit=audit, more=more
     )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from deployer.commands import (
     assets,
@@ -18,9 +18,8 @@ from deployer.commands import (
     proxy,
     streams,
 )
-from deployer.commands.facts import Container
 from deployer.config import DeployConfig, Role
-from deployer.script import Script, Step, discard, heredoc
+from deployer.script import Script, Step, heredoc
 
 STOP_GRACE = 10
 
@@ -245,81 +244,6 @@ def switched(config: DeployConfig, roles: Sequence[Role], version: str, served: 
             words = shlex.join([config.container_prefix(role), config.container_name(role, version)])
             checks.append(f'serves {words} || {{ echo "failed: the traffic goes elsewhere"; exit 1; }}')
     return guarded(config, [Step("switched", "\n".join(checks), "what was switched")])
-
-
-@dataclass(frozen=True)
-class Leftovers:
-    """Of other versions: containers to stop, containers to remove, images by the version they made."""
-
-    stop: tuple[Container, ...] = ()
-    remove: tuple[str, ...] = ()
-    gone: Mapping[str, str] = field(default_factory=dict)
-
-
-def finish(
-    config: DeployConfig,
-    left: Leftovers,
-    *,
-    seen: int,
-    version: str,
-    audit: str,
-    more: Sequence[Step] = (),
-) -> Script:
-    """Let the old containers finish their requests, stop them, prune, do `more`, write the audit line.
-
-    Those which may go on with what is open (`stream_timeout`) are stopped later, without this deploy.
-
-    Not where another deploy has been since `version` was committed on top of a history of `seen` lines.
-    """
-    steps = [ours_step(config, seen, version)]
-    proxied = {role.name for role in config.roles if role.proxy is not None}
-    addresses = [c.address for c in left.stop if c.role in proxied and c.address and not c.lingering]
-    if addresses:
-        drain = shlex.join(["drain", str(round(config.drain_timeout)), *addresses])
-        steps.append(Step("drain", drain, "requests on the old version end", config.drain_timeout))
-    by_grace: dict[int, list[str]] = {}
-    lasting: dict[str, Container] = {}
-    stops = []
-    for role in config.roles:
-        old = [c for c in left.stop if c.role == role.name]
-        seconds = grace(config, role, drained=True)
-        mine = {c.name: c for c in old if streams.may_go_on(config, role, c)}
-        lasting |= mine
-        if mine:
-            stops.append((seconds, streams.stop_lines(config, role, seconds, old)))
-        elif old:
-            by_grace.setdefault(seconds, []).extend(c.name for c in old)
-    lines = [
-        shlex.join(["docker", "stop", "--time", str(seconds), *names]) for seconds, names in by_grace.items()
-    ]
-    if lasting:
-        lines = [streams.watch_fragment(config), *lines, *(line for _, found in stops for line in found)]
-    if lines:
-        waits = sum(by_grace) + sum(seconds for seconds, _ in stops)
-        steps.append(Step("stop", "\n".join(lines), "stop the old version", waits))
-    if prune := _prune_lines(config, left, lasting):
-        steps.append(Step("prune", "\n".join(prune), "prune"))
-    kept = discard(layout.before(config.name))
-    settle = f"{kept}\n{certificates.prune_fragment()}\n{streams.forget_fragment(config)}"
-    steps += [Step("settle", settle, "forget the way back"), *more]
-    steps.append(audit_step(config, audit))
-    return guarded(config, steps, keep_going=True)
-
-
-def _prune_lines(config: DeployConfig, left: Leftovers, lasting: Mapping[str, Container]) -> list[str]:
-    """What is needed no more goes; where a container goes on, a later deploy or `prune` sees to it."""
-    lines = []
-    if names := [name for name in left.remove if name not in lasting]:
-        lines.append(shlex.join(["docker", "rm", *names]))
-    for name in left.remove:
-        if name in lasting:
-            lines.append(streams.unless_open(config, [lasting[name]], shlex.join(["docker", "rm", name])))
-    for gone, image in left.gone.items():
-        of_it = [c for c in lasting.values() if c.version == gone]
-        # An image that another service uses too stays; that is no failure.
-        image_line = f"docker image rm {shlex.quote(image)} || true"
-        lines += [streams.unless_open(config, of_it, line) for line in (image_line, forget(config, gone))]
-    return lines
 
 
 def forget(config: DeployConfig, version: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.commands import canary, phases, prune, status, wayback
+from deployer.commands import canary, finishing, phases, prune, status, wayback
 from deployer.commands.facts import HostFacts, parse_facts, state_script
 from deployer.config import DeployConfig
 from deployer.kept import check_kept, leftovers, previous_version
@@ -52,7 +52,7 @@ class Story:
     def finish(self, config: DeployConfig, known: HostFacts, version: str, *, revived: bool = False) -> None:
         left = leftovers(config, known, version, revived=revived)
         seen = len(known.history)
-        self.run(phases.finish(config, left, seen=seen, version=version, audit="me"))
+        self.run(finishing.finish(config, left, seen=seen, version=version, audit="me"))
 
     def deploy(self, config: DeployConfig, version: str) -> None:
         known = self.look()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.commands import layout, phases, wayback
+from deployer.commands import finishing, layout, phases, wayback
 from deployer.commands.facts import HostFacts
 from deployer.config import DeployConfig
 from deployer.rollout import Delivery, Rollout
@@ -109,8 +109,8 @@ def undo(config: DeployConfig, known: HostFacts = KNOWN, *, committing: bool = T
 
 
 def finish(config: DeployConfig) -> Script:
-    left = phases.Leftovers(stop=KNOWN.containers)
-    return phases.finish(config, left, seen=1, version="v2", audit="me deployed v2")
+    left = finishing.Leftovers(stop=KNOWN.containers)
+    return finishing.finish(config, left, seen=1, version="v2", audit="me deployed v2")
 
 
 OTHERS = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from deployer.commands import app, docker, execute, hostvalues, layout, phases, traffic, wayback
+from deployer.commands import app, docker, execute, finishing, hostvalues, layout, phases, traffic, wayback
 from deployer.commands.facts import HostFacts
 from deployer.config import DeployConfig, Role
 from deployer.kept import leftovers
@@ -61,7 +61,7 @@ def scripts(config: DeployConfig) -> dict[str, Script]:
         "environment": phases.environment(config, "web-2", roles, "v2", "own/shop:v2"),
         "forget": wayback.forget_environment(config, known, "v2"),
         "commit": phases.commit(config, roles, "v2"),
-        "finish": phases.finish(config, left, seen=2, version="v2", audit="me deployed v2"),
+        "finish": finishing.finish(config, left, seen=2, version="v2", audit="me deployed v2"),
         "undo": wayback.undo(config, known, roles, "v2", audit="me: it's broken"),
         "undo of the first": wayback.undo(config, HostFacts("web-2"), roles, "v2", audit="me"),
         "revive": phases.revive(config, roles, dict.fromkeys(("web", "jobs"), "v1")),
@@ -322,7 +322,7 @@ def test_a_script_has_the_time_that_its_steps_may_wait(tmp_path: Path) -> None:
 
 def test_nothing_is_stopped_where_nothing_ran(config: DeployConfig) -> None:
     left = leftovers(config, samples.facts("web-1"), "v1", revived=False)
-    finish = phases.finish(config, left, seen=0, version="v1", audit="me")
+    finish = finishing.finish(config, left, seen=0, version="v1", audit="me")
     assert [step.name for step in finish.steps] == ["ours", "settle", "audit"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commands import app, phases, prune, status, streams, wayback
+from deployer.commands import app, finishing, phases, prune, status, streams, wayback
 from deployer.commands.facts import HostFacts, parse_facts, state_script
 from deployer.config import DeployConfig
 from deployer.kept import leftovers
@@ -54,7 +54,7 @@ class Story:
         known = dataclasses.replace(known, containers=before)
         left = leftovers(config, known, version, revived=False)
         seen = len(known.history) - 1
-        script = phases.finish(config, left, seen=seen, version=version, audit="me")
+        script = finishing.finish(config, left, seen=seen, version=version, audit="me")
         # What goes on is not waited for once more.
         drains = any(c.running and not c.lingering for c in before)
         assert drains == ("drain" in [step.name for step in script.steps])
