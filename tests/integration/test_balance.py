@@ -90,10 +90,9 @@ def test_requests_are_spread_and_hosts_may_die(project: Project, balancer: Host)
     with front.traffic() as traffic:
         project.send("v2")
         traffic.seen(10)
-        # Whoever closes it for a while closes it behind, and nobody is taken out for that.
-        taken_away(project, balancer)
     assert front.serving() == ("v2",)
     assert set(traffic.load.report().versions) == {"v1", "v2"}
+    taken_away(project, balancer)
 
     # Another name comes with a version that does not come up: the one in front goes back too.
     before = everyone.state()
@@ -171,13 +170,16 @@ def only_those_in_front_are_heard(project: Project, balancer: Host) -> None:
 
 
 def taken_away(project: Project, balancer: Host) -> None:
-    """A pause of the application; requests through the balancer wait for its end."""
+    """Whoever closes it for a while closes it behind, and no host is taken out for that."""
+    project.freehold("app", "maintenance", "--message", "Back at noon")
+    answer = project.ask(balancer)
+    assert answer.status == 503 and "Back at noon" in answer.text
+    assert behind(project) == {"web-1:80": "", "web-2:80": ""}
+    project.freehold("app", "live")
     project.freehold("app", "pause")
     answers: list[int] = []
     waiting = threading.Thread(target=lambda: answers.append(project.ask(balancer, timeout=60).status))
     waiting.start()
-    assert behind(project) == {"web-1:80": "", "web-2:80": ""}
-    assert not answers
     project.freehold("app", "resume")
     waiting.join()
     assert answers == [200]
