@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Control
 from tests.integration.app.project import Project, squeezed
 from tests.integration.app.talk import talk
+from tests.integration.app.tls import secure
 from tests.rig import Host, Rig
 
 CADDY = "/usr/local/bin/caddy"
@@ -78,8 +79,24 @@ def test_what_is_open_outlives_the_process(project: Project) -> None:
     assert project.serving() == ("v1",)
 
 
-def test_another_program_and_one_that_does_not_start(project: Project) -> None:
-    host = project.hosts[0]
+@pytest.fixture
+def secured(project: Project) -> Iterator[Project]:
+    """HTTPS too, with certificates that the host signs itself."""
+    profile = project.directory / "config" / "host.yml"
+    profile.write_text("proxy: {acme_ca: internal}\n")
+    project.config["proxy"] |= {"ssl": True, "ssl_redirect": False}
+    project.save()
+    project.freehold("proxy", "boot", timeout=300)
+    project.send("v1")
+    yield project
+    profile.unlink()
+    project.freehold("proxy", "boot", timeout=300)
+
+
+def test_another_program_and_one_that_does_not_start(secured: Project, rig: Rig) -> None:
+    project, host = secured, secured.hosts[0]
+    shown = secure(rig, host, "shop.test")
+    assert shown[1].strip() == "v1"
     host.exec(f"mv {CADDY} {CADDY}.real")
     wrapper = f'#!/bin/sh\n[ "$1" != version ] || exec echo v2.11.0 h1:old\nexec {CADDY}.real "$@"\n'
     host.write(CADDY, wrapper, 0o755)
@@ -91,6 +108,8 @@ def test_another_program_and_one_that_does_not_start(project: Project) -> None:
         assert found["state"] == "active" and found["version"] != "v2.11.0"
         second = processes(host)[-1]
         assert second != first and one.open
+        # Both work with the same files.
+        assert secure(rig, host, "shop.test") == shown
         # There is nothing to be done any more.
         project.freehold("proxy", "upgrade", "-y", timeout=300)
         assert processes(host) == [first, second]
