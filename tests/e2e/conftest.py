@@ -74,6 +74,7 @@ machines:
 # The files that share its machines, as pytest orders them.
 STORY = (
     "test_lab.py",
+    "test_lab_faults.py",
     "test_rehearsal.py",
     "test_restore.py",
     "test_takedown.py",
