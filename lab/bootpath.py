@@ -20,6 +20,10 @@ EMULATED = ("no_timer_check", "tsc=reliable", "rootdelay=300", "systemd.default_
 # A fresh overlay on a checked image; four serial ports where there is one.
 FEWER = ("fsck.mode=skip", "8250.nr_uarts=1")
 
+# Equipment comes late where it is emulated: the serial line once took more than the 90 seconds that systemd
+# waits for a device, and the console had no login. Debian 12's systemd does not know the word.
+LATE = ("systemd.default_device_timeout_sec=600",)
+
 # Security modules without a policy here (TOMOYO, IPE, IMA, EVM) are asked at each file all the same.
 MODULES_OF_SECURITY = "lsm=lockdown,capability,landlock,yama,apparmor,bpf"
 
@@ -73,7 +77,7 @@ def kernel_arguments(*, emulated: bool) -> str:
     return " ".join(
         (
             *KERNEL,
-            *(EMULATED if emulated else ()),
+            *((*EMULATED, *LATE) if emulated else ()),
             *FEWER,
             MODULES_OF_SECURITY,
             f"modprobe.blacklist={','.join(DRIVERS)}",

@@ -71,13 +71,22 @@ machines:
   job-1: {networks: {back: 192.0.2.20, lan: }}
 """
 
+# The files that share its machines, as pytest orders them.
+STORY = (
+    "test_lab.py",
+    "test_lab_faults.py",
+    "test_rehearsal.py",
+    "test_restore.py",
+    "test_takedown.py",
+)
+
 
 class Placing(LoadScopeScheduling):  # type: ignore[misc]
     """Of several workers one has all tests of the shared machines, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0].rpartition("/")[2]
-        return "lab" if file in ("test_lab.py", "test_rehearsal.py", "test_takedown.py") else nodeid
+        return "lab" if file in STORY else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,14 +1,10 @@
-"""The lab for real: machines under QEMU that mirror a deploy file, their names, snapshots and faults."""
+"""The lab for real: machines under QEMU that mirror a deploy file; names, networks, snapshots, life."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +22,9 @@ from lab.model import LabSpec
 from lab.moments import Moments
 from lab.wait import console_tail
 from tests.e2e.production import FREEHOLD, Production
+from tests.e2e.reach import fetch, reaches
 from tests.e2e.trouble import Troubled
+from tests.integration.app.terminal import Terminal
 
 NAMES = ("web-1", "web-2", "job-1")
 pytest_plugins = ["pytester"]
@@ -44,17 +42,6 @@ def test_third(lab, lab_hosts):
     lab.exec("web-1", ["touch", "inner"])
     assert lab.name == "another"
 """
-# Seconds that each of sixteen connections takes.
-CONNECT = """\
-import socket, time
-for _ in range(16):
-    began = time.monotonic()
-    socket.create_connection(("web-2", 80), 60).close()
-    print(time.monotonic() - began)
-"""
-BODY = 1_000_000
-# A megabyte for whoever asks, on the port that the profile opens.
-SERVE = f"truncate -s {BODY} /run/body && systemd-run -q --unit body python3 -m http.server -d /run 5432"
 # On disk and in memory. Ten seconds after its last session logind empties /dev/shm of what a user has there.
 MARK = "echo {0} > ~/file; echo {0} | sudo tee /run/memory"
 
@@ -109,17 +96,6 @@ def test_a_host_key_that_is_not_the_seeds_is_refused(lab: Lab, tmp_path: Path) -
     assert "HOST IDENTIFICATION HAS CHANGED" in done.stderr or "verification failed" in done.stderr
 
 
-def fetch(lab: Lab, machine: str, url: str) -> str:
-    command = ["curl", "-s", "-m", "60", "-o", "/dev/null", "-w", "%{http_code} %{remote_ip}", url]
-    return lab.exec(machine, command, check=False).stdout
-
-
-def reaches(lab: Lab, machine: str, address: str, limit: int = 60) -> bool:
-    """Whether a proxy's answer comes within so many seconds."""
-    command = ["curl", "-s", "-m", str(limit), "-o", "/dev/null", f"http://{address}/"]
-    return lab.exec(machine, command, check=False).returncode == 0
-
-
 def test_machines_reach_each_other_by_name_and_by_production_address(lab: Lab) -> None:
     assert fetch(lab, "web-1", "http://web-2/").endswith(" 198.18.0.12")
     assert fetch(lab, "web-1", "http://203.0.113.7/").endswith(" 203.0.113.7")
@@ -147,8 +123,8 @@ def test_the_status_shows_both_running(lab: Lab) -> None:
 def test_an_emulated_machines_services_have_time_to_come_up(lab: Lab) -> None:
     if lab.state.accelerator == "kvm":
         pytest.skip("nothing is emulated here")
-    look = ["systemctl", "show", "--value", "-p", "DefaultTimeoutStartUSec"]
-    assert [lab.exec(name, look).stdout.strip() for name in NAMES] == ["10min"] * 3
+    look = ["systemctl", "show", "--value", "-p", "DefaultTimeoutStartUSec", "-p", "DefaultDeviceTimeoutUSec"]
+    assert [lab.exec(name, look).stdout.split() for name in NAMES] == [["10min"] * 2] * 3
 
 
 def test_ssh_passes_the_command_and_how_it_ended_on(lab: Lab, production: Production) -> None:
@@ -204,22 +180,6 @@ def test_the_wire_between_machines_works_after_a_restore(lab: Lab) -> None:
     assert fetch(lab, "web-2", "http://web-1/").endswith(" 198.18.0.11")
 
 
-def test_a_cut_wire_keeps_machines_apart_until_it_is_healed(lab: Lab, lab_faults: Faults) -> None:
-    lab_faults.cut("web-2", management=False)
-    assert not reaches(lab, "web-1", "web-2", limit=6)
-    assert lab.exec("web-2", ["true"]).returncode == 0
-    lab_faults.mend("web-2", management=False)
-    assert fetch(lab, "web-1", "http://web-2/").endswith(" 198.18.0.12")
-
-
-def test_groups_that_are_apart_reach_only_their_own(lab: Lab, lab_faults: Faults) -> None:
-    lab_faults.partition(["web-1"], ["203.0.113.7", "job-1"])
-    assert not reaches(lab, "web-1", "web-2", limit=6)
-    assert fetch(lab, "job-1", "http://web-2/").endswith(" 198.18.0.12")
-    lab_faults.heal()
-    assert fetch(lab, "web-1", "http://web-2/").endswith(" 198.18.0.12")
-
-
 def test_a_further_network_is_of_its_machines_alone(lab: Lab, production: Production) -> None:
     # A name leads to the first network that both are on, in the order of the one that asks.
     assert fetch(lab, "job-1", "http://web-1/").endswith(" 192.0.2.11")
@@ -234,102 +194,6 @@ def test_a_further_network_is_of_its_machines_alone(lab: Lab, production: Produc
         {"lan": "198.18.0.12"},
         {"back": "192.0.2.20", "lan": "198.18.0.13"},
     ]
-
-
-def test_a_further_network_is_cut_slowed_and_parted_like_every_other(
-    lab: Lab, lab_faults: Faults, production: Production
-) -> None:
-    production.freehold("lab", "fault", "cut", "job-1", "--network", "back")
-    assert not reaches(lab, "web-1", "192.0.2.20", limit=6)
-    assert reaches(lab, "web-1", "198.18.0.13")
-    picture = list(ET.fromstring(production.freehold("lab", "graph")).itertext())
-    assert [text for text in picture if text in ("cut", "192.0.2.11", "192.0.2.20")] == ["192.0.2.11", "cut"]
-    lab_faults.mend("job-1", management=False)
-    lab_faults.slow("job-1", delay=0.3, network="back")
-    connect = ["curl", "-s", "-m", "30", "-o", "/dev/null", "-w", "%{time_connect}", "http://192.0.2.20/"]
-    assert float(lab.exec("web-1", connect).stdout) >= 0.6
-    lab_faults.partition(["web-1"], ["job-1"])
-    assert not reaches(lab, "web-1", "192.0.2.20", limit=6)
-    assert not reaches(lab, "web-1", "198.18.0.13", limit=6)
-    lab_faults.heal()
-    assert reaches(lab, "web-1", "192.0.2.20")
-
-
-def test_a_slow_link_is_slow_and_loses(lab: Lab, lab_faults: Faults) -> None:
-    connect = ["curl", "-s", "-m", "30", "-o", "/dev/null", "-w", "%{time_connect}", "http://web-2/"]
-    lab_faults.slow("web-2", delay=0.5)
-    # There and back again: no computer is so fast that it takes less.
-    assert float(lab.exec("web-1", connect).stdout) >= 1.0
-    lab_faults.slow("web-2", loss=1.0)
-    assert not reaches(lab, "web-1", "web-2", limit=6)
-
-
-def test_a_link_with_jitter_answers_late_and_unevenly(
-    lab: Lab, lab_faults: Faults, production: Production
-) -> None:
-    def connect() -> list[float]:
-        return [float(took) for took in lab.exec("web-1", ["python3", "-c", CONNECT]).stdout.split()]
-
-    # So much that this computer's own unevenness cannot be taken for it. A handshake has two frames, each up
-    # to `jitter` late: all thirty-two take 16 times that on average, and half of it but once in millions.
-    jitter = max(0.2, sum(connect()) / 4)
-    production.freehold("lab", "fault", "slow", "web-2", "--jitter", f"{jitter * 1000:.0f}ms")
-    slowly = connect()
-    assert sum(slowly) > 8 * jitter
-    assert max(slowly) - min(slowly) > jitter / 4
-
-
-def test_a_link_with_a_rate_lets_no_more_through(
-    lab: Lab, lab_faults: Faults, production: Production
-) -> None:
-    def load() -> float:
-        ask = ["curl", "-sf", "-m", "600", "--retry", "30", "--retry-delay", "1", "--retry-connrefused"]
-        ask += ["-o", "/dev/null", "-w", "%{size_download} %{time_total}", "http://web-2:5432/body"]
-        size, took = lab.exec("web-1", ask).stdout.split()
-        assert int(size) == BODY
-        return float(took)
-
-    lab.exec("web-2", ["sudo", "sh", "-c", SERVE])
-    load()
-    quickly = load()
-    # A tenth of what just went through; more than that cannot pass, however fast this computer is.
-    rate = BODY * 8 / max(quickly, 0.2) / 10
-    production.freehold("lab", "fault", "slow", "web-2", "--rate", f"{rate / 1000:.0f}k")
-    assert load() >= 9.5 * max(quickly, 0.2)
-    lab_faults.heal()
-    lab.exec("web-2", ["sudo", "systemctl", "stop", "body"])
-
-
-def test_a_machine_that_is_cut_off_or_frozen_does_not_answer_this_computer(
-    lab: Lab, lab_faults: Faults
-) -> None:
-    machine = lab.state.machine("web-2")
-    lab_faults.cut("web-2", lan=False)
-    assert not lab.answers(machine, timeout=5)
-    lab_faults.heal()
-    assert lab.exec("web-2", ["true"], timeout=60).returncode == 0
-    lab_faults.pause("web-2")
-    assert not lab.answers(machine, timeout=5)
-    lab_faults.heal()
-    assert lab.exec("web-2", ["true"], timeout=60).returncode == 0
-
-
-def test_a_full_disk_a_stopped_docker_and_a_wrong_clock_are_healed(lab: Lab, lab_faults: Faults) -> None:
-    write = ["dd", "if=/dev/zero", "of=big", "bs=1M", "count=8"]
-    lab_faults.fill_disk("web-1")
-    assert lab.exec("web-1", write, check=False).returncode != 0
-    lab_faults.stop_docker("web-1")
-    assert lab.exec("web-1", ["docker", "ps"], check=False).returncode != 0
-    lab_faults.skew_clock("web-1", -86400)
-    assert abs(time.time() - 86400 - clock(lab, "web-1")) < 60
-    lab_faults.heal()
-    lab.exec("web-1", write)
-    lab.exec("web-1", ["docker", "ps"])
-    assert abs(time.time() - clock(lab, "web-1")) < 60
-
-
-def clock(lab: Lab, machine: str) -> float:
-    return float(lab.exec(machine, ["date", "+%s"]).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -376,22 +240,16 @@ def test_a_machine_is_stopped_in_order_and_another_loses_its_power(
 
 
 def test_a_terminal_on_the_console_types_and_reads(lab: Lab, production: Production) -> None:
-    here, there = pty.openpty()
-    command: list[str | Path] = [FREEHOLD, "lab", "console", "web-1"]
-    with subprocess.Popen(command, cwd=production.root, stdin=there, stdout=there, stderr=there) as process:
-        os.close(there)
-        seen = b""
-        deadline = time.monotonic() + 120
-        # A getty asks for a name after each line that it gets.
-        while b"login:" not in seen:
-            assert time.monotonic() < deadline, seen
-            if select.select([here], [], [], 2)[0]:
-                seen += os.read(here, 4096)
-            else:
-                os.write(here, b"\r")
-        os.write(here, b"\x1d")
-        assert process.wait(30) == 0
-    os.close(here)
+    screen = Terminal((FREEHOLD, "lab", "console", "web-1"), production.root)
+
+    def asked() -> bool:
+        """A getty asks for a name after each line that it gets."""
+        screen.type("\r")
+        return screen.shows("login:", 2)
+
+    assert any(asked() for _ in range(60)), screen.seen
+    screen.type("\x1d")
+    assert screen.close() == 0
     assert "needs a terminal" in production.freehold("lab", "console", "web-1", expect=2)
 
 
@@ -418,14 +276,6 @@ def test_logs_inventories_addresses_and_the_picture_agree(lab: Lab, production: 
     assert production.freehold("lab", "open", "203.0.113.7").strip() == f"http://{machine.address}:8080/"
     picture = ET.fromstring(production.freehold("lab", "graph"))
     assert machine.address in "".join(picture.itertext())
-
-
-def test_the_picture_shows_what_is_broken(lab: Lab, lab_faults: Faults, production: Production) -> None:
-    lab_faults.cut("web-2", management=False)
-    lab_faults.slow("job-1", delay=0.05)
-    texts = list(ET.fromstring(production.freehold("lab", "graph")).itertext())
-    # job-1 is on two networks.
-    assert [text for text in texts if text in ("cut", "50 ms")] == ["cut", "50 ms", "50 ms"]
 
 
 def test_the_boot_is_told_by_systemd_and_cloud_init(lab: Lab, production: Production) -> None:

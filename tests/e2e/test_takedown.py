@@ -25,6 +25,7 @@ from lab.places import lab_dir, list_labs
 from lab.preflight import PREFIXES
 from lab.state import runtime_of, taken_prefixes
 from lab.wire import Wire
+from tests.e2e.reach import reaches
 from tests.e2e.trouble import BAD_SEED, NO_SEED, PANIC, Troubled
 
 
@@ -89,12 +90,6 @@ def seen_key(lab: Lab) -> str:
     """What web-2 sees at the address of web-1 on their own network."""
     look = ["ssh-keyscan", "-T", "60", "-t", "ed25519", lab.state.machine("web-1").lan]
     return lab.exec("web-2", look).stdout
-
-
-def reaches(lab: Lab, machine: str, address: str, limit: int = 60) -> bool:
-    """Whether a proxy's answer comes within so many seconds."""
-    command = ["curl", "-s", "-m", str(limit), "-o", "/dev/null", f"http://{address}/"]
-    return lab.exec(machine, command, check=False).returncode == 0
 
 
 @contextmanager
