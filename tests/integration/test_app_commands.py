@@ -23,13 +23,15 @@ WORKER = (
     "import signal, sys; signal.signal(signal.SIGINT, lambda *_: (print('ended by SIGINT', flush=True), "
     "sys.exit())); print('working', flush=True); signal.pause(); signal.pause()"
 )
+# `input` alone would sleep through a Ctrl-C that comes just before it reads.
 PROGRAM = """\
-import os, signal
+import os, select, signal
 def resized(*_): print("size", os.get_terminal_size().columns, flush=True)
 signal.signal(signal.SIGWINCH, resized)
 try:
     resized()
-    while True: print("got", input(), flush=True)
+    while True:
+        if select.select([0], [], [], 0.1)[0]: print("got", input(), flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     raise SystemExit(7)
