@@ -157,12 +157,13 @@ def only_those_in_front_are_heard(project: Project, balancer: Host) -> None:
         assert project.ask(host, headers={"Freehold-Balanced": "request", **lies}).status == 403
     assert [project.ask(host).status for host in project.hosts] == [403, 403]
 
-    entries = [json.loads(line) for host in project.hosts for line in host.read(LOG).splitlines()]
-    mine = [entry for entry in entries if entry.get("request", {}).get("uri") == "/request"]
+    lines = [json.loads(line) for host in project.hosts for line in host.read(LOG).splitlines()]
+    # Without a visitor there are only those who came before, in other tests.
+    entries = [entry for entry in lines if "visitor" in entry]
+    mine = [entry for entry in entries if entry["request"]["uri"] == "/request"]
     assert [(entry["service"], entry["visitor"]) for entry in mine] == [("shop-web", visitor)]
     # What the balancer asks ever again is no request of anybody.
-    heard = {entry["request"]["uri"] for entry in entries if "visitor" in entry}
-    assert "/request" in heard and "/up" not in heard
+    assert "/up" not in {entry["request"]["uri"] for entry in entries}
     entries = [json.loads(line) for line in balancer.read(LOG).splitlines()]
     mine = [entry for entry in entries if entry.get("request", {}).get("uri") == "/request"]
     assert mine[0]["service"] == "shop-web" and mine[0]["target"] in ("web-1:80", "web-2:80")
