@@ -59,7 +59,11 @@ def command(pid: int) -> int:
     for child in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split():
         if found := command(int(child)):
             return found
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        # A hook's own programs come and go.
+        return 0
     return pid if b"deploy" in words and words[0].endswith(b"python") else 0
 
 
