@@ -5,9 +5,10 @@ from deployer.config.connection import Ssh, Sshkit
 from deployer.config.delivery import Builder, Credential, Registry
 from deployer.config.env import Env
 from deployer.config.load import load_config
-from deployer.config.model import DeployConfig, Role
+from deployer.config.model import DeployConfig
 from deployer.config.proxy import Certificate, Healthcheck, Proxy
 from deployer.config.proxyrun import ProxyRun
+from deployer.config.role import Role
 from deployer.config.servers import Boot
 
 __all__ = [

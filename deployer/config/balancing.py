@@ -11,8 +11,8 @@ from freehold.settings import fail
 from freehold.yamlfile import Node
 
 if TYPE_CHECKING:
-    from deployer.config.model import Role
     from deployer.config.proxy import Proxy
+    from deployer.config.role import Role
 
 BALANCER_PATTERN = r"[A-Za-z0-9._:-]+"
 

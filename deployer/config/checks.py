@@ -9,8 +9,9 @@ from deployer.config.accessory import Accessory
 from deployer.config.balancing import check_balancers
 from deployer.config.document import Document
 from deployer.config.env import Env
-from deployer.config.model import DeployConfig, Role
+from deployer.config.model import DeployConfig
 from deployer.config.proxy import Proxy
+from deployer.config.role import Role
 from deployer.config.sendfile import check_sendfile, volumes_of
 from deployer.config.tree import at
 from freehold.settings import fail

@@ -10,7 +10,8 @@ from typing import Any
 from deployer.config.accessory import Accessory, Mount
 from deployer.config.delivery import Credential
 from deployer.config.env import Env
-from deployer.config.model import DeployConfig, Role
+from deployer.config.model import DeployConfig
+from deployer.config.role import Role
 from freehold.secret import Secret
 from freehold.settings import keys_of
 from freehold.yamlfile import Node

@@ -1,4 +1,4 @@
-"""The whole configuration after reading: roles with their hosts, names of containers, environments."""
+"""The whole configuration after reading: its roles on their hosts, names of containers, environments."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from deployer.config.env import Env, RootEnv
 from deployer.config.jobs import Job
 from deployer.config.logs import Logging, Output
 from deployer.config.pattern import matching, offer
-from deployer.config.proxy import Proxy
+from deployer.config.role import Role
 from deployer.config.servers import Boot
-from deployer.config.shorthand import OptionValue
 from freehold.errors import ConfigError, UsageError
 from freehold.secret import Secret
 
@@ -28,38 +27,6 @@ def no_secrets(name: str) -> Secret:
 
 def _hostless() -> UsageError:
     return UsageError("no host is left to work on", hint="the roles that were asked for have no hosts")
-
-
-@dataclass(frozen=True)
-class Role:
-    """One kind of container of the service and the hosts that run it."""
-
-    name: str
-    hosts: tuple[str, ...]
-    cmd: str | None = None
-    proxy: Proxy | None = None
-    env: Env = field(default_factory=Env)
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    stop_timeout: float | None = None
-    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    logging: Logging = field(default_factory=Logging)
-    asset_path: str | None = None
-    asset_options: str | None = None
-    balancers: tuple[str, ...] = ()
-    """The hosts that spread its requests, of those that are worked on."""
-    balanced: tuple[str, ...] = ()
-    """The hosts over which they do: all of the file, whichever are worked on."""
-
-    @property
-    def secured(self) -> tuple[str, ...]:
-        """The hosts that have its names, and the certificates for them."""
-        return self.balancers if self.balanced else self.hosts
-
-    @property
-    def restart(self) -> str:
-        """The restart policy of its containers."""
-        return str(self.options.get("restart", "unless-stopped"))
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from deployer.config.accessory import PLACES, Accessory, AccessorySettings, published
 from deployer.config.around import Surroundings
 from deployer.config.document import Document
-from deployer.config.model import Role
 from deployer.config.pattern import offer
 from deployer.config.proxy import read_proxy
+from deployer.config.role import Role
 from deployer.config.tree import at
 from freehold.settings import fail
 from freehold.wording import describe

@@ -19,10 +19,11 @@ from deployer.config.checks import (
 )
 from deployer.config.document import Document
 from deployer.config.jobs import Job, JobSettings
-from deployer.config.model import DeployConfig, Role
+from deployer.config.model import DeployConfig
 from deployer.config.pattern import offer
 from deployer.config.placing import accessory
 from deployer.config.proxy import Proxy, read_proxy
+from deployer.config.role import Role
 from deployer.config.schedule import calendar
 from deployer.config.servers import RoleSettings
 from deployer.config.tree import at, merge
