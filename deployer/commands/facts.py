@@ -177,7 +177,7 @@ for path in {layout.open_streams(config.name)}/*; do
     case $path in */watch | *.new | */'*') continue ;; esac
     name=${{path%.ending}} line=
     read -r line <"$path" || true
-    printf 'open\t%s\t%s\n' "${{name##*/}}" "$line"
+    printf 'open\\t%s\\t%s\\n' "${{name##*/}}" "$line"
 done
 if [ -e {app}/history ]; then sed 's/^/history\\t/' {app}/history; fi
 if [ -e {app}/lock ]; then sed 's/^/lock\\t/' {app}/lock; fi
