@@ -13,6 +13,7 @@ from builder.qemu import CLIENT, MODES, Medium, Mode
 from builder.spec import ARCHES, SUITES, ImageSpec
 from builder.trial import USER, Trial, booted
 from cloudinit.checks import CHECKS, CheckResult, access, gather
+from cloudinit.facts import Facts
 from cloudinit.profile import HostProfile
 from freehold.console import Console, duration
 from freehold.errors import BuildError, UsageError
@@ -150,17 +151,20 @@ def chosen_modes(arch: str, modes: Sequence[str]) -> Sequence[Mode]:
 
 
 def checked(trial: Trial, spec: ImageSpec, mode: Mode, keyed: Collection[str] = (USER,)) -> TrialResult:
-    """Wait until the host is done with its first boot, and run the checks.
+    """Wait until the host is done with its first boot, and run the checks; `keyed` as of `judged`."""
+    settle(trial)
+    profile = _profile(spec)
+    return TrialResult(mode, trial.seconds, judged(gather(TrialHost(trial), profile), profile, keyed))
+
+
+def judged(facts: Facts, profile: HostProfile, keyed: Collection[str]) -> tuple[CheckResult, ...]:
+    """The outcome of every check against a machine on trial.
 
     `keyed` are the users whom its seed gives a key: others need none that the profile has none for.
     """
-    settle(trial)
-    profile = _profile(spec)
-    facts = gather(TrialHost(trial), profile)
     users = tuple(user for user in profile.users if user.public_keys or user.name in keyed)
     logins = replace(profile, users=users)
-    results = (check.result(facts, logins if check is access.keys else profile) for check in CHECKS)
-    return TrialResult(mode, trial.seconds, tuple(results))
+    return tuple(check.result(facts, logins if check is access.keys else profile) for check in CHECKS)
 
 
 def settle(trial: Trial, *, deadline: float = 1200) -> None:

@@ -103,7 +103,7 @@ def _keys(config: Mapping[str, Any]) -> dict[str, str]:
     """The keys that the users of a user-data have, by the user's name; of those who have one."""
     users = [user for user in config.get("users") or () if isinstance(user, dict)]
     held = {
-        str(user.get("name", "")): " ".join(map(str, user.get("ssh_authorized_keys", ()))) for user in users
+        str(user.get("name", "")): " ".join(map(str, user.get("ssh_authorized_keys") or ())) for user in users
     }
     return {name: keys for name, keys in held.items() if keys}
 

@@ -19,9 +19,10 @@ from builder.disk import identity, layout
 from builder.image import Image
 from builder.installer import Live
 from builder.qemu import CLIENT, SERVER, Machine, qemu
-from builder.report import TrialResult, check_medium, install_trials, on_trial, trials
+from builder.report import TrialResult, check_medium, install_trials, judged, on_trial, trials
 from builder.spec import ARCHES, GiB, ImageSpec
 from builder.trial import powered, seeded
+from cloudinit.facts import Facts
 from cloudinit.profile import parse_profile
 from freehold.console import Console
 from freehold.errors import BuildError, UsageError
@@ -157,3 +158,17 @@ def test_only_a_profile_that_shuts_others_out_is_tried_with_one_more() -> None:
     tried = on_trial(ImageSpec(profile=PROFILE)).profile
     assert tried is not None
     assert [str(network) for network in tried.ssh.allow] == ["203.0.113.0/24", f"{CLIENT}/32"]
+
+
+def test_only_who_is_given_a_key_has_to_have_one() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJyb2tlbmJyb2tlbmJyb2tlbmJyb2tlbmJyb2tlbmJy"
+    profile = parse_profile(f"users: [deploy, {{name: ops, keys: '{key}'}}]")
+
+    def said(there: str, *keyed: str) -> str:
+        (found,) = (one for one in judged(Facts({"keys": there}), profile, keyed) if one.id == "keys")
+        return found.detail
+
+    both = f"deploy AAAA\nops {key.split()[1]}"
+    assert said(both, "deploy") == said(both.partition("\n")[2], "vagrant") == ""
+    assert said(both.partition("\n")[2], "deploy") == "deploy has no key"
+    assert said("deploy AAAA", "vagrant").startswith("ops has no key")
