@@ -209,17 +209,18 @@ def commit(config: DeployConfig, roles: Sequence[Role], version: str, fronted: S
     Not where one of them has ended since it was ready, of whichever role. `fronted` run on other hosts, and
     this one is in front of those.
     """
-    names = [config.container_name(role, version) for role in roles]
+    served = [role for role in roles if role.proxy is not None]
+    # The first to be switched is looked at by that: each question to Docker costs as much as all else here.
+    names = [config.container_name(role, version) for role in roles if role not in served[:1]]
     check = "\n".join(shlex.join(["must_run", name]) for name in names)
-    steps = [Step("running", check, "the new containers run")]
+    steps = [Step("running", check, "the new containers run")] if names else []
     steps += [
         Step(f"switch-{role.name}", proxy.switch_fragment(config, role, version), f"traffic to {role.name}")
-        for role in roles
-        if role.proxy is not None
+        for role in served
     ]
     links = [proxy.link_fragment(config, role, version) for role in fronted]
     steps += [Step("front", "\n".join(links), "what the version brings")] if links else []
-    switched = bool(steps[1:])
+    switched = bool(served or links)
     # What the containers that have the traffic were started with.
     steps.append(Step("files", copies.in_use(config, version), "its files are in use"))
     if switched:

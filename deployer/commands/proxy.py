@@ -132,9 +132,9 @@ def switch_fragment(config: DeployConfig, role: Role, version: str) -> str:
     # The version's own port: today's configuration may name another than the one a rollback goes to.
     port = shlex.quote(layout.port_file(config.name, version, role.name))
     own = f'"$(cat {port} 2>/dev/null || echo {role.proxy.app_port})"'
-    link = link_fragment(config, role, version)
-    switch = f"{shlex.join(['switch_to', name, prefix])} {own}"
-    return "\n".join([link, switch, shlex.join(["unsplit", prefix])])
+    brings = layout.version(config.name, version)
+    switch = f"{shlex.join(['switch_to', name, prefix])} {own} {shlex.quote(brings)}"
+    return "\n".join([switch, shlex.join(["unsplit", prefix])])
 
 
 def link_fragment(config: DeployConfig, role: Role, version: str | None) -> str:

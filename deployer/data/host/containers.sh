@@ -147,9 +147,8 @@ check_running() {
         report "$1" "the container crashed $restarts times, last exit code $(last_exit "$1")"
 }
 
-# must_run NAME: fail where a container that was ready does not run any more.
+# must_run NAME: fail where a container that was ready does not run any more. Sets what check_running does.
 must_run() {
-    local status restarts health address
     check_running "$1"
     [ "$status" = running ] || report "$1" "the container is $status, although it was ready before"
 }
@@ -158,7 +157,7 @@ must_run() {
 # Redirects are followed. SCHEME is what visitors come by. Under HOST it is this container that is asked:
 # by the name service or the proxy it would be the version that serves.
 wait_web() {
-    local name=$1 attempts=$7 probes=0 tries=0 pause=50 most nap answer url limit address host led where flags=()
+    local name=$1 attempts=$7 probes=0 tries=0 pause=25 most nap answer url limit address host led where flags=()
     limit=$((SECONDS + $6))
     LC_ALL=C printf -v most %.0f "$4e3"
     check_running "$name"

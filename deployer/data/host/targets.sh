@@ -106,18 +106,16 @@ unsplit() {
     find "$PROXY/canary" -maxdepth 1 -type d -name ".$1.??????" -exec rm -rf {} +
 }
 
-# switch_to CONTAINER TARGET PORT: the role's requests go to this container from now on.
+# switch_to CONTAINER TARGET PORT [DIRECTORY]: the role's requests go to this container from now on, and DIRECTORY
+# is what its version brings. Nothing changes where it does not run any more.
 switch_to() {
-    local status address
-    IFS='|' read -r status address <<<"$(docker inspect --format '{{.State.Status}}|'"$AT" "$1")"
-    if [ "$status" != running ]; then
-        echo "failed: $1 does not run: ${status:-there is none}"
-        return 1
-    fi
+    local status restarts health address
+    must_run "$1"
     if [ -z "$address" ]; then
         echo "failed: $1 has no address"
         return 1
     fi
+    [ -z "${4-}" ] || link_current "$2" "$4"
     write_target "$2" "$address:$3"
 }
 

@@ -231,7 +231,7 @@ def test_a_host_that_only_balances(tmp_path: Path) -> None:
     made = config(tmp_path)
     (role,) = made.roles
     commit = phases.commit(made, (), "v2", [role])
-    assert [step.name for step in commit.steps] == ["running", "front", "files", "routes", "history"]
+    assert [step.name for step in commit.steps] == ["front", "files", "routes", "history"]
     assert "'v2 web'" in commit.steps[-1].shell and "docker" not in str(commit.steps)
     known = dataclasses.replace(samples.facts("lb-1", history=("v1 web", "v2 web")), targets={})
     back = wayback.undo(made, known, (), "v3", audit="back")
