@@ -22,13 +22,13 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 
-from deployer.endpoint import Endpoint
+from deployer.endpoint import CONNECT_TIMEOUT, Endpoint
+from deployer.headstart import HeadStart
 from deployer.login import Transport
 from deployer.sshkeys import KINDS, Keys
 from freehold.errors import ConfigError, ConnectError, HostKeyError
 from freehold.secret import Secret
 
-CONNECT_TIMEOUT = 15
 HANDSHAKE_TIMEOUT = 30
 CONNECT_TRIES = 3
 
@@ -51,8 +51,8 @@ class _Strict(paramiko.MissingHostKeyPolicy):
         )
 
 
-def open_connection(end: Endpoint) -> Connection:
-    """Connect; raise ConnectError or HostKeyError.
+def open_connection(end: Endpoint, started: HeadStart | None = None) -> Connection:
+    """Connect; raise ConnectError or HostKeyError. `started` is used where it leads to the right place.
 
     A refused connection is tried again, and so is a name that was not found; nothing else ever is.
     """
@@ -60,6 +60,10 @@ def open_connection(end: Endpoint) -> Connection:
     while True:
         connection = build(end)
         try:
+            if started is not None and connection.gateway is None:
+                first, started = started, None
+                if sock := first.take(str(connection.host), int(connection.port or 22)):
+                    connection.connect_kwargs["sock"] = sock
             connection.open()
             return connection
         except HostKeyError:

@@ -8,6 +8,9 @@ from pathlib import Path
 from deployer.config import DeployConfig, Ssh
 from freehold.secret import Secret
 
+CONNECT_TIMEOUT = 15
+"""Seconds for a TCP connection, where ~/.ssh/config says nothing else."""
+
 
 @dataclass(frozen=True)
 class Endpoint:

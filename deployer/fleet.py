@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 
 from deployer.config import Sshkit
 from deployer.endpoint import Endpoint
+from deployer.headstart import HeadStart
 from deployer.remote import Remote
 from deployer.script import Script, ScriptResult
 from deployer.stream import Stopped
@@ -39,7 +41,11 @@ class Fleet:
     """The hosts of a configuration. Leaving the block closes every connection."""
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], console: Console, bounds: Sshkit | None = None
+        self,
+        endpoints: Mapping[str, Endpoint],
+        console: Console,
+        bounds: Sshkit | None = None,
+        started: Mapping[str, HeadStart] = types.MappingProxyType({}),
     ) -> None:
         bounds = bounds or Sshkit()
         starts = threading.BoundedSemaphore(bounds.max_concurrent_starts)
@@ -55,6 +61,7 @@ class Fleet:
                 cancelled=self.cancelled,
                 starts=starts,
                 idle=bounds.pool_idle_timeout,
+                started=started.get(name),
             )
             for name, endpoint in endpoints.items()
         }
@@ -68,10 +75,10 @@ class Fleet:
         for remote in self.remotes.values():
             remote.__exit__(kind, value, trace)
 
-    def connect_ahead(self) -> None:
-        """Begin to connect to every host, for work that is to come."""
+    def connect_ahead(self, *, question: bool = False) -> None:
+        """Begin to connect to every host, for work that is to come; see Remote.connect_ahead."""
         for remote in self.remotes.values():
-            remote.connect_ahead()
+            remote.connect_ahead(question=question)
 
     def __getitem__(self, host: str) -> Remote:
         return self.remotes[host]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import paramiko
 
-from deployer.connect import CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, build, known_hosts, reason
-from deployer.endpoint import Endpoint
+from deployer.connect import HANDSHAKE_TIMEOUT, build, known_hosts, reason
+from deployer.endpoint import CONNECT_TIMEOUT, Endpoint
 from freehold.errors import ConnectError, HostKeyError
 
 

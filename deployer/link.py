@@ -13,6 +13,7 @@ from fabric import Connection
 
 from deployer.connect import open_connection
 from deployer.endpoint import Endpoint, Reached
+from deployer.headstart import HeadStart
 from freehold.errors import ConnectError
 
 KEEPALIVE = 5
@@ -29,9 +30,14 @@ class Link:
     """
 
     def __init__(
-        self, endpoint: Endpoint, starts: contextlib.AbstractContextManager[object], idle: float
+        self,
+        endpoint: Endpoint,
+        starts: contextlib.AbstractContextManager[object],
+        idle: float,
+        started: HeadStart | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._started = started
         self.busy = 0
         """How many commands are under way; a connection with one is not idle."""
         self._starts = starts
@@ -61,7 +67,8 @@ class Link:
                     connection.close()
             try:
                 with self._starts:
-                    self._connection = open_connection(self.endpoint)
+                    started, self._started = self._started, None
+                    self._connection = open_connection(self.endpoint, started)
             except ConnectError as exc:
                 self._refused = exc if ahead else None
                 raise
@@ -80,6 +87,9 @@ class Link:
         """Close the connection; the next use opens another."""
         with self._lock:
             connection, self._connection = self._connection, None
+            started, self._started = self._started, None
+        if started is not None:
+            started.close()
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()

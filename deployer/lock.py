@@ -7,6 +7,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import paramiko
@@ -17,6 +18,8 @@ from freehold.errors import HostError, LockedError
 
 BEAT = 15.0
 LOOK = 1.0
+ROUNDING = 0.02
+"""Seconds by which the host may take the lock for idle longer than it was."""
 
 
 class LineChannel(Protocol):
@@ -24,6 +27,19 @@ class LineChannel(Protocol):
 
     def recv(self, nbytes: int) -> bytes: ...
     def settimeout(self, timeout: float | None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock that is held.
+
+    `lost` is set when it is held no longer: the connection broke, or somebody ended its holder on the host.
+    Long before the host gives the lock to another for want of a beat.
+    """
+
+    lost: threading.Event
+    alone: bool
+    """Nobody else had it since before it was asked for: what was seen of the hosts meanwhile still counts."""
 
 
 @contextlib.contextmanager
@@ -35,16 +51,20 @@ def held(
     wait: int = 0,
     ignore_manual: bool = False,
     on_wait: Callable[[str], None] | None = None,
-) -> Iterator[threading.Event]:
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Iterator[Held]:
     """Hold the lock of a service while the block runs; `wait` seconds for whoever has it.
 
-    Yields an event that is set when the lock is lost: the connection broke, or somebody ended its
-    holder on the host. Long before the host gives the lock to another for want of a beat.
+    `meanwhile` is called once the lock has been asked for, before its answer is waited for.
     """
     script = commands.hold_script(name, owner, wait=wait, ignore_manual=ignore_manual)
-    # As an argument, not on standard input: that would wait for the command to have begun.
+    # As an argument: it arrives with the request for the channel's command.
     with remote.open_channel(shlex.join(("bash", "-c", script))) as channel:
-        _await_taken(channel, remote.name, wait, on_wait)
+        began = time.monotonic()
+        meanwhile()
+        idle = _await_taken(channel, remote.name, wait, on_wait)
+        # Both are lengths of time: the clocks of the host and of this computer need not agree.
+        took = time.monotonic() - began + ROUNDING
         done, lost = threading.Event(), threading.Event()
 
         def beat() -> None:
@@ -64,13 +84,13 @@ def held(
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
-            yield lost
+            yield Held(lost, alone=idle is not None and idle > took)
         finally:
             done.set()
             with contextlib.suppress(OSError, EOFError):
+                # That ends it. The next command of the same person asks later than this arrives, and for
+                # longer than a moment.
                 channel.shutdown_write()
-                # Released before the next command of the same person can ask for it.
-                channel.status_event.wait(5)
 
 
 def _held_still(channel: paramiko.Channel) -> bool:
@@ -78,10 +98,14 @@ def _held_still(channel: paramiko.Channel) -> bool:
     return not channel.closed and not channel.exit_status_ready() and transport.is_active()
 
 
-def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[str], None] | None) -> None:
+def _await_taken(
+    channel: LineChannel, host: str, wait: int, on_wait: Callable[[str], None] | None
+) -> float | None:
+    """Seconds for which nobody had it before; None where that is not known."""
     deadline = time.monotonic() + wait + 45
     rest = b""
     holder: str | None = None
+    idle: float | None = None
     channel.settimeout(1.0)
     while time.monotonic() < deadline:
         try:
@@ -93,9 +117,13 @@ def _await_taken(channel: LineChannel, host: str, wait: int, on_wait: Callable[[
             mark, _, tail = line.decode(errors="replace").partition(" ")
             if mark != "@@lock":
                 continue
-            state, _, holder = tail.partition(" ")
+            state, _, said = tail.partition(" ")
+            if state == commands.IDLE:
+                idle = int(said) / 100
+                continue
             if state == commands.TAKEN:
-                return
+                return idle
+            holder = said
             if state == commands.MISSING:
                 raise HostError(
                     "the directory for locks cannot be written",

@@ -15,11 +15,12 @@ from paramiko.agent import AgentRequestHandler
 from cloudinit.script import StepEvent
 from deployer.connect import HANDSHAKE_TIMEOUT
 from deployer.endpoint import Endpoint, Reached
+from deployer.headstart import HeadStart
 from deployer.link import Link
 from deployer.login import Transport
 from deployer.script import Script, ScriptResult, StreamParser
-from deployer.shell import LOOP, Shell
-from deployer.stream import STALL, Lines, Pump, Stopped, exit_code, send
+from deployer.shell import Shell
+from deployer.stream import STALL, Lines, Pump, Stopped, exit_code, launch, send
 from freehold.errors import ConnectError, HostError
 
 
@@ -43,10 +44,14 @@ class Remote:
         cancelled: threading.Event | None = None,
         starts: contextlib.AbstractContextManager[object] | None = None,
         idle: float = 0,
+        started: HeadStart | None = None,
     ) -> None:
-        """`starts` is entered while a connection is made; one idle for `idle` seconds is not used again."""
+        """`starts` is entered while a connection is made; one idle for `idle` seconds is not used again.
+
+        `started` is where the first one may begin.
+        """
         self.endpoint = endpoint
-        self._link = Link(endpoint, starts or contextlib.nullcontext(), idle)
+        self._link = Link(endpoint, starts or contextlib.nullcontext(), idle, started)
         self._agents: list[AgentRequestHandler] = []
         self._shells: list[Shell] = []
         self._ahead: threading.Thread | None = None
@@ -82,10 +87,10 @@ class Remote:
         """Connect now; raise ConnectError or HostKeyError. A refused or silent host is tried again."""
         self._link.transport()
 
-    def connect_ahead(self) -> None:
+    def connect_ahead(self, *, question: bool = False) -> None:
         """Begin to connect, and make ready for a script; what fails is told to the next use.
 
-        The second call does nothing.
+        With `question` the first script is an open one. The second call does nothing.
         """
         if self._ahead is not None:
             return
@@ -94,7 +99,10 @@ class Remote:
             # Whatever it is, the next use meets it, and tells it where somebody listens.
             with contextlib.suppress(Exception):
                 self._link.transport(ahead=True)
-                self._shells.append(self._new_shell())
+                shell = self._new_shell()
+                if not question:
+                    shell.launch()
+                self._shells.append(shell)
             if self._left:
                 self.close()
 
@@ -227,7 +235,7 @@ class Remote:
         channel = self._session()
         try:
             with self._told():
-                channel.exec_command(command)
+                launch(channel, command)
                 yield channel
         finally:
             channel.close()
@@ -248,8 +256,6 @@ class Remote:
 
     def _new_shell(self) -> Shell:
         channel = self._session()
-        with self._told():
-            channel.exec_command(LOOP)
         return Shell(channel, self._pump(channel))
 
     def _pump(self, channel: paramiko.Channel) -> Pump:

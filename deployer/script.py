@@ -1,8 +1,8 @@
 """Many steps, one round trip: a bash text whose output names the step it belongs to.
 
-The text travels compressed on the standard input of `bash -s`, so that nothing in it stands in a process's
-argv. Each step runs in a subshell with `set -e` and announces itself with the marker lines of
-`cloudinit.script`; the first step that fails ends the script.
+The text travels compressed on standard input, so that nothing in it stands in a process's
+argv, but for a question that is said to be `open`. Each step runs in a subshell with `set -e` and announces
+itself with the marker lines of `cloudinit.script`; the first step that fails ends the script.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Script:
     """Shell functions that the steps use."""
     keep_going: bool = False
     """Run the other steps after one that is no gate has failed; the script fails all the same."""
+    open: bool = False
+    """It holds nothing that others on the host may not see: it may stand in a process's argv."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)

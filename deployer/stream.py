@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from freehold.errors import DeadlineError, HostError
 
@@ -104,6 +105,21 @@ class Lines:
         if self._rest:
             self._sink(self._rest.decode(errors="replace"))
             self._rest = b""
+
+
+def launch(channel: Any, command: str) -> None:
+    """Ask for a command without waiting for it to have begun: what it is to read may follow at once.
+
+    A host that refuses it ends the channel; the command then has no exit code.
+    """
+    request = paramiko.Message()
+    request.add_byte(cMSG_CHANNEL_REQUEST)
+    request.add_int(channel.remote_chanid)
+    request.add_string("exec")
+    # It is answered all the same: paramiko closes what was refused.
+    request.add_boolean(True)
+    request.add_string(command)
+    channel.transport._send_user_message(request)
 
 
 def send(channel: paramiko.Channel, chunks: Iterator[bytes], *, more: bool = False) -> threading.Thread:

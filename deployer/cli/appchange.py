@@ -73,7 +73,7 @@ def start(context: Context, target: Target, lock_wait: int) -> None:
     from freehold.errors import InputError
 
     session = open_session(context, target)
-    with session.fleet() as fleet, lock_held(context, session, fleet, "app start", lock_wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, "app start", lock_wait):
         facts = facts_of(session, fleet)
         scripts = {}
         for host, known in facts.values.items():

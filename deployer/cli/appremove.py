@@ -133,7 +133,7 @@ def remove_all(context: Context, target: Target, confirmed: bool, lock_wait: int
     names = ", ".join(item.name for item in config.accessories)
     what = f"the application {config.name}" + (f" and the accessories {names}, data too," if names else "")
     confirm(f"Remove {what} from {hosts}?", confirmed)
-    with session.fleet() as fleet, lock_held(context, session, fleet, "remove", lock_wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, "remove", lock_wait):
         # The application last: what was done to its accessories stands in its audit log.
         work = accessories_of(context, session, fleet)
         placed = work.placed([item.name for item in config.accessories])

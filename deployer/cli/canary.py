@@ -170,7 +170,7 @@ def _change(
     from deployer.cli.work import lock_held
     from deployer.trial import Trial
 
-    with session.fleet() as fleet, lock_held(context, session, fleet, f"canary {version}", wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, f"canary {version}", wait):
         trial = Trial(session.config, fleet, context.console, version, session.who())
         if percent is None:
             trial.abort(trial.look())

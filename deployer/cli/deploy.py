@@ -89,11 +89,7 @@ def run_deploy(
     Without `tell` the result is left to the caller to print.
     """
     from deployer.cli.session import Session
-    from deployer.cli.work import lock_held
     from deployer.commands import certificates
-    from deployer.rollout import Delivery, Rollout
-    from deployer.transfer import FACTS
-    from deployer.trial import Trial
 
     assert isinstance(session, Session)
     console, config, hooks = context.console, session.config, session.hooks
@@ -107,8 +103,13 @@ def run_deploy(
 
         show_deploy(context, session, version, shipping, skip_push=skip_push)
         return
-    with session.fleet() as fleet:
-        fleet.connect_ahead()
+    with session.fleet(ahead=True, question=True) as fleet:
+        # Loaded while the hosts answer.
+        from deployer.cli.work import looked_at
+        from deployer.rollout import Delivery, Rollout
+        from deployer.transfer import FACTS
+        from deployer.trial import Trial
+
         rollout = Rollout(
             config,
             fleet,
@@ -120,8 +121,8 @@ def run_deploy(
             hook=lambda name: run_boot_hook(session, name),
         )
         rollout.make_ready()
-        with lock_held(context, session, fleet, why or f"deploy {version}", lock_wait):
-            facts = rollout.look()
+        why = why or f"deploy {version}"
+        with looked_at(context, session, fleet, why, lock_wait, rollout.look) as facts:
             if choose is not None:
                 rollout.version = version = hooks.know(choose(facts))
                 shipping = dataclasses.replace(shipping, version=version)
@@ -238,17 +239,18 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
     Nothing is built or sent; the containers of that version are still on the hosts.
     """
     from deployer.cli.session import open_session
-    from deployer.cli.work import lock_held
-    from deployer.commands.serving import serving_role
-    from deployer.kept import check_kept, previous_version
-    from deployer.rollout import Rollout
-    from freehold.errors import UsageError
 
     session = open_session(context, target)
     started = time.monotonic()
     wanted = version or target.version
-    with session.fleet() as fleet:
-        fleet.connect_ahead()
+    with session.fleet(ahead=True, question=True) as fleet:
+        # Loaded while the hosts answer.
+        from deployer.cli.work import looked_at
+        from deployer.commands.serving import serving_role
+        from deployer.kept import check_kept, previous_version
+        from deployer.rollout import Rollout
+        from freehold.errors import UsageError
+
         rollout = Rollout(
             session.config,
             fleet,
@@ -258,8 +260,7 @@ def rollback(context: Context, version: str | None, target: Target, lock_wait: i
             hook=lambda name: run_boot_hook(session, name),
         )
         rollout.make_ready()
-        with lock_held(context, session, fleet, "rollback", lock_wait):
-            facts = rollout.look()
+        with looked_at(context, session, fleet, "rollback", lock_wait, rollout.look) as facts:
             rollout.version = session.hooks.version = wanted or previous_version(facts, session.config)
             if all(
                 serving_role(session.config, known, role) == rollout.version

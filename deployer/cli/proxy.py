@@ -118,7 +118,7 @@ def _apply(
     session = open_session(context, target, accessories=True)
     hosts, profiles = proxy_hosts(session), profiles_of(session)
     restarts = upgrade or then is not None
-    with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, name, wait):
         for group in [[host] for host in hosts] if rolling else [hosts]:
             if restarts:
                 session.hooks.run("pre-proxy-reboot", hosts=group, locked=True)
@@ -141,7 +141,7 @@ def _control(context: Context, target: Target, wait: int, verb: str) -> None:
 
     session = open_session(context, target, accessories=True)
     hosts = proxy_hosts(session)
-    with session.fleet() as fleet, lock_held(context, session, fleet, f"proxy {verb}", wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, f"proxy {verb}", wait):
         line = f"{session.who()} ran proxy {verb}"
         controlled = hostproxy.take_over() if verb == "restart" else hostproxy.control(verb)
         script = phases.audited(session.config, controlled, line)
@@ -186,7 +186,7 @@ def remove(context: Context, target: Target, confirmed: bool, force: bool, lock_
     hosts = proxy_hosts(session)
     confirm(f"Remove the proxy of {', '.join(hosts)}?", confirmed)
     profile = without_proxy(host_profile(session))
-    with session.fleet() as fleet, lock_held(context, session, fleet, "proxy remove", lock_wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, "proxy remove", lock_wait):
         if not force:
             run_on(fleet, dict.fromkeys(hosts, hostproxy.idle()), "Is it needed")
         apply_recipe(context, fleet, dict.fromkeys(hosts, profile), "Removing the proxy")

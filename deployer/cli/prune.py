@@ -37,7 +37,7 @@ def _prune(
 
     session = open_session(context, target)
     config = session.config
-    with session.fleet() as fleet, lock_held(context, session, fleet, f"prune {what}", wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, f"prune {what}", wait):
         # What may go is in the containers and the history; a full disk may well have stopped the proxy.
         found = facts_of(session, fleet)
         errors = list(found.errors.values())

@@ -42,27 +42,37 @@ class Session:
         """The hosts that are worked on: those of accessories too."""
         return self.config.all_hosts
 
-    def fleet(self) -> Fleet:
-        """Connections to the hosts asked for, and to the one where the lock is; each on first use.
+    def fleet(self, *, ahead: bool = False, question: bool = False) -> Fleet:
+        """Connections to the hosts asked for, and to the one where the lock is; each on first use, or now.
 
         The hook pre-connect runs before the first of them.
         """
-        return self.fleet_of((self.whole.lock_host, *self.config.all_hosts))
+        hosts = (self.whole.lock_host, *self.config.all_hosts)
+        return self.fleet_of(hosts, ahead=ahead, question=question)
 
-    def fleet_of(self, hosts: Iterable[str]) -> Fleet:
-        """Connections to just these hosts."""
+    def fleet_of(self, hosts: Iterable[str], *, ahead: bool = False, question: bool = False) -> Fleet:
+        """Connections to just these hosts; with `ahead` they are begun, as each of them will be needed.
+
+        `question`: their first script is an open one (`Script.open`).
+        """
+        from deployer.headstart import begin
+
+        self.hooks.pre_connect()
+        known = self.endpoints()
+        ends = {name: known[name] for name in dict.fromkeys(hosts)}
+        started = begin(ends, self.whole.sshkit.max_concurrent_starts) if ahead else {}
         # SSH is as much to load as all else together, and not every command needs it.
         from deployer.connect import log_protocol
         from deployer.fleet import Fleet
 
-        self.hooks.pre_connect()
-        names = tuple(dict.fromkeys(hosts))
-        ends = self.endpoints()
         for name in () if self.target.lab else self.whole.ssh.keys:
             if not Path(name).expanduser().is_file():
                 self.context.console.warn(f"{self.whole.file} ssh.keys: there is no file {name}")
         log_protocol(self.whole.ssh.log_level, self.context.console.info)
-        return Fleet({name: ends[name] for name in names}, self.context.console, self.whole.sshkit)
+        fleet = Fleet(ends, self.context.console, self.whole.sshkit, started)
+        if ahead:
+            fleet.connect_ahead(question=question)
+        return fleet
 
     def endpoints(self) -> dict[str, Endpoint]:
         """How each host of the file is reached: as it says, or as the lab's machine of that name."""

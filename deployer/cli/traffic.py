@@ -125,7 +125,7 @@ def _run(
     if not hosts:
         raise UsageError("no requests reach these hosts or roles", hint="choose a role with a proxy")
     scripts = {host: script(session, host) for host in hosts}
-    with session.fleet() as fleet, lock_held(context, session, fleet, name, wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, name, wait):
         answers = fleet.run(scripts, name, timeout=limit(scripts, 600))
         errors = [*answers.errors.values(), *check(scripts, answers.values)]
         if errors:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freehold.errors import FreeholdError
 
 
+T = TypeVar("T")
 LOST = -1
 """The exit code of a command whose connection broke."""
 
@@ -39,8 +40,9 @@ def ask(
     """
     from deployer.report import told
 
-    with session.fleet() as fleet:
-        scripts = {host: script(host) for host in hosts or session.config.hosts}
+    asked = hosts or session.config.hosts
+    with session.fleet_of(asked, ahead=True) as fleet:
+        scripts = {host: script(host) for host in asked}
         return told(scripts, fleet.run(scripts, title, timeout=120))
 
 
@@ -82,7 +84,7 @@ def change(
     hosts = session.config.routed_hosts if routed else session.config.hosts
     if not hosts:
         raise UsageError("no host is left to work on", hint="no role has one of those asked for")
-    with session.fleet() as fleet, lock_held(context, session, fleet, why, wait):
+    with session.fleet(ahead=True) as fleet, lock_held(context, session, fleet, why, wait):
         scripts = {host: script(session, host) for host in hosts}
         if audit:
             line = f"{session.who()} {audit}"
@@ -126,16 +128,48 @@ def unanswered(context: Context, errors: Mapping[str, FreeholdError]) -> int:
 @contextlib.contextmanager
 def lock_held(context: Context, session: Session, fleet: Fleet, why: str, wait: int) -> Iterator[None]:
     """Hold the deploy lock for the block; `wait` in seconds. LockedError where somebody else keeps it."""
+    with looked_at(context, session, fleet, why, wait, lambda: None):
+        yield
+
+
+@contextlib.contextmanager
+def looked_at(
+    context: Context, session: Session, fleet: Fleet, why: str, wait: int, look: Callable[[], T]
+) -> Iterator[T]:
+    """As `lock_held`, and yields what `look` says of the hosts while nobody else can change them.
+
+    They are looked at as the lock is asked for, and once more where somebody else had it meanwhile.
+    """
     from deployer import lock
     from deployer.commands.lock import owner_line
+    from freehold.errors import FreeholdError
 
     owner = owner_line(session.who(), why, session.now())
     # The others connect while the lock is asked for.
     fleet.connect_ahead()
     primary = fleet[session.whole.lock_host]
-    with lock.held(primary, session.whole.name, owner, wait=wait, on_wait=context.console.info) as lost:
-        fleet.lock_lost, fleet.lock_host = lost, primary.name
-        yield
+    seen: list[T] = []
+    problem: list[FreeholdError] = []
+
+    def look_ahead() -> None:
+        # That somebody else has the lock is the better reason where there are two.
+        try:
+            seen.append(look())
+        except FreeholdError as exc:
+            problem.append(exc)
+
+    with lock.held(
+        primary,
+        session.whole.name,
+        owner,
+        wait=wait,
+        on_wait=context.console.info,
+        meanwhile=look_ahead,
+    ) as held:
+        fleet.lock_lost, fleet.lock_host = held.lost, primary.name
+        if held.alone and problem:
+            raise problem[0]
+        yield seen[0] if held.alone else look()
 
 
 def confirm(question: str, confirmed: bool) -> None:

@@ -233,7 +233,7 @@ def facts_script(config: DeployConfig, host: str, images: str = "") -> Script:
         steps.append(ways_step(config, host))
     if images:
         steps.append(Step("images", images, "which layers it has"))
-    return Script(tuple(steps))
+    return Script(tuple(steps), open=True)
 
 
 def state_script(config: DeployConfig) -> Script:

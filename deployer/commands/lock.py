@@ -18,6 +18,10 @@ PATIENCE = 60
 GLANCE = 1
 """Seconds for which a lock is asked for before it counts as held: whoever only looks has it for a moment."""
 TAKEN, HELD, MANUAL, MISSING, CLOSED = "taken", "held", "manual", "missing", "closed"
+IDLE = "idle"
+"""Said before `taken`: for how many hundredths of a second nobody had it; not where one was killed."""
+_FREE = "free"
+"""Stands in the file while nobody has it, with the host's uptime since when: no clock that may be set."""
 
 
 def path(name: str) -> str:
@@ -31,12 +35,13 @@ def manual_path(name: str) -> str:
 
 
 def hold_script(name: str, owner: str, *, wait: int = 0, ignore_manual: bool = False) -> str:
-    """Take the lock, say so, and hold it. Prints one line: `@@lock STATE OWNER…`."""
+    """Take the lock, say so, and hold it. Prints `@@lock STATE OWNER…`; see IDLE for what may come before."""
     lock, manual = shlex.quote(path(name)), shlex.quote(manual_path(name))
     check = "" if ignore_manual else f"if [ -e {manual} ]; then say {MANUAL} {manual}; exit 75; fi"
     return f"""main() {{
 umask 002
 say() {{ printf '@@lock %s %s\\n' "$1" "$(tr '\\n' ' ' <"$2" 2>/dev/null)"; }}
+uptime() {{ read -r up _ </proc/uptime; }}
 mkdir -p {layout.LOCKS} 2>/dev/null
 if ! {{ exec 9>>{lock}; }} 2>/dev/null; then
     if [ -e {lock} ]; then stat -c '@@lock {CLOSED} %U' {lock}; else say {MISSING} /dev/null; fi
@@ -48,10 +53,16 @@ if ! flock -w {GLANCE} 9; then
     flock -w {wait} 9 || exit 75
 fi
 {check}
+read -r word since <{lock}
+case $word:$since in
+    {_FREE}:*[!0-9.]* | {_FREE}:) ;;
+    {_FREE}:*) uptime; printf '@@lock {IDLE} %d\\n' $((10#${{up/./}} - 10#${{since/./}})) ;;
+esac
 printf '%s\\n' {shlex.quote(owner)} >{lock}
 say {TAKEN} {lock}
 while read -r -t {PATIENCE} _; do :; done
-: >{lock}
+uptime
+printf '{_FREE} %s\\n' "$up" >{lock}
 }}
 main
 exit
@@ -64,7 +75,9 @@ def owner_line(who: str, why: str, since: str) -> str:
 
 
 def parse_owner(text: str) -> dict[str, str]:
-    """The owner of a lock; empty where the text says none."""
+    """The owner of a lock; empty where the text says none, as that of one just taken may."""
+    if text.startswith(f"{_FREE} "):
+        return {}
     try:
         found = json.loads(text.strip() or "{}")
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import paramiko
 from paramiko import common
 
 from deployer.endpoint import Endpoint
+from deployer.sshkeys import public_parts
 
 
 class Door(paramiko.ServerInterface):
@@ -109,3 +111,16 @@ class Server:
             "only_known": True,
         }
         return Endpoint(**(base | more))  # type: ignore[arg-type]
+
+
+def make(home: Path, name: str, kind: str = "ed25519", passphrase: str = "", form: str = "") -> Path:
+    """A key file of OpenSSH's own making."""
+    words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(home / name)]
+    subprocess.run([*words, *(["-m", form] if form else [])], check=True)
+    return home / name
+
+
+def public(file: Path) -> bytes:
+    """The public half of a key file, as it is shown to a server."""
+    (part,) = public_parts(file)
+    return part

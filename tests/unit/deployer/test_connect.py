@@ -11,8 +11,8 @@ import paramiko
 import pytest
 
 from deployer.config import DeployConfig
-from deployer.connect import CONNECT_TIMEOUT, build, log_protocol, private_key, reason
-from deployer.endpoint import endpoints
+from deployer.connect import build, log_protocol, private_key, reason
+from deployer.endpoint import CONNECT_TIMEOUT, endpoints
 from deployer.hostkeys import Shown, trust
 from deployer.link import KEEPALIVE, SILENCE, patience
 from freehold.errors import ConfigError

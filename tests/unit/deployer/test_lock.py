@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,10 +50,19 @@ class Host:
 
 
 def said(process: subprocess.Popen[str]) -> tuple[str, dict[str, str]]:
+    """What is said of the lock, without how long nobody had it."""
+    line = answer(process)
+    if line.startswith(f"{commands.IDLE} "):
+        line = answer(process)
+    state, _, owner = line.partition(" ")
+    return state, commands.parse_owner(owner)
+
+
+def answer(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    mark, state, *owner = process.stdout.readline().split(" ", 2)
+    mark, _, line = process.stdout.readline().partition(" ")
     assert mark == "@@lock"
-    return state, commands.parse_owner(" ".join(owner))
+    return line
 
 
 @pytest.fixture
@@ -108,6 +118,37 @@ def test_it_can_be_waited_for(host: Host) -> None:
             assert first.stdin is not None
             first.stdin.close()
             assert said(second)[0] == commands.TAKEN
+
+
+def test_who_takes_it_is_told_for_how_long_nobody_had_it(host: Host) -> None:
+    """In time that no clock can change which is set; nothing where the last one was killed."""
+    with host.holder() as process:
+        assert answer(process).startswith(commands.TAKEN), "nothing is known of a lock that is new"
+        before = time.monotonic()
+    assert process.wait(10) == 0
+    time.sleep(0.3)
+    with host.holder() as process:
+        word, hundredths = answer(process).split()
+        most = (time.monotonic() - before) * 100
+        assert answer(process).startswith(commands.TAKEN)
+    assert word == commands.IDLE and 28 <= int(hundredths) <= most + 1
+    process.wait(10)
+    with host.holder() as process:
+        said(process)
+        process.kill()
+        process.wait(10)
+    with host.holder() as process:
+        assert answer(process).startswith(commands.TAKEN)
+
+
+@pytest.mark.parametrize(
+    "text", ["free x", "free", "free 1;touch /tmp/no", "free a[$(id)]", "words of others"]
+)
+def test_what_is_no_time_is_none(host: Host, text: str) -> None:
+    host.locks.mkdir()
+    (host.locks / "shop.lock").write_text(f"{text}\n")
+    with host.holder() as process:
+        assert answer(process).startswith(commands.TAKEN)
 
 
 def test_a_lock_taken_on_purpose_stays_until_it_is_released(host: Host) -> None:
@@ -188,7 +229,8 @@ class Channel:
 
 
 def test_the_answer_may_come_in_pieces() -> None:
-    _await_taken(Channel(b"Welcome\n@@lo", b"ck taken {}", b"\n"), "web-1", 0, None)
+    assert _await_taken(Channel(b"Welcome\n@@lo", b"ck taken {}", b"\n"), "web-1", 0, None) is None
+    assert _await_taken(Channel(b"@@lock id", b"le 1250\n@@lock taken {}\n"), "web-1", 0, None) == 12.5
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from deployer.commands import app, docker, execute, finishing, hostvalues, layout, phases, traffic, wayback
-from deployer.commands.facts import HostFacts
+from deployer.commands.facts import HostFacts, facts_script
 from deployer.config import DeployConfig, Role
 from deployer.kept import leftovers
 from deployer.script import Script, Step, limit
+from deployer.transfer import FACTS
 from freehold.secret import Secret
 from tests.unit.deployer import samples
 
@@ -83,6 +84,9 @@ def test_no_secret_stands_in_a_command(config: DeployConfig) -> None:
         for step in script.steps:
             if not step.name.startswith("env-"):
                 assert "top secret" not in step.shell
+        assert not script.open
+    look = facts_script(config, "web-2", FACTS)
+    assert look.open and "secret" not in look.render()
     assert "top secret" not in repr(config)
     for role in config.roles:
         assert "secret" not in shlex.join(docker.run_argv(config, role, "v2", "web-2"))

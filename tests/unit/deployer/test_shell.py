@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -9,16 +10,16 @@ from collections.abc import Iterator
 import pytest
 
 from deployer.script import Script, Step, StreamParser
-from deployer.shell import LOOP, Ending, Use, packed
+from deployer.shell import LOOP, MOST_ARGUMENT, Ending, Use, beginning, packed
 from deployer.stream import Lines
 
 
 class Loop:
     """The loop as a local process."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: str = LOOP) -> None:
         self.process = subprocess.Popen(
-            shlex.split(LOOP), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def keep(self, library: str) -> None:
@@ -28,13 +29,18 @@ class Loop:
 
     def run(self, text: str, use: Use = "alone") -> tuple[int, list[str]]:
         """A script's exit code and its lines."""
-        assert self.process.stdin and self.process.stdout
-        seen: list[str] = []
+        assert self.process.stdin
         data, mark = packed(text, use)
-        ending = Ending(mark, seen.append)
-        lines = Lines(ending.line)
         self.process.stdin.write(data)
         self.process.stdin.flush()
+        return self.answer(mark)
+
+    def answer(self, mark: str) -> tuple[int, list[str]]:
+        """What a script says until its end."""
+        assert self.process.stdout
+        seen: list[str] = []
+        ending = Ending(mark, seen.append)
+        lines = Lines(ending.line)
         while ending.status is None:
             byte = self.process.stdout.read(1)
             assert byte, "the loop ended"
@@ -88,6 +94,22 @@ def test_a_library_travels_once(loop: Loop) -> None:
     assert loop.run("greet you")[0] == 127
     loop.keep("greet() { echo other; }")
     assert loop.run("greet", "with") == (0, ["other"])
+
+
+def test_the_first_script_may_come_with_the_loop() -> None:
+    begun = beginning('echo "it\'s $0 $#"; exit 6')
+    assert begun
+    loop = Loop(begun[0])
+    # What follows is not its input, and nothing has been sent yet that it could wait for.
+    assert loop.answer(begun[1]) == (6, ["it's bash 0"])
+    assert loop.run("echo next") == (0, ["next"])
+    loop.process.communicate(timeout=60)
+    assert loop.process.returncode == 0
+
+
+def test_what_is_too_long_for_an_argument_is_sent() -> None:
+    noise = random.Random(1).randbytes(MOST_ARGUMENT).hex()
+    assert beginning(f": {noise}") is None
 
 
 def test_steps_and_their_outcome(loop: Loop) -> None:
