@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import shlex
 import statistics
 import subprocess
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import yaml
 
 from benchmarks.deploy import timed
 from benchmarks.kamalregistry import REGISTRY_SERVER
+from benchmarks.power import limited
 from benchmarks.project import FREEHOLD
 from freehold.console import Console
 from freehold.process import LocalRunner
@@ -50,6 +53,8 @@ class Result:
     rounds: int
     rows: tuple[dict[str, Any], ...]
     proxy: str
+    power: float | None = None
+    """Percent of a processor that each host had; None: what there was for all of them."""
 
     @property
     def good(self) -> bool:
@@ -58,12 +63,13 @@ class Result:
 
     def as_data(self) -> dict[str, Any]:
         """For --json."""
-        return {"rounds": self.rounds, "kamal": self.proxy, "rows": list(self.rows)}
+        return {"rounds": self.rounds, "kamal": self.proxy, "power": self.power, "rows": list(self.rows)}
 
     def as_text(self) -> str:
         """For people."""
         lines = [
             f"medians of {self.rounds} rounds, --skip-push, seconds; Kamal {self.proxy}; "
+            f"{f'each host has {self.power:g} % of a processor; ' if self.power else ''}"
             "'beyond' compares what is left without start and health",
             "hosts  round trip  act        freehold   kamal   ratio   beyond start",
         ]
@@ -72,6 +78,11 @@ class Result:
                 f"{row['hosts']:5d}  {row['latency_ms']:7g} ms  {row['act']:9s} {row['freehold']:9.2f} "
                 f"{row['kamal']:7.2f} {row['ratio']:7.2f} {row['beyond']:14.2f}   (start {row['start']:.2f})"
             )
+            for one in self.rows:
+                same = all(one[key] == row[key] for key in ("latency_ms", "act"))
+                if same and one["hosts"] == 1 and row["hosts"] > 1:
+                    times = {tool: row[tool] / one[tool] for tool in ("freehold", "kamal")}
+                    lines[-1] += f"   x one host: {times['freehold']:.2f}, Kamal {times['kamal']:.2f}"
         return "\n".join(lines)
 
 
@@ -82,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kamal-proxy-version", default="v0.9.2", help="the version that Kamal asks for")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 3])
+    parser.add_argument(
+        "--power", type=float, help="percent of a processor that each host has, however many there are"
+    )
     parser.add_argument("--latency", type=float, nargs="+", default=[0.0, 50.0], help="round trips in ms")
 
 
@@ -102,11 +116,12 @@ def run(options: argparse.Namespace) -> Result:
             bench = Bench(rig, hosts[:count], root, options.kamal.resolve(), console)
             bench.first()
             for latency in options.latency:
-                with rig.latency(latency):
+                power = limited(hosts[:count], options.power) if options.power else nullcontext()
+                with rig.latency(latency), power:
                     rows += bench.measure(options.rounds, latency)
             bench.clear()
     how = "with its proxy" if options.kamal_proxy else "without a proxy and without a wait"
-    return Result(options.rounds, tuple(rows), how)
+    return Result(options.rounds, tuple(rows), how, options.power)
 
 
 def prepare(host: Host, options: argparse.Namespace) -> None:
@@ -223,7 +238,9 @@ class Bench:
     def start(self) -> None:
         """A container on every host at once, until it is healthy: what both tools wait for."""
         with ThreadPoolExecutor(len(self.hosts)) as pool:
-            list(pool.map(lambda host: host.exec(START), self.hosts))
+            # As a unit of the host, which has the host's share of the processors.
+            unit = f"systemd-run --quiet --wait --pipe bash -c {shlex.quote(START)}"
+            list(pool.map(lambda host: host.exec(unit), self.hosts))
 
     def measure(self, rounds: int, latency: float) -> list[dict[str, Any]]:
         """All rounds; the tools take turns, so that a busy machine slows both."""

@@ -23,6 +23,8 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Iterator[Pr
     made.config["servers"]["web"]["hosts"] = ["web-1"]
     made.config["proxy"]["stream_timeout"] = 7200
     made.save()
+    # Another file's visitor may still hold a former process.
+    hosts[0].restart_service("freehold-proxy")
     made.deploy("v1")
     yield made
     host = hosts[0]
