@@ -116,9 +116,8 @@ def run(options: argparse.Namespace) -> Result:
             bench = Bench(rig, hosts[:count], root, options.kamal.resolve(), console)
             bench.first()
             for latency in options.latency:
-                power = limited(hosts[:count], options.power) if options.power else nullcontext()
-                with rig.latency(latency), power:
-                    rows += bench.measure(options.rounds, latency)
+                with rig.latency(latency):
+                    rows += bench.measure(options.rounds, latency, options.power)
             bench.clear()
     how = "with its proxy" if options.kamal_proxy else "without a proxy and without a wait"
     return Result(options.rounds, tuple(rows), how, options.power)
@@ -242,22 +241,23 @@ class Bench:
             unit = f"systemd-run --quiet --wait --pipe bash -c {shlex.quote(START)}"
             list(pool.map(lambda host: host.exec(unit), self.hosts))
 
-    def measure(self, rounds: int, latency: float) -> list[dict[str, Any]]:
+    def measure(self, rounds: int, latency: float, power: float | None) -> list[dict[str, Any]]:
         """All rounds; the tools take turns, so that a busy machine slows both."""
         taken: dict[tuple[str, str], list[float]] = {}
         starts = []
         for number in range(rounds):
             first, second = self.next(), self.next()
-            for tool in sorted(self.programs, reverse=bool(number % 2)):
-                for act in ACTS:
-                    version = second if act == "redeploy" else first
-                    words = (
-                        ("rollback", version)
-                        if act == "rollback"
-                        else (act, "--skip-push", "--version", version)
-                    )
-                    taken.setdefault((tool, act), []).append(self.call(tool, *words))
-            starts.append(timed(self.start))
+            with limited(self.hosts, power) if power else nullcontext():
+                for tool in sorted(self.programs, reverse=bool(number % 2)):
+                    for act in ACTS:
+                        version = second if act == "redeploy" else first
+                        words = (
+                            ("rollback", version)
+                            if act == "rollback"
+                            else (act, "--skip-push", "--version", version)
+                        )
+                        taken.setdefault((tool, act), []).append(self.call(tool, *words))
+                starts.append(timed(self.start))
             self.console.info(f"  {len(self.hosts)} hosts, {latency:g} ms, round {number + 1}")
         start = statistics.median(starts)
         rows = []

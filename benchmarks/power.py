@@ -1,7 +1,7 @@
 """Hosts of equal power: each may use the same part of a processor, however many there are.
 
-The hosts of a rig share this machine. Ten of them on two processors are not ten hosts, but a fifth of one each, and
-what is measured then is the machine. Work that the kernel does for them, such as writing to disk, is not limited.
+The hosts of a rig share this machine. Ten of them on two processors are not ten hosts, but a fifth of one
+each, and what is measured then is the machine. What the kernel does for them, as writing, is not limited.
 """
 
 from __future__ import annotations
