@@ -6,6 +6,7 @@ import email.utils
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from builder.mirror import MDADM_CONF
@@ -20,136 +21,13 @@ KIND = "packages"
 # What mmdebstrap's own programs see as the time, until the mirror's own date is known.
 EPOCH = 1_700_000_000
 
-# Both layers: apt's archives from the kept ones, and the tree without what the build left behind.
-PRELUDE = """\
-# apt locks its archives, and another build may be using the kept ones: linked into a directory of our own.
-archives() {
-    export ARCHIVES=$work/archives WORK=$work
-    mkdir -p "$ARCHIVES/partial"
-    find "$kept" -name '*.deb' -exec cp --link -t "$ARCHIVES" {} +
-    # A moment ago: what is made within the clock's grain of the mark counts as made after it.
-    touch --date='2 seconds ago' "$work/.started"
-}
+# What hooks of initramfs-tools belong to, or take files from. An image need not have all of them.
+BOOTING = ("dmsetup", "e2fsprogs", "initramfs-tools", "kmod", "systemd", "systemd-sysv", "udev", "zstd")
 
-keep() {
-    find "$ARCHIVES" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
-    rm -rf "$ARCHIVES"
-}
-
-tidy() {
-    cp "$1/var/lib/dpkg/status" "$work/status"
-    # Nodes that only root can make, and that every kernel makes anew; keys that every host makes anew.
-    find "$1/dev" -mindepth 1 -delete
-    rm -f "$1"/etc/ssh/ssh_host_*
-    # What the build wrote down about itself, and caches that the host makes again when it needs them.
-    rm -rf "$1"/var/log/{apt,dpkg.log,alternatives.log,bootstrap.log,fontconfig.log} \\
-        "$1"/var/cache/{ldconfig/aux-cache,apt/*.bin,debconf/*-old} "$1"/var/lib/{dpkg,apt}/*-old \\
-        "$1"/var/lib/apt/{lists,extended_states.tmp}
-    install -d -m 755 "$1/var/lib/apt/lists/partial" "$1/var/cache/apt/archives/partial"
-    chown -R "$(stat -c %u:%g "$1")" "$1/var/lib/apt/lists" "$1/var/cache/apt/archives"
-}
-"""
-
-SCRIPT = """\
-work=$1 kept=$2
-shift 2
-archives
-# As options of mmdebstrap, these exclusions would send each essential package through a filter in Python.
-cat > "$work/before" <<'END'
-mkdir -p "$1/var/cache/apt/archives" "$1/etc/dpkg/dpkg.cfg.d" "$1/etc/ssh"
-mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"
-printf '%s\n' "$DPKG_OPTIONS" > "$1/etc/dpkg/dpkg.cfg.d/freehold"
-# Every host makes keys of its own: none is made here only to be thrown away.
-for kind in rsa ecdsa ed25519; do
-    : > "$1/etc/ssh/ssh_host_${kind}_key"
-done
-END
-# While the essential packages are unpacked and configured, the others are fetched: one waits for processors,
-# the other for the network. What this misses, apt fetches when it installs, and says why where it cannot.
-cat > "$work/fetch" <<'END'
-exec 9> "$WORK/fetching"
-flock 9
-APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq --yes --download-only -o Debug::NoLocking=1 \\
-    -o APT::Sandbox::User=root -o Dir::State::status=/dev/null -o Dir::Cache::archives="$ARCHIVES" \\
-    -o Dir::Cache::pkgcache= install $INCLUDE < /dev/null > /dev/null 2>&1 &
-END
-# Python's modules are compiled beside what else is installed, and the initramfs is made at the end, once.
-cat > "$work/unpacked" <<'END'
-rm -rf "$1"/usr/share/man "$1"/usr/share/doc "$1"/usr/share/info "$1"/usr/share/lintian "$1"/usr/share/locale
-chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/bin/py3compile.real --add /usr/bin/py3compile
-install -m 755 "$WORK/compile" "$1/usr/bin/py3compile"
-END
-# One at a time, in the background; whoever has `all` to itself knows that none is left.
-cat > "$work/compile" <<'END'
-#!/bin/sh
-exec < /dev/null > /dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8> /run/py3compile.all 9> /run/py3compile.one
-flock --shared 8
-{
-    flock 9
-    /usr/bin/py3compile.real "$@" || echo "$*" >> /run/py3compile.failed
-} &
-END
-cat > "$work/after" <<'END'
-umount "$1/var/cache/apt/archives"
-# The disk has nothing to do while the processors have.
-sync --file-system "$WORK" &
-for kernel in "$1"/boot/vmlinuz-*; do
-    [ -e "$kernel" ] || continue
-    chroot "$1" update-initramfs -c -k "${kernel##*/vmlinuz-}" &
-done
-[ ! -e "$1/run/py3compile.all" ] || flock "$1/run/py3compile.all" true
-if [ -e "$1/run/py3compile.failed" ]; then
-    echo "E: Python's modules could not be compiled: $(cat "$1/run/py3compile.failed")" >&2
-    exit 1
-fi
-wait
-rm -f "$1"/run/py3compile.* "$1/usr/bin/py3compile"
-chroot "$1" dpkg-divert --quiet --local --rename --remove /usr/bin/py3compile
-for kernel in "$1"/boot/vmlinuz-*; do
-    [ ! -e "$kernel" ] || [ -s "$1/boot/initrd.img-${kernel##*/vmlinuz-}" ]
-done
-END
-# Above nothing: dpkg would wait for the disk at each file.
-mkdir "$work/nothing"
-root=$work/root
-overlay "$work/nothing" "$work/tree" "$work/overlay" "$root"
-INITRD=No "$@" --format=directory \\
-    --setup-hook='sh -eu "$WORK/before" "$1"' \\
-    --extract-hook='sh -eu "$WORK/fetch"; sh -eu "$WORK/unpacked" "$1"' \\
-    --essential-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"; flock "$WORK/fetching" true' \\
-    --customize-hook='sh -eu "$WORK/after" "$1"' \\
-    --skip=essential/unlink,download/empty,cleanup/apt/cache \\
-    "$SUITE" "$root" ${MIRROR:+"$MIRROR"}
-keep
-rm "$work"/{before,fetch,fetching,unpacked,compile,after}
-tidy "$root"
-umount "$root"
-rm -rf "$root" "$work/overlay" "$work/nothing"
-"""
-
-# Packages on top of a finished layer: apt sees what is installed, and only the difference is written.
-MORE_SCRIPT = """\
-work=$1 kept=$2 lower=$3
-shift 3
-archives
-root=$work/root
-overlay "$lower" "$work/tree" "$work/overlay" "$root"
-case ",$MORE," in
-    *,mdadm,*) mkdir -p "$root/etc/mdadm" && printf '%s' "$MDADM_CONF" > "$root/etc/mdadm/mdadm.conf" ;;
-esac
-# The host's resolver, as mmdebstrap leaves it in place of a link to nowhere.
-rm -f "$root/etc/resolv.conf"
-"$@" --format=directory \\
-    --setup-hook='mount --bind "$ARCHIVES" "$1/var/cache/apt/archives"' \\
-    --customize-hook='cat "$1"/var/lib/apt/lists/*Release > "$WORK/releases"' \\
-    --customize-hook='umount "$1/var/cache/apt/archives"' \\
-    --skip=check/empty,essential/unlink,download/empty,cleanup/apt/cache \\
-    "$SUITE" "$root" ${MIRROR:+"$MIRROR"}
-keep
-tidy "$root"
-umount "$root"
-rm -rf "$root" "$work/overlay"
-"""
+# What both layers need, and how each is made.
+PRELUDE, SCRIPT, MORE_SCRIPT = (
+    (files("builder") / "data" / f"{name}.sh").read_text() for name in ("archives", "packages", "more")
+)
 
 # Files from packages keep their dates (compiled Python checks them); what the build made gets the epoch.
 CLAMP = """
@@ -208,6 +86,7 @@ def make_packages(
     mirror that does not answer, a full disk; then the cache is as it was.
     """
     common = {
+        "BOOTING": "|".join(BOOTING),
         "SUITE": suite,
         "MIRROR": mirror,
         "INCLUDE": " ".join(packages),
