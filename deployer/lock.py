@@ -60,11 +60,6 @@ def held(
     script = commands.hold_script(name, owner, wait=wait, ignore_manual=ignore_manual)
     # As an argument: it arrives with the request for the channel's command.
     with remote.open_channel(shlex.join(("bash", "-c", script))) as channel:
-        began = time.monotonic()
-        meanwhile()
-        idle = _await_taken(channel, remote.name, wait, on_wait)
-        # Both are lengths of time: the clocks of the host and of this computer need not agree.
-        took = time.monotonic() - began + ROUNDING
         done, lost = threading.Event(), threading.Event()
 
         def beat() -> None:
@@ -81,9 +76,14 @@ def held(
                     lost.set()
                     return
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
+        # From the start: what is done meanwhile may take longer than the host waits for a beat.
+        threading.Thread(target=beat, daemon=True).start()
         try:
+            began = time.monotonic()
+            meanwhile()
+            idle = _await_taken(channel, remote.name, wait, on_wait)
+            # Both are lengths of time: the clocks of the host and of this computer need not agree.
+            took = time.monotonic() - began + ROUNDING
             yield Held(lost, alone=idle is not None and idle > took)
         finally:
             done.set()

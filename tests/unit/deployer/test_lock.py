@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -9,9 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from deployer import lock
 from deployer.commands import layout
 from deployer.commands import lock as commands
 from deployer.lock import _await_taken
@@ -253,6 +257,48 @@ def test_why_it_cannot_be_had(
     for word in words:
         assert word in str(caught.value)
     assert caught.value.hint
+
+
+class Held(Channel):
+    """A channel whose command goes on, and reads."""
+
+    closed = False
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(*pieces)
+        self.beats = threading.Event()
+        self.ended = False
+
+    def exit_status_ready(self) -> bool:
+        return False
+
+    def get_transport(self) -> Held:
+        return self
+
+    def is_active(self) -> bool:
+        return True
+
+    def sendall(self, data: bytes) -> None:
+        self.beats.set()
+
+    def shutdown_write(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize(("idle", "alone"), [(b"100000", True), (b"1", False), (None, False)])
+def test_the_lock_is_kept_while_the_hosts_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, idle: bytes | None, alone: bool
+) -> None:
+    """It may take longer than the host waits, and counts where nobody had the lock for longer than that."""
+    monkeypatch.setattr(lock, "BEAT", 0.02)
+    monkeypatch.setattr(lock, "LOOK", 0.01)
+    said = b"" if idle is None else b"@@lock idle %s\n" % idle
+    channel = Held(said + b"@@lock taken {}\n")
+    remote: Any = SimpleNamespace(name="web-1", open_channel=lambda _command: contextlib.nullcontext(channel))
+    with lock.held(remote, "shop", OWNER, meanwhile=lambda: channel.beats.wait(30)) as held:
+        assert channel.beats.is_set() and not held.lost.is_set()
+        assert held.alone == alone and not channel.ended
+    assert channel.ended
 
 
 def test_who_waits_is_told_for_whom() -> None:
