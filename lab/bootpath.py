@@ -13,9 +13,9 @@ KERNEL = ("ds=nocloud", "net.ifnames=0", "mitigations=off", "init_on_alloc=0", "
 
 # On a busy computer an emulated timer comes late. The kernel would then panic when it tests its timer, or
 # take the time-stamp counter for a bad clock and ask a slower one at each look at the time. systemd would end
-# services that are not up after 90 seconds and start them anew, over and over, so that none ever came up; and
-# the initramfs give up on the disk after 30: this is the longest that it waits, not how long.
-EMULATED = ("no_timer_check", "tsc=reliable", "rootdelay=300", "systemd.default_timeout_start_sec=600")
+# services that are not up after 90 seconds and start them anew, over and over, so that none ever came up. The
+# initramfs gives up on the disk after 30, and has no word for more: it sleeps for the whole of `rootdelay`.
+EMULATED = ("no_timer_check", "tsc=reliable", "systemd.default_timeout_start_sec=600")
 
 # A fresh overlay on a checked image; four serial ports where there is one.
 FEWER = ("fsck.mode=skip", "8250.nr_uarts=1")
