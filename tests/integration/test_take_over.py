@@ -33,9 +33,9 @@ def project(rig: Rig, hosts: tuple[Host, Host], control: Control) -> Iterator[Pr
 
 
 def processes(host: Host) -> list[int]:
-    """The Caddys that run, the one that began last at the end."""
-    found = host.exec("ps -o pid= --sort=start_time,pid -C caddy,caddy.real").stdout.split()
-    return list(map(int, found))
+    """The Caddys that serve, the one that began last at the end; another may look at what was accepted."""
+    found = host.exec("ps -o pid=,args= --sort=start_time,pid -C caddy,caddy.real").stdout.splitlines()
+    return [int(line.split()[0]) for line in found if " run " in line]
 
 
 class Download(threading.Thread):
