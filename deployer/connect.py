@@ -60,10 +60,11 @@ def open_connection(end: Endpoint, started: HeadStart | None = None) -> Connecti
     while True:
         connection = build(end)
         try:
-            if started is not None and connection.gateway is None:
-                first, started = started, None
-                if sock := first.take(str(connection.host), int(connection.port or 22)):
-                    connection.connect_kwargs["sock"] = sock
+            if started is not None and connection.gateway is not None:
+                started.close()
+            elif started is not None:
+                sock = started.take(str(connection.host), int(connection.port or 22))
+                connection.connect_kwargs |= {"sock": sock} if sock else {}
             connection.open()
             return connection
         except HostKeyError:

@@ -48,7 +48,7 @@ class HeadStart:
     def take(self, address: str, port: int) -> socket.socket | None:
         """The connection, once, to whoever wants this very place; TimeoutError where it does not answer.
 
-        None where there is none; one that was refused is worth another try.
+        None where there is none, or no longer; one that was refused is worth another try.
         """
         if (address, port) != self.place:
             self.close()

@@ -67,8 +67,7 @@ class Link:
                     connection.close()
             try:
                 with self._starts:
-                    started, self._started = self._started, None
-                    self._connection = open_connection(self.endpoint, started)
+                    self._connection = open_connection(self.endpoint, self._started)
             except ConnectError as exc:
                 self._refused = exc if ahead else None
                 raise
@@ -87,9 +86,8 @@ class Link:
         """Close the connection; the next use opens another."""
         with self._lock:
             connection, self._connection = self._connection, None
-            started, self._started = self._started, None
-        if started is not None:
-            started.close()
+        if self._started is not None:
+            self._started.close()
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
