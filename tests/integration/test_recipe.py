@@ -174,7 +174,7 @@ def test_a_proxy_that_cannot_have_its_new_ports_keeps_the_old_ones(rig: Rig, hos
     host = hosts[0]
     recipe = make_recipe(parse_profile("users: [deploy]\nproxy: {http_port: 8080}"))
     steps = {step.name: step for step in recipe.steps}
-    host.exec("systemd-run --unit=taken /usr/local/bin/caddy respond --listen :8080 taken")
+    host.exec("systemd-run --collect --unit=port-taken /usr/local/bin/caddy respond --listen :8080 taken")
     host.exec("curl -s --retry 20 --retry-connrefused http://127.0.0.1:8080")
     try:
         refused = run_steps(host, steps["ports"], steps["proxy"])
@@ -189,11 +189,11 @@ def test_a_proxy_that_cannot_have_its_new_ports_keeps_the_old_ones(rig: Rig, hos
         assert after == before
         assert rig.http(host).text == "no site here"
         assert host.exec("systemctl is-active freehold-proxy.socket").stdout == "active\n"
-        host.exec("systemctl stop taken")
+        host.exec("systemctl stop port-taken")
         default = {step.name: step for step in make_recipe(parse_profile("users: [deploy]")).steps}
         assert "@@freehold proxy ok" in run_steps(host, default["ports"], default["proxy"]).stdout
     finally:
-        host.exec("systemctl stop taken", check=False)
+        host.exec("systemctl stop port-taken", check=False)
 
 
 def test_the_commands_of_an_image_run_on_the_first_boot_of_its_host(hosts: Pair) -> None:
