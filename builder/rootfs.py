@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,6 +29,9 @@ BOOTING = ("dmsetup", "e2fsprogs", "initramfs-tools", "kmod", "systemd", "system
 PRELUDE, SCRIPT, MORE_SCRIPT = (
     (files("builder") / "data" / f"{name}.sh").read_text() for name in ("archives", "packages", "more")
 )
+
+# Decompresses archives ahead of dpkg; the bytes of a tree do not depend on it.
+EXPAND = Path(str(files("builder") / "expand.py"))
 
 # Files from packages keep their dates (compiled Python checks them); what the build made gets the epoch.
 CLAMP = """
@@ -154,7 +158,7 @@ class _Install:
             *self.lower,
             *self.command,
             epoch=EPOCH,
-            env=self.environment,
+            env={**self.environment, "PYTHON": sys.executable, "EXPAND": str(EXPAND)},
             what=f"installing Debian packages for {self.environment['SUITE']}",
             on_line=lambda line: console.detail(f"  {line}"),
         )

@@ -3,15 +3,18 @@
 # apt locks its archives, and another build may be using the kept ones: linked into a directory of our own.
 archives() {
     export ARCHIVES=$work/archives WORK=$work
-    mkdir -p "$ARCHIVES/partial"
+    mkdir -p "$ARCHIVES/partial" "$work/originals"
     find "$kept" -name '*.deb' -exec cp --link -t "$ARCHIVES" {} +
     # A moment ago: what is made within the clock's grain of the mark counts as made after it.
     touch --date='2 seconds ago' "$work/.started"
 }
 
+# Some may have been expanded for dpkg: of those, the originals.
 keep() {
-    find "$ARCHIVES" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
-    rm -rf "$ARCHIVES"
+    for from in "$work/originals" "$ARCHIVES"; do
+        find "$from" -maxdepth 1 -name '*.deb' -exec cp --link --no-clobber -t "$kept" {} +
+    done
+    rm -rf "$ARCHIVES" "$work/originals"
 }
 
 tidy() {
