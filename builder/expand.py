@@ -33,7 +33,7 @@ HEADER = "{:16}{:12}{:6}{:6}{:8}{:10}`\n"
 HEADER_LENGTH = 60
 CHUNK = 1 << 20
 # Seconds between two looks at what apt has looked at.
-PAUSE = 0.02
+PAUSE = 0.1
 # Archives are put in place by renaming: half of one is never seen.
 SUFFIX = ".expanded"
 

@@ -25,20 +25,22 @@ cat > "$work/fetch" <<'END'
 exec 9> "$WORK/fetching"
 flock 9
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
-all="-qq --yes -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Dir::State::status=/dev/null"
-all="$all -o Dir::Cache::archives=$ARCHIVES -o Dir::Cache::pkgcache=$WORK/pkgcache.bin install $INCLUDE"
 {
     # From here on apt has its lists, and has fetched the essential packages.
-    until [ -e "$1/usr/share/doc" ]; do sleep 0.05; done
-    apt-get --simulate $all |
-        sed -n 's/^Inst \([^ :]*\) (\([^ ]*\) [^[]*\[\([^]]*\)\].*/\1_\2_\3.deb/p' | sed 's/:/%3a/g' > "$WORK/names"
-    apt-get --download-only $all
+    until [ -e "$1/usr/share/doc" ]; do sleep 0.1; done
+    # As if nothing were installed, and only as far as to what dpkg would be given, in its order.
+    apt-get -qq --yes -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Dir::State::status=/dev/null \
+        -o Dir::State::extended_states="$WORK/states" -o Dir::Cache::archives="$ARCHIVES" -o Dir::Cache::pkgcache= \
+        -o Dir::Log=/dev/null -o Debug::pkgDPkgPM=1 -o DPkg::Pre-Install-Pkgs::="sed 's,.*/,,' > '$WORK/names'" \
+        install $INCLUDE
     echo "DPkg::Pre-Install-Pkgs { \"cat >> /run/looked-at\"; };" >> "$APT_CONFIG"
     # The essential ones apt does not look at again.
-    until [ -e "$WORK/essential" ]; do sleep 0.05; done
-    while read -r name; do
-        grep "^${name}_" "$WORK/names" || true
-    done < "$WORK/essential" > "$1/run/looked-at"
+    mkdir -p "$1/run"
+    : > "$1/run/looked-at"
+    {
+        until [ -e "$WORK/essential" ]; do sleep 0.1; done
+        sed 's/.*/^&_/' "$WORK/essential" | grep -f - "$WORK/names" >> "$1/run/looked-at"
+    } &
     exec 8> "$WORK/expanding" 9>&-
     flock 8
     [ "$(nproc)" = 1 ] || exec nice -n 10 "$PYTHON" -IS "$EXPAND" \
@@ -73,7 +75,11 @@ cat > "$work/unpacked" <<'END'
 # Every package has a folder there.
 ls "$1/usr/share/doc" > "$WORK/essential.new"
 mv "$WORK/essential.new" "$WORK/essential"
-rm -rf "$1"/usr/share/man "$1"/usr/share/doc "$1"/usr/share/info "$1"/usr/share/lintian "$1"/usr/share/locale
+mkdir "$1/run/gone"
+for name in man doc info lintian locale; do
+    [ ! -e "$1/usr/share/$name" ] || mv "$1/usr/share/$name" "$1/run/gone"
+done
+(. "$WORK/alone" && exec rm -rf "$1/run/gone") &
 chroot "$1" dpkg-divert --quiet --local --rename --divert /usr/bin/py3compile.real --add /usr/bin/py3compile
 install -m 755 "$WORK/compile" "$1/usr/bin/py3compile"
 END
@@ -93,9 +99,12 @@ END
 cat > "$work/modules" <<'END'
 . "$WORK/alone"
 list=$1/run/looked-at
-before=$(cat "$list") || exit 0
+touch "$WORK/before-others"
 {
-    while [ -e "$list" ] && [ "$(cat "$list")" = "$before" ]; do sleep 0.1; done
+    until [ "$list" -nt "$WORK/before-others" ]; do
+        [ -e "$list" ] || exit 0
+        sleep 0.1
+    done
     for name in $(cat "$list"); do
         name=${name##*/} arch=${name##*_}
         package=$1/var/lib/dpkg/info/${name%%_*}
@@ -104,6 +113,8 @@ before=$(cat "$list") || exit 0
             sleep 0.1
         done
     done
+    # The disk has nothing to do while the processors have.
+    sync --file-system "$WORK" &
     exec nice -n 15 chroot "$1" sh -eu < "$WORK/ahead"
 } &
 END
@@ -118,8 +129,6 @@ END
 cat > "$work/after" <<'END'
 umount "$1/var/cache/apt/archives"
 rm -f "$1/run/looked-at"
-# The disk has nothing to do while the processors have.
-sync --file-system "$WORK" &
 # One that was made ahead is taken as it is, unless something came since that it would be made of.
 if [ -e "$WORK/making" ]; then
     flock "$WORK/making" true
@@ -146,7 +155,7 @@ if [ -e "$1/run/py3compile.failed" ]; then
     exit 1
 fi
 [ -z "$making" ] || wait $making
-rm -rf "$1"/run/py3compile.* "$1/usr/bin/py3compile" "$1"/run/made "$1"/run/initrd-*
+rm -rf "$1"/run/py3compile.* "$1/usr/bin/py3compile" "$1"/run/made "$1"/run/gone "$1"/run/initrd-*
 chroot "$1" dpkg-divert --quiet --local --rename --remove /usr/bin/py3compile
 for kernel in "$1"/boot/vmlinuz-*; do
     [ ! -e "$kernel" ] || [ -s "$1/boot/initrd.img-${kernel##*/vmlinuz-}" ]
@@ -168,7 +177,7 @@ INITRD=No "$@" --format=directory \
 [ ! -e "$work/expanding" ] || flock "$work/expanding" true
 keep
 rm "$work"/{before,alone,fetch,fetching,unpacked,compile,modules,ahead,kernel,made-of,after}
-rm -f "$work"/{names,essential,pkgcache.bin,making,before-others,expanding}
+rm -f "$work"/{names,states,essential,making,before-others,expanding}
 tidy "$root"
 umount "$root"
 rm -rf "$root" "$work/overlay" "$work/nothing"
