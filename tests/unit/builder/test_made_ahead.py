@@ -1,9 +1,10 @@
-"""An initramfs made while packages were installed: taken as it is only if they brought nothing to it."""
+"""What is made while packages are installed: modules, and an initramfs that nothing else has come to."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,3 +60,62 @@ def test_one_that_is_there_is_taken_once_and_the_other_is_made(tmp_path: Path) -
     for content in ("made ahead", f"made by -o {target} 6.1\n"):
         subprocess.run(["sh", "-c", text, "mkinitramfs", "-o", target, "6.1"], check=True)
         assert target.read_text() == content
+
+
+def test_modules_that_were_compiled_ahead_are_not_compiled_again(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != broken ]\n')
+    real.chmod(0o755)
+    text = part("END", '"$work/compile"')
+    for place, own in (("/run/", f"{tmp_path}/"), ("/usr/bin/py3compile.real", str(real))):
+        assert place in text
+        text = text.replace(place, own)
+    (tmp_path / "py3compile.ahead").write_text("python3-yaml:amd64\npython3-jwt\n")
+    calls = (
+        "-p python3-yaml:amd64",
+        "-p python3-yaml",
+        "-p python3-jwt /usr/lib/python3-jwt",
+        "-p cloud-init",
+        "-p broken",
+    )
+    for call in calls:
+        subprocess.run(["sh", "-c", text, "py3compile", *call.split()], check=True)
+    # It is done in the background, one at a time; whoever has this lock to itself knows that all are through.
+    subprocess.run(["flock", tmp_path / "py3compile.all", "true"], check=True, timeout=60)
+    assert sorted((tmp_path / "calls").read_text().splitlines()) == sorted(calls[1:])
+    assert (tmp_path / "py3compile.failed").read_text() == "-p broken\n"
+
+
+@pytest.mark.parametrize("end", ["all are unpacked", "the installation ends"])
+def test_modules_are_compiled_when_the_last_package_is_unpacked(tmp_path: Path, end: str) -> None:
+    root, tools = tmp_path / "root", tmp_path / "tools"
+    info, looked_at, compiled = root / "var/lib/dpkg/info", root / "run/looked-at", tmp_path / "compiled"
+    for folder in (info, looked_at.parent, tools):
+        folder.mkdir(parents=True)
+    for name, text in {"chroot": f'[ "$1" = {root} ] && cat > {compiled}', "sync": "exit 0"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    (tmp_path / "alone").write_text(part("END", '"$work/alone"'))
+    (tmp_path / "ahead").write_text("compile\n")
+    looked_at.write_text("libc6_2.36_amd64.deb\n")
+    (info / "libc6:amd64.list").touch()
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "WORK": str(tmp_path)}
+    script = part("END", '"$work/modules"') + "\nwait"
+    process = subprocess.Popen(["sh", "-euc", script, "sh", root], env=environment)
+    # What is unpacked already is not what is waited for: apt is still to come.
+    while not (tmp_path / "before-others").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    # Later by the clock of the file system.
+    time.sleep(0.1)
+    with looked_at.open("a") as file:
+        file.write("/var/cache/apt/archives/python3-jwt_2%3a1_all.deb\n/x/python3-yaml_6_amd64.deb\n")
+    (info / "python3-yaml:amd64.list").touch()
+    time.sleep(0.5)
+    assert process.poll() is None and not compiled.exists()
+    if end == "all are unpacked":
+        (info / "python3-jwt.list").touch()
+    else:
+        looked_at.unlink()
+    assert process.wait(60) == 0
+    assert compiled.exists() == (end == "all are unpacked")
