@@ -8,6 +8,10 @@ saved=$DATA/caddy/autosave.json # Caddy's own, after each configuration that it 
 good=$DATA/good                 # a link to a directory: config.json, what it reads, and what it was made of
 tries=$DATA/tries               # a line for each start that came to nothing, since the last that did not
 
+# accepted FILE OPTION...: what Caddy says of it. Its log is another: the one that serves, once it has turned its own,
+# writes over what others append.
+accepted() { sed "s,$LOG,$RUN/log," "$1" | "$CADDY" validate --config - "${@:2}" 2>&1; }
+
 # keep: what Caddy runs with now is good. All that it reads when it starts is copied, since certificates may go
 # before they are missed. On the disk before it counts.
 keep() {
@@ -31,7 +35,7 @@ keep() {
         sed -i "s,\"$path\",\"$copy\",g" "$new/config.json"
     done
     # Half of it may have been read while Caddy wrote; whole, it is announced again.
-    if ! "$CADDY" validate --config "$new/config.json" >"$new/log" 2>&1; then
+    if ! accepted "$new/config.json" >"$new/log"; then
         rm -rf "$new"
         return 0
     fi
@@ -49,15 +53,14 @@ choose() {
     local said
     config=$CADDYFILE
     # What validates may still not start, for want of a port of its own, say.
-    if [ ! -e "$good/config.json" ] || { said=$("$CADDY" validate --config "$CADDYFILE" 2>&1) &&
+    if [ ! -e "$good/config.json" ] || { said=$(accepted "$CADDYFILE" --adapter caddyfile) &&
         said="it does not start; the journal says why" && ! [ "$(wc -l <"$tries")" -gt 3 ]; }; then
         return 0
     fi
     rm -f "$tries"
     # Caddy says why in the last line, in JSON. The number is the priority that the journal gives a line.
     tail -n 1 <<<"$said" >"$REFUSED"
-    echo "<2>the configuration on the disk is refused: $(cat "$REFUSED")" >&2
-    echo "<2>serving by the last that was accepted; mend the file, then reload" >&2
+    echo "<2>refused; the last accepted one serves: $(cat "$REFUSED")" >&2
     config=$good/config.json
 }
 

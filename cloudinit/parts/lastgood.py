@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cloudinit.parts.caddyfile import ACME_ROOT, ADMIN, CADDYFILE, CERTS, DATA
+from cloudinit.parts.caddyfile import ACME_ROOT, ADMIN, CADDYFILE, CERTS, DATA, LOG
 from cloudinit.parts.listeners import SERVICE_UNIT
 from cloudinit.proxybinary import BINARY
 from cloudinit.steps import File
@@ -59,6 +59,7 @@ def program() -> str:
         "CERTS": CERTS,
         "DATA": DATA,
         "ID": ID,
+        "LOG": LOG,
         "REFUSED": REFUSED,
         "RUN": RUN,
     }

@@ -208,3 +208,8 @@ def says_more_and_turns_its_log(host: Host) -> None:
     host.exec(("curl", "-sf", "-o", "/dev/null", "-H", "Host: shop.test", f"http://127.0.0.1:8081{path}"))
     host.exec(f"until [ $({files}) -gt {before} ]; do sleep 0.1; done", timeout=180)
     assert int(host.exec(f"stat --format %s {folder}/proxy.log").stdout) < 1024**2
+    # What another process appends, this one writes over from here on: who only looks at a configuration has
+    # a log of their own.
+    kept = "/var/lib/freehold-proxy/good/saved.json"
+    host.exec(f"rm {kept}; cp {folder}/proxy.log /root/before")
+    host.exec(f"systemctl start freehold-proxy-keep; test -s {kept} && cmp /root/before {folder}/proxy.log")
