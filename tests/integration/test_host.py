@@ -200,7 +200,7 @@ def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
     host.start()
     listens(host)
     assert "own.key: no such file" in refused()
-    assert "the configuration on the disk is refused" in host.journal("--boot", "--unit=freehold-proxy")
+    assert "refused; the last accepted one serves" in host.journal("--boot", "--unit=freehold-proxy")
 
     # Mended, it is a configuration like any other.
     host.write(f"{proxy}/certs/own.key", pair[1], 0o640, owner="deploy:freehold")
@@ -210,7 +210,7 @@ def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
     wait_until(lambda: not host.exec("ls /run/freehold-proxy/refused", check=False).stdout, "the mark to go")
     host.restart_service("freehold-proxy")
     assert rig.http(host, host="app.example", timeout=60).text == "hello"
-    assert host.exec("ls /run/freehold-proxy").stdout.split() == ["admin.sock"]
+    assert host.exec("ls /run/freehold-proxy").stdout.split() == ["admin.sock", "log"]
 
     # One that is valid and cannot be started: a port of its own, which another program has.
     host.exec("systemd-run --quiet --unit=taken python3 -m http.server 8099")
