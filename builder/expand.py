@@ -177,10 +177,10 @@ class Expansion:
 
 
 def main(root: Path, archives: Path, originals: Path, names: Path, looked_at: Path) -> None:
-    """Expand what is named, with one thread for each processor."""
+    """Expand what is named, with one thread for each processor that this may use."""
     expansion = Expansion(root, archives, originals, names, looked_at)
     # What they are at when it ends is of no use any more.
-    threads = [threading.Thread(target=expansion.run, daemon=True) for _ in range(os.cpu_count() or 1)]
+    threads = [threading.Thread(target=expansion.run, daemon=True) for _ in os.sched_getaffinity(0)]
     for thread in threads:
         thread.start()
     with suppress(FileNotFoundError):

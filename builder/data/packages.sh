@@ -19,7 +19,8 @@ exec < /dev/null > /dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 END
 # While the essential packages are unpacked and configured, the others are fetched: one waits for processors,
 # the other for the network. What this misses, apt fetches when it installs, and says why where it cannot.
-# And then a processor that has nothing to do decompresses them: dpkg would do it, one after the other.
+# And then a processor that has nothing to do decompresses them: dpkg would do it, one after the other. Nobody waits
+# for that, so everything else goes before it.
 cat > "$work/fetch" <<'END'
 . "$WORK/alone"
 exec 9> "$WORK/fetching"
@@ -61,7 +62,7 @@ exec 9> "$WORK/making"
 flock 9
 for kernel in "$1"/boot/vmlinuz-*; do
     version=${kernel##*/vmlinuz-}
-    nice -n 19 chroot "$1" mkinitramfs -o "/run/initrd-$version" "$version" || rm -f "$1/run/initrd-$version" &
+    chroot "$1" mkinitramfs -o "/run/initrd-$version" "$version" || rm -f "$1/run/initrd-$version" &
 done
 END
 # What an initramfs takes from the tree besides the kernel and the programs that its hooks name.
@@ -99,9 +100,10 @@ END
 cat > "$work/modules" <<'END'
 . "$WORK/alone"
 list=$1/run/looked-at
-touch "$WORK/before-others"
+# What apt looks at after this are the last packages: a file that is newer than the mark names them.
+touch "$WORK/mark"
 {
-    until [ "$list" -nt "$WORK/before-others" ]; do
+    until [ "$list" -nt "$WORK/mark" ]; do
         [ -e "$list" ] || exit 0
         sleep 0.1
     done
@@ -115,7 +117,7 @@ touch "$WORK/before-others"
     done
     # The disk has nothing to do while the processors have.
     sync --file-system "$WORK" &
-    exec nice -n 15 chroot "$1" sh -eu < "$WORK/ahead"
+    exec chroot "$1" sh -eu < "$WORK/ahead"
 } &
 END
 cat > "$work/ahead" <<'END'
@@ -177,7 +179,7 @@ INITRD=No "$@" --format=directory \
 [ ! -e "$work/expanding" ] || flock "$work/expanding" true
 keep
 rm "$work"/{before,alone,fetch,fetching,unpacked,compile,modules,ahead,kernel,made-of,after}
-rm -f "$work"/{names,states,essential,making,before-others,expanding}
+rm -f "$work"/{names,states,essential,mark,making,before-others,expanding}
 tidy "$root"
 umount "$root"
 rm -rf "$root" "$work/overlay" "$work/nothing"

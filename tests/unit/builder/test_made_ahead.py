@@ -20,6 +20,14 @@ def part(word: str, before: str) -> str:
     return found[1]
 
 
+def moved(text: str, run: Path, program: str, real: Path) -> str:
+    """A script of the tree, with another folder for /run and another program in the place of `program`."""
+    for place, own in (("/run/", f"{run}/"), (program, str(real))):
+        assert place in text
+        text = text.replace(place, own)
+    return text
+
+
 def made_of(tree: Path) -> str:
     command = ["sh", "-euc", part("END", '"$work/made-of"'), "sh", str(tree)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -51,10 +59,7 @@ def test_one_that_is_there_is_taken_once_and_the_other_is_made(tmp_path: Path) -
     real = tmp_path / "mkinitramfs"
     real.write_text('#!/bin/sh\necho "made by $*" > "$2"\n')
     real.chmod(0o755)
-    text = part("WRAPPER", '"$1/run/made/mkinitramfs"')
-    for place, own in (("/run/", f"{tmp_path}/"), ("/usr/sbin/mkinitramfs", str(real))):
-        assert place in text
-        text = text.replace(place, own)
+    text = moved(part("WRAPPER", '"$1/run/made/mkinitramfs"'), tmp_path, "/usr/sbin/mkinitramfs", real)
     (tmp_path / "initrd-6.1").write_text("made ahead")
     target = tmp_path / "initrd.img-6.1.new"
     for content in ("made ahead", f"made by -o {target} 6.1\n"):
@@ -66,10 +71,7 @@ def test_modules_that_were_compiled_ahead_are_not_compiled_again(tmp_path: Path)
     real = tmp_path / "real"
     real.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != broken ]\n')
     real.chmod(0o755)
-    text = part("END", '"$work/compile"')
-    for place, own in (("/run/", f"{tmp_path}/"), ("/usr/bin/py3compile.real", str(real))):
-        assert place in text
-        text = text.replace(place, own)
+    text = moved(part("END", '"$work/compile"'), tmp_path, "/usr/bin/py3compile.real", real)
     (tmp_path / "py3compile.ahead").write_text("python3-yaml:amd64\npython3-jwt\n")
     calls = (
         "-p python3-yaml:amd64",
@@ -103,7 +105,7 @@ def test_modules_are_compiled_when_the_last_package_is_unpacked(tmp_path: Path, 
     script = part("END", '"$work/modules"') + "\nwait"
     process = subprocess.Popen(["sh", "-euc", script, "sh", root], env=environment)
     # What is unpacked already is not what is waited for: apt is still to come.
-    while not (tmp_path / "before-others").exists():
+    while not (tmp_path / "mark").exists():
         assert process.poll() is None
         time.sleep(0.01)
     # Later by the clock of the file system.
