@@ -72,7 +72,7 @@ exec {accelerator.emulator()} -accel tcg "$@"
         return tuple("max" if word == "host" else word for word in real(program, sector, how))
 
     monkeypatch.setattr(accelerator, "probe_command", command)
-    monkeypatch.setattr(accelerator, "TIMES", 1.5)
+    monkeypatch.setattr(accelerator, "TIMES", 0.1)
     choice = accelerator.choose(LocalRunner(), cache=tmp_path)
     assert choice.accelerator == "tcg" and "times slower than an emulated one" in choice.reason
     monkeypatch.setattr(accelerator, "SOON", 60.0)
