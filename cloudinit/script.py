@@ -125,7 +125,8 @@ def _function(step: Step) -> str:
     body.append(step.script.strip())
     if step.live.strip():
         body.append(f"if live; then\n{step.live.strip()}\nfi")
-    return "\n".join([f"step_{step.name}() {{", f": {shlex.quote(step.title)}", *filter(None, body), "}"])
+    # Bash has no functions without a command.
+    return "\n".join([f"step_{step.name}() {{", *([*filter(None, body)] or [":"]), "}"])
 
 
 def _directory(item: Directory) -> str:

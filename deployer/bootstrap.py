@@ -165,12 +165,14 @@ def _run(
 ) -> Bootstrapped:
     """Run the recipe of a profile; FreeholdError with the step that failed."""
     changed: list[str] = []
+    recipe = make_recipe(profile)
+    titles = {step.name: step.title for step in recipe.steps}
     result = remote.run_text(
-        become.head + _door(found) + as_script(make_recipe(profile), offline=False),
+        become.head + _door(found) + as_script(recipe, offline=False),
         command=become.command("bash -s"),
         timeout=TIMEOUT,
         on_event=lambda event: (
-            progress.update(remote.name, event.step)
+            progress.update(remote.name, titles.get(event.step, event.step))
             if event.state == "start"
             else changed.append(event.step)
             if event.state == "changed"

@@ -84,4 +84,4 @@ run() {
     [ -n "$leaving" ] || exit "$code"
 }
 
-"$1"
+"$@"

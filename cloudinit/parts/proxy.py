@@ -206,9 +206,9 @@ def _live() -> str:
     return f"""
 # As the proxy's own user: root would leave certificates that the proxy cannot read. Where its directories
 # are, all of it: with what is refused, a start would go back to the last configuration that was accepted.
-how=adapt
-if systemctl --quiet is-active {SERVICE_UNIT}; then how=validate; fi
-runuser -u freehold-proxy -- {BINARY} $how --config {CADDYFILE} >"$FREEHOLD_WORK/adapted" 2>&1 ||
+how="{BINARY} adapt --config"
+if systemctl --quiet is-active {SERVICE_UNIT}; then how="{lastgood.PROGRAM} accepted"; fi
+runuser -u freehold-proxy -- $how {CADDYFILE} --adapter caddyfile >"$FREEHOLD_WORK/adapted" 2>&1 ||
     give_up "Caddy refuses {CADDYFILE}: $(tail -n 1 "$FREEHOLD_WORK/adapted")"
 start {SOCKET_UNIT} {lastgood.PATH_UNIT} {SERVICE_UNIT}
 """

@@ -135,7 +135,7 @@ _SUPERVISED = f"""main=$(systemctl show --value --property MainPID {SERVICE_UNIT
 
 def _write_over(*, only_other: bool) -> str:
     text = files("deployer").joinpath("data/over.sh").read_text(encoding="utf-8")
-    settings = f"ONLY_OTHER={'1' if only_other else ''}\n"
+    settings = f"ONLY_OTHER={'1' if only_other else ''} LOG={LOG}\n"
     return f"root install -m 644 /dev/stdin {OVER} {heredoc(settings + text)}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Control
+from tests.integration.app import proxylog
 from tests.integration.app.http3 import Visitor
 from tests.integration.app.project import Project, basic, squeezed
 from tests.integration.app.tls import secure
@@ -170,6 +171,8 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig, trixie: Ho
     inside = f"from urllib.request import *; print(urlopen({request}, timeout=10).read().decode())"
     asked = first.exec(("docker", "exec", "shop-web-v2", "python3", "-c", inside)).stdout
     assert asked.strip() == "v2"
+    # The recipe has had another Caddy look at the new configuration twice, while this one had turned its log.
+    assert proxylog.entries(first)
     del project.config["proxy"]["run"]
     project.save()
     kept = squeezed(project.freehold("proxy", "remove", "-y", expect=1))
@@ -198,18 +201,12 @@ def test_the_proxy_as_a_service_of_the_host(stock: Project, rig: Rig, trixie: Ho
 
 def says_more_and_turns_its_log(host: Host) -> None:
     """`proxy.run.debug` and `log_max_size`: what only a talkative one says is in the journal."""
-    folder = "/var/log/freehold-proxy"
     talk = ("--unit=freehold-proxy", "--grep", '"level":"debug"', "--lines=1", "--output=cat")
     assert '"level":"debug"' in host.journal(*talk)
-    files = f"find {folder} -name '*.log' -size +0 | wc -l"
-    before = int(host.exec(files).stdout)
-    # Each is a line of some seven thousand characters.
-    path = f"/version?{'x' * 7000}[1-200]"
-    host.exec(("curl", "-sf", "-o", "/dev/null", "-H", "Host: shop.test", f"http://127.0.0.1:8081{path}"))
-    host.exec(f"until [ $({files}) -gt {before} ]; do sleep 0.1; done", timeout=180)
-    assert int(host.exec(f"stat --format %s {folder}/proxy.log").stdout) < 1024**2
+    proxylog.turn(host, 1, port=8081)
     # What another process appends, this one writes over from here on: who only looks at a configuration has
     # a log of their own.
     kept = "/var/lib/freehold-proxy/good/saved.json"
-    host.exec(f"rm {kept}; cp {folder}/proxy.log /root/before")
-    host.exec(f"systemctl start freehold-proxy-keep; test -s {kept} && cmp /root/before {folder}/proxy.log")
+    log = f"{proxylog.FOLDER}/proxy.log"
+    host.exec(f"rm {kept}; cp {log} /root/before")
+    host.exec(f"systemctl start freehold-proxy-keep; test -s {kept} && cmp /root/before {log}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Control
+from tests.integration.app import proxylog
 from tests.integration.app.project import Project, squeezed
 from tests.integration.app.talk import talk
 from tests.integration.app.tls import secure
@@ -51,6 +52,7 @@ class Download(threading.Thread):
 
 def test_what_is_open_outlives_the_process(project: Project) -> None:
     host = project.hosts[0]
+    proxylog.turn(host, 10)
     (first,) = processes(host)
     main = host.exec("systemctl show -p MainPID --value freehold-proxy").stdout
     with talk(project, host) as one, project.traffic(reloads=3, websocket=False, fresh_every=2) as traffic:
@@ -74,6 +76,9 @@ def test_what_is_open_outlives_the_process(project: Project) -> None:
         assert download.text.count("\n") == 120
         assert one.open
     project.until(lambda: processes(host) == [third], "the end of the first one")
+    # What the first one had to say of it at the end is whole, and so is what the others said.
+    asked = [entry["request"]["uri"] for entry in proxylog.entries(host) if "request" in entry]
+    assert asked.count("/stream?chunks=120") == 1
     assert host.exec("systemctl show -p MainPID --value freehold-proxy").stdout == main
     host.exec("systemctl stop freehold-proxy")
     assert host.exec("systemctl is-active freehold-proxy", check=False).stdout == "inactive\n"
@@ -103,6 +108,7 @@ def test_another_program_and_one_that_does_not_start(secured: Project, rig: Rig)
     wrapper = f'#!/bin/sh\n[ "$1" != version ] || exec echo v2.11.0 h1:old\nexec {CADDY}.real "$@"\n'
     host.write(CADDY, wrapper, 0o755)
     host.restart_service("freehold-proxy")
+    proxylog.turn(host, 10)
     with talk(project, host) as one, project.traffic(reloads=2, websocket=False, fresh_every=2) as traffic:
         (first,) = processes(host)
         project.freehold("proxy", "upgrade", "-y", timeout=300)
@@ -129,3 +135,4 @@ def test_another_program_and_one_that_does_not_start(secured: Project, rig: Rig)
         project.freehold("proxy", "restart")
         assert processes(host)[-1] != second and one.open
         assert "v1" in squeezed(project.freehold("app", "version"))
+    assert proxylog.entries(host)
