@@ -3,6 +3,8 @@
 # docs/decisions/018-last-good-configuration.md. How another Caddy takes over: 025-another-caddy-takes-over.md.
 # The recipe puts the places in front of this.
 set -euo pipefail
+# Whoever calls may be where the proxy's user may not look, as Caddy does.
+cd /
 
 saved=$DATA/caddy/autosave.json # Caddy's own, after each configuration that it has taken; not written atomically
 good=$DATA/good                 # a link to a directory: config.json, what it reads, and what it was made of
