@@ -226,6 +226,9 @@ def test_a_broken_site_leaves_the_others_serving(rig: Rig, hosts: Pair) -> None:
     # With nothing to go back to it goes on trying, and says why; else three times.
     wait_until(lambda: "address already in use" in failing(), "the reason")
     host.exec(f"mv {good}-away {good}")
+    # Until then each try may take a visitor along.
+    mark = "/run/freehold-proxy/refused"
+    wait_until(lambda: bool(host.exec(f"ls {mark}", check=False).stdout), "the kept one's turn")
     assert "it does not start; the journal says why" in refused()
     host.exec(f"systemctl stop taken; rm {proxy}/sites/taken.caddy; systemctl reload freehold-proxy")
     assert failing() == ""
