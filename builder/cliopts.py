@@ -68,7 +68,7 @@ def profile_or_none(context: Context, path: Path | None) -> HostProfile | None:
 
     if path is None:
         path = context.root / PROFILE
-        return load_profile(path) if path.exists() else None
+        return load_profile(path, name=str(PROFILE)) if path.exists() else None
     if not path.is_file():
         raise ConfigError(f"there is no host profile {path}", hint="leave --profile out for the default")
     return load_profile(path)

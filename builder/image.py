@@ -17,7 +17,7 @@ from builder.disk import layout
 from builder.foreignproxy import proxy_program
 from builder.installed import installed
 from builder.manifest import Manifest, manifest, sums
-from builder.packages import layered
+from builder.packages import layered, unknown
 from builder.payload import Payload, payload
 from builder.qcow2 import write_qcow2
 from builder.rootfs import make_packages
@@ -87,24 +87,30 @@ def configure(
     mirror: str = "",
     refresh: bool = False,
 ) -> Configured:
-    """The layers below the disk, from the cache or made now. Raises BuildError."""
+    """The layers below the disk, from the cache or made now.
+
+    BuildError where that fails, ConfigError for a package of the profile that the suite does not have.
+    """
     contribution = contributed(spec, store, sandbox.runner)
     check_programs()
     check_foreign(spec.arch)
     shared, more = layered(spec, contribution.packages, payload(None, spec.suite).packages)
     if refresh or not store.all("packages"):
         check_space(store.root, NEEDED)
-    packages = make_packages(
-        spec.suite,
-        spec.arch,
-        shared,
-        more=more,
-        sandbox=sandbox,
-        store=store,
-        console=console,
-        mirror=mirror,
-        refresh=refresh,
-    )
+    try:
+        packages = make_packages(
+            spec.suite,
+            spec.arch,
+            shared,
+            more=more,
+            sandbox=sandbox,
+            store=store,
+            console=console,
+            mirror=mirror,
+            refresh=refresh,
+        )
+    except BuildError as exc:
+        raise unknown(exc, spec) from exc
     return make_configured(
         spec, contribution, packages, sandbox=sandbox, store=store, console=console, refresh=refresh
     )

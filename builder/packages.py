@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from builder import mirror
 from builder.spec import ARCHES, SUITES, BaseSpec, ImageSpec
+from freehold.errors import BuildError, ConfigError, FreeholdError
 
 # What every host has, whatever its profile asks for. Recommended packages are not installed.
 SYSTEM = (
@@ -32,6 +34,9 @@ SYSTEM = (
     "udev",
     "zstd",
 )
+
+# What apt says of a package that the suite does not have, or has only a mention of.
+_UNKNOWN = re.compile(r"E: (?:Unable to locate package (\S+)|Package '(\S+)' has no installation candidate)")
 
 
 def image_packages(spec: ImageSpec, recipe: Iterable[str]) -> tuple[str, ...]:
@@ -66,6 +71,20 @@ def layered(
     wanted = set(image_packages(spec, recipe))
     shared = wanted & set(image_packages(replace(spec, packages=(), raid1=False), usual))
     return tuple(sorted(shared)), tuple(sorted(wanted - shared))
+
+
+def unknown(error: BuildError, spec: ImageSpec) -> FreeholdError:
+    """`error`, or where apt says in it that the suite lacks packages: which, and where they stand."""
+    lacking = [found[1] or found[2] for line in error.details if (found := _UNKNOWN.fullmatch(line.strip()))]
+    if not lacking:
+        return error
+    message = f"{spec.suite} ({spec.arch}) has no package {', '.join(map(repr, lacking))}"
+    hint = f"`apt-cache search WORD` on a host of {spec.suite} finds the name"
+    asked = spec.profile.packages if spec.profile else ()
+    for index, name in enumerate(asked):
+        if name in lacking and spec.profile and (where := spec.profile.places.get(f"packages[{index}]")):
+            return ConfigError(message, where=where, hint=hint)
+    return BuildError(message, hint=hint)
 
 
 def base_packages(spec: BaseSpec) -> tuple[str, ...]:

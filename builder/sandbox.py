@@ -8,6 +8,7 @@ outside, and all of it ends with the shell.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,12 +141,14 @@ CAUSES = (
     ("subuid", "this user needs subordinate ids: usermod --add-subuids 100000-165535 NAME"),
 )
 
+_REPEATED = re.compile(r"E: (setup|mmdebstrap) failed|E: (.* failed: E: )?apt-get .* failed$")
+
 
 def telling(lines: Sequence[str]) -> tuple[str, ...]:
     """The lines that say what went wrong: apt's and dpkg's errors where there are, else the last ones."""
     errors = [line for line in lines if line.startswith(("E: ", "dpkg: error"))]
     # mmdebstrap repeats apt's whole command line after apt's own words.
-    short = [line for line in errors if not line.startswith(("E: setup failed", "E: mmdebstrap failed"))]
+    short = [line for line in errors if not _REPEATED.match(line)]
     return tuple((short or errors or list(lines))[-20:])
 
 

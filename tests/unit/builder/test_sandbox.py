@@ -85,6 +85,8 @@ def test_errors_of_apt_stand_alone() -> None:
         "I: running apt",
         "E: Unable to locate package foo",
         "E: setup failed: E: apt-get ...",
+        "E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> failed",
+        "E: apt download failed: E: apt-get --yes install foo -oDpkg::Use-Pty=false failed",
         "I: main() received",
     ]
     assert telling(lines) == ("E: Unable to locate package foo",)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from builder.packages import base_packages, image_packages, layered
+from builder.packages import base_packages, image_packages, layered, unknown
 from builder.spec import ARCHES, SUITES, BaseSpec, GiB, ImageSpec, MiB, parse_size, parse_suite
-from freehold.errors import UsageError
+from cloudinit.profile import load_profile
+from freehold.errors import BuildError, ConfigError, UsageError
 
 
 @pytest.mark.parametrize("text", ["bookworm", "12", "debian-12", "Debian12", " debian-bookworm "])
@@ -107,3 +110,19 @@ def test_base_packages_are_sorted_and_once() -> None:
 
 def test_sizes_are_binary() -> None:
     assert parse_size("1M") == MiB == 1024 * 1024
+
+
+def test_a_package_that_the_suite_lacks_is_named_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "host.yml"
+    path.write_text("packages:\n- htop\n- nosuch\n- older\n")
+    spec = ImageSpec(profile=load_profile(path, name="config/host.yml"), packages=("mine",))
+    said = ("E: Unable to locate package nosuch", "E: Package 'older' has no installation candidate")
+    found = unknown(BuildError("installing failed", details=said), spec)
+    assert isinstance(found, ConfigError)
+    place = "config/host.yml:3:3 packages[1]: "
+    assert str(found).startswith(f"{place}trixie (amd64) has no package 'nosuch', 'older'")
+    # Named on the command line, it has no place; and another error stays what it is.
+    found = unknown(BuildError("installing failed", details=["E: Unable to locate package mine"]), spec)
+    assert isinstance(found, BuildError) and "no package 'mine'" in str(found) and "apt-cache" in found.hint
+    full = BuildError("installing failed", details=["E: write: No space left on device"])
+    assert unknown(full, spec) is full
