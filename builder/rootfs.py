@@ -103,6 +103,7 @@ def make_packages(
         script: str,
         below: Packages | None = None,
         env: Mapping[str, str] = common,
+        above: Sequence[str] = (),
     ) -> Packages:
         key = digest(
             env,
@@ -124,13 +125,13 @@ def make_packages(
             ):
                 if not work.done:
                     install = _Install(script, lower, command, env, sandbox, store.root / "archives")
-                    install.run(work.path, console)
+                    install.run(work.path, console, above)
         path = store.find(KIND, key)
         assert path is not None
         epoch = int(json.loads((path / "meta.json").read_text())["epoch"])
         return Packages(key, ":".join((str(path / "tree"), *lower)), epoch, path / "status")
 
-    base = made(packages, mmdebstrap(arch, packages, variant=variant), PRELUDE + SCRIPT)
+    base = made(packages, mmdebstrap(arch, packages, variant=variant), PRELUDE + SCRIPT, above=more)
     if not more:
         return base
     beside = {**common, "MORE": ",".join(more), "MDADM_CONF": MDADM_CONF}
@@ -148,8 +149,8 @@ class _Install:
     sandbox: Sandbox
     archives: Path
 
-    def run(self, work: Path, console: Console) -> None:
-        """Make it in `work`; BuildError where it fails."""
+    def run(self, work: Path, console: Console, above: Sequence[str] = ()) -> None:
+        """Make it in `work`; BuildError where it fails, or where the suite lacks one of `above`."""
         self.archives.mkdir(parents=True, exist_ok=True)
         self.sandbox.run(
             self.script,
@@ -158,7 +159,12 @@ class _Install:
             *self.lower,
             *self.command,
             epoch=EPOCH,
-            env={**self.environment, "PYTHON": sys.executable, "EXPAND": str(EXPAND)},
+            env={
+                **self.environment,
+                "PYTHON": sys.executable,
+                "EXPAND": str(EXPAND),
+                "ABOVE": " ".join(above),
+            },
             what=f"installing Debian packages for {self.environment['SUITE']}",
             on_line=lambda line: console.detail(f"  {line}"),
         )

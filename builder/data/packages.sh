@@ -73,6 +73,9 @@ ls -lR usr/share/initramfs-tools etc/initramfs-tools usr/lib/modprobe.d etc/modp
 END
 # Python's modules are compiled beside what else is installed.
 cat > "$work/unpacked" <<'END'
+# A name that is wrong in the layer above ends this one too: nobody waits for it first.
+[ -z "$ABOVE" ] || APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq --simulate -o Debug::NoLocking=1 \
+    -o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= install $ABOVE > /dev/null
 # Every package has a folder there.
 ls "$1/usr/share/doc" > "$WORK/essential.new"
 mv "$WORK/essential.new" "$WORK/essential"

@@ -13,8 +13,9 @@ from builder.base import build_base
 from builder.formats import copy_out, make_format
 from builder.image import build_tree, load_image
 from builder.spec import BaseSpec, ImageSpec
+from cloudinit.profile import load_profile
 from freehold.console import Console
-from freehold.errors import BuildError
+from freehold.errors import BuildError, ConfigError
 from freehold.process import LocalRunner
 from tests.conftest import program
 from tests.rig import Rig
@@ -91,3 +92,15 @@ def test_a_full_disk_and_a_dead_mirror_are_named_and_leave_nothing(rig: Rig, tmp
         assert left(full) == []
         assert "the package mirror does not answer" in dead.result().hint
     assert left(lost) == []
+
+
+def test_a_package_that_the_suite_lacks_is_known_before_the_others_are_there(
+    rig: Rig, tmp_path: Path
+) -> None:
+    assert rig is not None, "the rig says first whether this machine can build"
+    (tmp_path / "host.yml").write_text("packages: [htop, freehold-has-none]\n")
+    spec = ImageSpec("bookworm", profile=load_profile(tmp_path / "host.yml", name="host.yml"))
+    with pytest.raises(ConfigError, match=r"^host\.yml:1:18 .* has no package 'freehold-has-none'"):
+        build_tree(spec, runner=LocalRunner(), console=Console(quiet=True), cache=tmp_path / "cache")
+    # Not even the layer below, which the name is not in.
+    assert left(tmp_path / "cache") == []
