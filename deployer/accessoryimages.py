@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from builder.base import find_base
 from deployer.commands import accessorylook
 from deployer.commands.facts import HostFacts
 from deployer.commands.registry import Access, access
@@ -15,7 +14,7 @@ from deployer.config import Accessory, DeployConfig
 from deployer.delivery import over_ssh
 from deployer.engine import Engine, local_engine
 from deployer.fleet import Fleet
-from deployer.images.base import import_tar
+from deployer.images.base import import_tar, own_base
 from deployer.report import must
 from deployer.script import Script, Step
 from deployer.transfer import FACTS, inspect_image
@@ -99,7 +98,7 @@ class AccessoryImages:
         reference = tagged(accessory.image)
         image = None
         if engine is not None:
-            tar = find_base(reference)
+            tar = own_base(reference)
             if tar is not None:
                 import_tar(tar, reference, engine=engine, runner=self.runner, console=self.console)
             try:

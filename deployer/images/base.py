@@ -14,6 +14,14 @@ from freehold.process import Runner
 LOAD_TIMEOUT = 900.0
 
 
+def own_base(reference: str) -> Path | None:
+    """The archive of the base image of that name that `freehold image base` made last; None for another."""
+    # Every command would load all that makes images, for a few that ask.
+    from builder.base import find_base
+
+    return find_base(reference)
+
+
 def tar_layers(path: Path, reference: str) -> tuple[str, ...]:
     """The diffIDs of an image in an archive of `docker save`. BuildError: it is none, or holds another."""
     try:

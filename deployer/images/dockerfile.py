@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from builder.base import find_base
 from deployer.engine import Engine
-from deployer.images.base import import_tar
+from deployer.images.base import import_tar, own_base
 from deployer.images.builder import Builder
 from freehold.console import Console
 from freehold.errors import BuildError
@@ -54,7 +53,7 @@ def import_bases(dockerfile: Path, *, engine: Engine, runner: Runner, console: C
     if not dockerfile.is_file():
         return
     for reference in bases(dockerfile.read_text(encoding="utf-8", errors="replace")):
-        tar = find_base(reference)
+        tar = own_base(reference)
         if tar is not None:
             import_tar(tar, reference, engine=engine, runner=runner, console=console)
 
@@ -64,7 +63,7 @@ def refuse_bases(dockerfile: Path, builder: Builder) -> None:
     if not dockerfile.is_file():
         return
     for reference in bases(dockerfile.read_text(encoding="utf-8", errors="replace")):
-        if find_base(reference) is not None:
+        if own_base(reference) is not None:
             raise BuildError(
                 f"{builder.wanted_by} needs a builder beside the engine's own, which takes base images from "
                 f"registries only; {reference} was made on this computer",

@@ -190,7 +190,7 @@ def test_what_a_builder_was_before_is_removed_with_it(docker: Path) -> None:
 
 def test_a_base_image_that_only_an_engine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "deployer.images.dockerfile.find_base", lambda name: tmp_path if "own" in name else None
+        "deployer.images.dockerfile.own_base", lambda name: tmp_path if "own" in name else None
     )
     dockerfile = tmp_path / "Dockerfile"
     refuse_bases(dockerfile, HERE)
