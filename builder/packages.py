@@ -80,10 +80,11 @@ def unknown(error: BuildError, spec: ImageSpec) -> FreeholdError:
         return error
     message = f"{spec.suite} ({spec.arch}) has no package {', '.join(map(repr, lacking))}"
     hint = f"`apt-cache search WORD` on a host of {spec.suite} finds the name"
-    asked = spec.profile.packages if spec.profile else ()
-    for index, name in enumerate(asked):
-        if name in lacking and spec.profile and (where := spec.profile.places.get(f"packages[{index}]")):
-            return ConfigError(message, where=where, hint=hint)
+    if spec.profile is not None:
+        for index, name in enumerate(spec.profile.packages):
+            where = spec.profile.places.get(f"packages[{index}]")
+            if name in lacking and where is not None:
+                return ConfigError(message, where=where, hint=hint)
     return BuildError(message, hint=hint)
 
 
